@@ -1,0 +1,1 @@
+//! Beacon API routes, events, metrics and dashboard

@@ -1,0 +1,1 @@
+//! Execution proofs (EIP-8025) beside any beacon node: the binary and the facade

@@ -1,0 +1,1 @@
+//! The import decision, and the Engine API endpoint in front of the execution client

@@ -1,0 +1,1 @@
+//! The honest prover's duty and its signers

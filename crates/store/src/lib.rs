@@ -1,0 +1,1 @@
+//! Execution proofs on disk, as data-column sidecars are kept

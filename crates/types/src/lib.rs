@@ -1,0 +1,48 @@
+//! Containers, `Spec`, digests, domains, signing roots and request roots of EIP-8025.
+//!
+//! In: bytes and JSON. Out: checked values and their roots. No I/O, no clock.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `primitives` | `Root`, `Slot`, `Epoch`, keys and signatures as bytes, hex |
+//! | `fork` | fork, preset, revision, form: what a root depends on besides the bytes |
+//! | `spec` | every number and rule value of the protocol, per network (`Spec`) |
+//! | `merkle` | merkleising over hashtree-rs, progressive forms included |
+//! | `schema` | SSZ shapes as data: strict checking, roots from bytes, JSON both ways |
+//! | `containers` | the shape of every named container, by fork, preset, revision and form |
+//! | `proof` | the proof containers as Rust types; proof bytes are shared, never copied |
+//! | `payload` | `ExecutionPayload`, `ExecutionRequests`, `NewPayloadRequest` and its header |
+//! | `block` | beacon blocks and Gloas envelopes: their roots and the payload in them |
+//! | `digest` | fork digests, topics, gossip message ids |
+//! | `gossip` | raw snappy, bounded before it is unpacked |
+//! | `signing` | domains and signing roots |
+//! | `bls` | keys, signing and verifying over blst |
+
+pub mod block;
+pub mod bls;
+pub mod containers;
+pub mod digest;
+pub mod fork;
+pub mod gossip;
+pub mod merkle;
+pub mod payload;
+pub mod primitives;
+pub mod proof;
+pub mod schema;
+pub mod signing;
+pub mod spec;
+
+pub use block::{BeaconBlockSummary, PayloadEnvelope};
+pub use bls::{PublicKey, SecretKey};
+pub use digest::ForkDigest;
+pub use fork::{ForkName, NewPayloadRequestForm, Preset, Revision};
+pub use payload::{ExecutionPayload, ExecutionRequests, NewPayloadRequest};
+pub use primitives::{
+    BlockHash, Epoch, ForkVersion, Hash256, ProofType, PublicKeyBytes, Root, SignatureBytes, Slot,
+    ValidatorIndex,
+};
+pub use proof::{
+    ExecutionProof, ExecutionProofStatus, ExecutionProofsByRange, ProofByRootIdentifier,
+    ProofByRootIdentifiers, ProofKey, PublicInput, SignedExecutionProof,
+};
+pub use spec::Spec;

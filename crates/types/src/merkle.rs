@@ -1,0 +1,1 @@
+//! Merkleising over hashtree-rs, layer by layer: many hashes a call instead of node by node.

@@ -1,0 +1,1 @@
+//! SSZ shapes as data.

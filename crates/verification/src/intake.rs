@@ -1,0 +1,127 @@
+//! The one door (`Intake`), who comes through it, and who is told.
+
+use crate::{ParkReason, Verdict, VerifiedProof};
+use assay_types::{
+    ExecutionProof, ProofKey, Root, SignatureBytes, SignedExecutionProof, Slot, ValidatorIndex,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// A peer, by the bytes of its libp2p id: this crate knows no libp2p.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PeerRef(pub Arc<[u8]>);
+
+/// Where a candidate came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Unsolicited, from a peer; the gossip message stays unforwarded until the verdict.
+    Gossip {
+        /// Who forwarded it.
+        peer: PeerRef,
+    },
+    /// Asked for, from a peer.
+    ReqResp {
+        /// Who answered.
+        peer: PeerRef,
+    },
+    /// Beacon API POST.
+    Http,
+    /// This node's own prover.
+    Prover,
+}
+
+impl Source {
+    /// The metric label and the `source` of SSE `execution_proof`.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Gossip { .. } => "gossip",
+            Self::ReqResp { .. } => "req_resp",
+            Self::Http => "http",
+            Self::Prover => "prover",
+        }
+    }
+}
+
+/// What comes through the door.
+#[derive(Debug, Clone)]
+pub enum Candidate {
+    /// SSZ of a `SignedExecutionProof`, already unpacked; decoded here without a copy of the proof.
+    Ssz(Bytes),
+    /// A value that was read from JSON or made here.
+    Signed(SignedExecutionProof),
+}
+
+/// What `submit` says at once.
+#[derive(Debug)]
+pub enum Submission {
+    /// The last word.
+    Decided(Verdict),
+    /// It waits; the last word comes on the channel (`Ignore` at the latest when its place in the room runs out).
+    Parked {
+        /// What it waits for.
+        reason: ParkReason,
+        /// The last word.
+        verdict: oneshot::Receiver<Verdict>,
+    },
+}
+
+/// A sink could not take a proof.
+#[derive(Debug, thiserror::Error)]
+#[error("{sink}: {why}")]
+pub struct SinkError {
+    /// The sink's name.
+    pub sink: &'static str,
+    /// What went wrong.
+    pub why: String,
+}
+
+/// Takes every accepted proof, in the order the binary registered: store, gate, publisher, events.
+#[async_trait]
+pub trait ProofSink: Send + Sync + 'static {
+    /// A name for logs.
+    fn name(&self) -> &'static str;
+    /// Takes the proof. An error of the first sink (the store) turns the verdict into `Ignore(Internal)`: what is not
+    /// durable is told to nobody. Errors of later ones are logged and counted.
+    async fn accepted(&self, proof: &Arc<VerifiedProof>, source: &Source) -> Result<(), SinkError>;
+}
+
+/// What the store knows; asked for rules 3 and 9 after a restart.
+pub trait KnownProofs: Send + Sync + 'static {
+    /// Whether a valid signed proof of this payload and type is on disk.
+    fn has_valid(&self, key: &ProofKey) -> bool;
+}
+
+/// Validators that signed an invalid proof, kept across restarts (bounded by the implementor).
+pub trait ContainmentRecord: Send + Sync + 'static {
+    /// Contained until (not including) this slot.
+    fn contained_until(&self, validator: ValidatorIndex) -> Option<Slot>;
+    /// Contains a validator.
+    fn contain(&self, validator: ValidatorIndex, until: Slot);
+}
+
+/// Why a proof was not signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// No key for this validator here.
+    #[error("no key for validator {0}")]
+    NoKey(ValidatorIndex),
+    /// The signer did not sign.
+    #[error("signer: {0}")]
+    Signer(String),
+}
+
+/// Signs proofs (implemented by crates/prover).
+#[async_trait]
+pub trait ProofSigner: Send + Sync + 'static {
+    /// The validators it can sign for.
+    fn validators(&self) -> Vec<ValidatorIndex>;
+    /// Signs `signing_root` for a proof.
+    async fn sign(
+        &self,
+        validator: ValidatorIndex,
+        proof: &ExecutionProof,
+        signing_root: Root,
+    ) -> Result<SignatureBytes, SignError>;
+}
