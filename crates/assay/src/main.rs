@@ -1,2 +1,8 @@
-//! The `assay` binary.
-fn main() {}
+//! The `assay` binary: parses the command line and runs one command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = assay::cli::parse();
+    assay::commands::run(cli)
+}

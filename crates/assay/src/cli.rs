@@ -1,0 +1,37 @@
+//! The command line: one subcommand a file in `commands`.
+
+use crate::commands;
+use clap::{Parser, Subcommand};
+
+/// Execution proofs (EIP-8025) beside any beacon node.
+#[derive(Debug, Parser)]
+#[command(
+    name = "assay",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = 110
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a node: gossip, verify and keep execution proofs beside a beacon node, and gate its imports
+    Node(Box<crate::config::NodeArgs>),
+    /// Make a proof with the development engine: it proves nothing, and is for devnets and tests
+    DevProof(commands::dev_proof::DevProofArgs),
+    /// Sign an ExecutionProof with a key from a file
+    Sign(commands::sign::SignArgs),
+    /// Check the signature of a SignedExecutionProof
+    Verify(commands::verify::VerifyArgs),
+}
+
+/// Parses the process's arguments; prints help, version or an error and exits where asked to.
+pub fn parse() -> Cli {
+    Cli::parse()
+}

@@ -1,0 +1,28 @@
+//! The subcommands, and how their results become exit codes.
+
+pub mod dev_proof;
+pub mod files;
+pub mod sign;
+pub mod signing_context;
+pub mod verify;
+
+use crate::cli::{Cli, Command};
+use std::{io::Write, process::ExitCode};
+
+/// Runs what was asked for: 0 where it went well, 1 where not, the reason on standard error.
+pub fn run(cli: Cli) -> ExitCode {
+    let result = match cli.command {
+        Command::Node(_) => Ok(()),
+        Command::DevProof(args) => dev_proof::run(&args),
+        Command::Sign(args) => sign::run(&args),
+        Command::Verify(args) => verify::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A closed standard error leaves nothing to tell and nobody to tell it to.
+            let _ = writeln!(std::io::stderr(), "assay: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The flags of `assay node`, grouped as beacon clients group theirs.
+
+use super::ImportPolicyName;
+use crate::logging::LogFormat;
+use assay_types::ProofType;
+use clap::Args;
+use serde::Serialize;
+use std::{net::IpAddr, path::PathBuf};
+
+/// What was given on the command line; `None` leaves it to environment, file and default.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[command(
+    after_help = "Every flag is also an environment variable (--http-port: ASSAY_HTTP_PORT) and a key of the TOML file \
+                  (http-port). Flags win over the environment, the environment over the file, the file over defaults."
+)]
+pub struct NodeArgs {
+    /// Settings file (TOML)
+    #[arg(long, value_name = "FILE", env = "ASSAY_CONFIG")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Where proofs, verdicts and the node's key are kept [default: ~/.assay]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub datadir: Option<PathBuf>,
+
+    /// Beacon node's HTTP API [default: http://127.0.0.1:5052]
+    #[arg(long, value_name = "URL", help_heading = "Beacon node")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beacon_node: Option<String>,
+    /// The network's config.yaml, laid over what the beacon node says
+    #[arg(long, value_name = "FILE", help_heading = "Beacon node")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_config: Option<PathBuf>,
+    /// One protocol value by its upper-case name, e.g. MAX_PROOF_SIZE=409600; comes last, may be repeated
+    #[arg(long = "spec", value_name = "KEY=VALUE", help_heading = "Beacon node")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub spec: Vec<String>,
+
+    /// Execution client's Engine API; without it no Engine API is served
+    #[arg(long, value_name = "URL", help_heading = "Execution client and gate")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub execution_endpoint: Option<String>,
+    /// File with the JWT secret shared with the execution client
+    #[arg(long, value_name = "FILE", help_heading = "Execution client and gate")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub execution_jwt: Option<PathBuf>,
+    /// Address the beacon node finds the Engine API at [default: 127.0.0.1]
+    #[arg(long, value_name = "IP", help_heading = "Execution client and gate")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_address: Option<IpAddr>,
+    /// Port the beacon node finds the Engine API at [default: 8651]
+    #[arg(long, value_name = "PORT", help_heading = "Execution client and gate")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_port: Option<u16>,
+    /// File with the JWT secret the beacon node uses [default: that of --execution-jwt]
+    #[arg(long, value_name = "FILE", help_heading = "Execution client and gate")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_jwt: Option<PathBuf>,
+    /// What a proof is worth at import [default: observe]
+    #[arg(long, value_name = "POLICY", help_heading = "Execution client and gate")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub import_policy: Option<ImportPolicyName>,
+    /// Distinct proof types a payload needs to count as proven [default: 1]
+    #[arg(long, value_name = "K", help_heading = "Execution client and gate")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub required_proofs: Option<usize>,
+    /// Alarm when a canonical payload lacks its proofs after so many slots [default: 4]
+    #[arg(long, value_name = "SLOTS", help_heading = "Execution client and gate")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert_after_slots: Option<u64>,
+
+    /// Address libp2p listens on [default: 0.0.0.0]
+    #[arg(long, value_name = "IP", help_heading = "Network")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen_address: Option<IpAddr>,
+    /// TCP port libp2p listens on; 0 lets the system choose [default: 9100]
+    #[arg(long, value_name = "PORT", help_heading = "Network")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Peer to stay connected to, as multiaddr or ENR; may be repeated
+    #[arg(long = "peer", value_name = "MULTIADDR|ENR", help_heading = "Network")]
+    #[serde(rename = "peer", skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<String>,
+    /// Address to put in the ENR, where it differs from --listen-address
+    #[arg(long, value_name = "IP", help_heading = "Network")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enr_address: Option<IpAddr>,
+
+    /// Address the HTTP API listens on [default: 127.0.0.1]
+    #[arg(long, value_name = "IP", help_heading = "HTTP API and metrics")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_address: Option<IpAddr>,
+    /// Port of the HTTP API; 0 lets the system choose [default: 5152]
+    #[arg(long, value_name = "PORT", help_heading = "HTTP API and metrics")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_port: Option<u16>,
+    /// Address of the metrics server of its own [default: 127.0.0.1]
+    #[arg(long, value_name = "IP", help_heading = "HTTP API and metrics")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_address: Option<IpAddr>,
+    /// Port of a metrics server of its own; /metrics of the HTTP API is always there
+    #[arg(long, value_name = "PORT", help_heading = "HTTP API and metrics")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_port: Option<u16>,
+
+    /// Proof engine; `dev` is the development engine, whose proofs prove nothing
+    #[arg(long, value_name = "dev", help_heading = "Proof engine")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof_engine_endpoint: Option<String>,
+    /// Proof types to verify, preferred first, comma-separated [default: 1]
+    #[arg(
+        long,
+        value_name = "TYPES",
+        value_delimiter = ',',
+        help_heading = "Proof engine"
+    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub proof_types: Vec<ProofType>,
+    /// Development engine: the seed its proofs are made and checked with [default: assay-dev]
+    #[arg(long, value_name = "TEXT", help_heading = "Proof engine")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dev_seed: Option<String>,
+    /// Development engine: how long a verification takes [default: 0]
+    #[arg(long, value_name = "MS", help_heading = "Proof engine")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dev_delay_ms: Option<u64>,
+    /// Development engine: share of verifications that end in `unavailable`, 0 to 1 [default: 0]
+    #[arg(long, value_name = "SHARE", help_heading = "Proof engine")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dev_failure_rate: Option<f64>,
+    /// Let the development engine run on chain id 1, where its proofs prove nothing
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Proof engine")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsafe_dev_proofs_on_mainnet: Option<bool>,
+
+    /// Epochs behind finality for which proofs are kept [default: 0]
+    #[arg(long, value_name = "EPOCHS", help_heading = "Store")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_epochs: Option<u64>,
+    /// Bytes of proofs at most, with a unit (20GiB); the oldest go first, never inside the serve range
+    #[arg(long, value_name = "SIZE", help_heading = "Store")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_db_size: Option<String>,
+    /// Epochs for which a validator that signed an invalid proof is ignored on gossip [default: 4]
+    #[arg(long, value_name = "EPOCHS", help_heading = "Store")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub containment_epochs: Option<u64>,
+
+    /// error, warn, info, debug, trace, or a filter [default: info]
+    #[arg(long, value_name = "LEVEL", help_heading = "Log")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<String>,
+    /// Log lines for people or as JSON [default: text]
+    #[arg(long, value_name = "FORMAT", help_heading = "Log")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_format: Option<LogFormat>,
+}

@@ -1,0 +1,15 @@
+//! `assay node`'s settings. One precedence: flags over environment over the TOML file over defaults.
+//!
+//! `--http-port` is `ASSAY_HTTP_PORT` in the environment and `http-port` in the file. An unknown key is an error in the
+//! file, and a warning in the environment, where other programs' variables may stand.
+
+mod args;
+mod overrides;
+mod resolve;
+
+pub use args::NodeArgs;
+pub use overrides::spec_overrides;
+pub use resolve::{ConfigError, ImportPolicyName, NodeConfig, resolve};
+
+/// Seed of development proofs where none is given: one that everybody knows.
+pub const DEFAULT_DEV_SEED: &str = "assay-dev";

@@ -1,0 +1,380 @@
+//! From file, environment and flags to checked settings.
+
+use super::{DEFAULT_DEV_SEED, NodeArgs};
+use crate::logging::LogFormat;
+use assay_types::ProofType;
+use figment::{
+    Figment,
+    providers::{Env, Format, Serialized, Toml},
+};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+};
+
+/// Names of `--import-policy` that this version has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImportPolicyName {
+    /// The execution client's answer, always
+    Observe,
+    /// VALID only what the execution client calls VALID and is proven, ancestors included
+    RequireProofs,
+}
+
+/// `assay node`'s settings, all of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[allow(
+    missing_docs,
+    reason = "each field is the flag of the same name in `NodeArgs`, where it is explained"
+)]
+pub struct NodeConfig {
+    pub datadir: PathBuf,
+    pub beacon_node: String,
+    pub network_config: Option<PathBuf>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub spec: Vec<String>,
+    pub execution_endpoint: Option<String>,
+    pub execution_jwt: Option<PathBuf>,
+    pub engine_address: IpAddr,
+    pub engine_port: u16,
+    pub engine_jwt: Option<PathBuf>,
+    pub import_policy: ImportPolicyName,
+    pub required_proofs: usize,
+    pub alert_after_slots: u64,
+    pub listen_address: IpAddr,
+    pub port: u16,
+    #[serde(rename = "peer", deserialize_with = "one_or_many")]
+    pub peers: Vec<String>,
+    pub enr_address: Option<IpAddr>,
+    pub http_address: IpAddr,
+    pub http_port: u16,
+    pub metrics_address: IpAddr,
+    pub metrics_port: Option<u16>,
+    pub proof_engine_endpoint: Option<String>,
+    #[serde(deserialize_with = "types")]
+    pub proof_types: Vec<ProofType>,
+    pub dev_seed: String,
+    pub dev_delay_ms: u64,
+    pub dev_failure_rate: f64,
+    pub unsafe_dev_proofs_on_mainnet: bool,
+    pub retention_epochs: u64,
+    #[serde(deserialize_with = "size")]
+    pub max_db_size: Option<u64>,
+    pub containment_epochs: u64,
+    pub log_level: String,
+    pub log_format: LogFormat,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self {
+            datadir: default_datadir(),
+            beacon_node: "http://127.0.0.1:5052".into(),
+            network_config: None,
+            spec: Vec::new(),
+            execution_endpoint: None,
+            execution_jwt: None,
+            engine_address: loopback,
+            engine_port: 8651,
+            engine_jwt: None,
+            import_policy: ImportPolicyName::Observe,
+            required_proofs: 1,
+            alert_after_slots: 4,
+            listen_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            port: 9100,
+            peers: Vec::new(),
+            enr_address: None,
+            http_address: loopback,
+            http_port: 5152,
+            metrics_address: loopback,
+            metrics_port: None,
+            proof_engine_endpoint: None,
+            proof_types: vec![1],
+            dev_seed: DEFAULT_DEV_SEED.into(),
+            dev_delay_ms: 0,
+            dev_failure_rate: 0.0,
+            unsafe_dev_proofs_on_mainnet: false,
+            retention_epochs: 0,
+            max_db_size: None,
+            containment_epochs: 4,
+            log_level: "info".into(),
+            log_format: LogFormat::Text,
+        }
+    }
+}
+
+fn default_datadir() -> PathBuf {
+    std::env::var_os("HOME").map_or_else(
+        || PathBuf::from(".assay"),
+        |home| PathBuf::from(home).join(".assay"),
+    )
+}
+
+/// Settings that do not hold together, or cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file, a variable or a flag cannot be read as what it should be.
+    #[error("settings: {0}")]
+    Read(#[from] Box<figment::Error>),
+    /// The settings file is not there.
+    #[error("settings file {0} cannot be read: {1}")]
+    File(PathBuf, std::io::Error),
+    /// A value that no node could run with.
+    #[error("--{flag}: {why}")]
+    Value {
+        /// The flag's name.
+        flag: &'static str,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+}
+
+/// Keys the environment is read for: the settings' own.
+fn keys() -> Vec<String> {
+    let defaults = serde_json::to_value(NodeConfig::default()).unwrap_or_default();
+    defaults
+        .as_object()
+        .map(|o| o.keys().cloned().collect())
+        .unwrap_or_default()
+}
+
+/// Variables beginning with `ASSAY_` that no setting is called after, tests' own aside.
+pub(crate) fn unknown_variables() -> Vec<String> {
+    const OTHERS: [&str; 2] = ["config", "vectors"];
+    let keys = keys();
+    std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| {
+            name.strip_prefix("ASSAY_").is_some_and(|rest| {
+                let key = rest.to_ascii_lowercase().replace('_', "-");
+                !keys.contains(&key) && !OTHERS.contains(&key.as_str())
+            })
+        })
+        .collect()
+}
+
+/// Flags over environment over file over defaults; then checked.
+pub fn resolve(args: &NodeArgs) -> Result<NodeConfig, ConfigError> {
+    let mut figment = Figment::from(Serialized::defaults(NodeConfig::default()));
+    if let Some(path) = &args.config {
+        // Read here, so that a file that is not there is an error and not an empty one.
+        let text = std::fs::read_to_string(path).map_err(|e| ConfigError::File(path.clone(), e))?;
+        figment = figment.merge(Toml::string(&text));
+    }
+    let known = keys();
+    let env = Env::prefixed("ASSAY_")
+        .map(|key| key.as_str().to_ascii_lowercase().replace('_', "-").into())
+        .filter(move |key| known.iter().any(|k| k == key.as_str()));
+    let config: NodeConfig = figment
+        .merge(env)
+        .merge(Serialized::defaults(args))
+        .extract()
+        .map_err(|e| ConfigError::Read(Box::new(e)))?;
+    check(&config)?;
+    Ok(config)
+}
+
+fn check(config: &NodeConfig) -> Result<(), ConfigError> {
+    let wrong = |flag, why: &str| {
+        Err(ConfigError::Value {
+            flag,
+            why: why.to_owned(),
+        })
+    };
+    let url = |flag, text: &str| match reqwest::Url::parse(text) {
+        Ok(u) if matches!(u.scheme(), "http" | "https") && u.has_host() => Ok(()),
+        _ => Err(ConfigError::Value {
+            flag,
+            why: format!("{text:?} is not an http or https URL"),
+        }),
+    };
+    url("beacon-node", &config.beacon_node)?;
+    if let Some(endpoint) = &config.execution_endpoint {
+        url("execution-endpoint", endpoint)?;
+        if config.execution_jwt.is_none() {
+            return wrong(
+                "execution-jwt",
+                "needed with --execution-endpoint: the file the execution client has too",
+            );
+        }
+    } else if config.import_policy != ImportPolicyName::Observe {
+        return wrong(
+            "execution-endpoint",
+            "needed with this --import-policy: the gate stands in front of it",
+        );
+    }
+    if config.required_proofs == 0 {
+        return wrong("required-proofs", "at least 1");
+    }
+    match config.proof_engine_endpoint.as_deref() {
+        None | Some("dev") => {}
+        Some(_) => return wrong("proof-engine-endpoint", "this version knows `dev` only"),
+    }
+    let mut types = config.proof_types.clone();
+    types.sort_unstable();
+    types.dedup();
+    if types.len() != config.proof_types.len() {
+        return wrong("proof-types", "a type stands there twice");
+    }
+    if types.is_empty() {
+        return wrong("proof-types", "at least one");
+    }
+    if config.import_policy == ImportPolicyName::RequireProofs {
+        if config.proof_engine_endpoint.is_none() {
+            return wrong(
+                "proof-engine-endpoint",
+                "needed with --import-policy require-proofs: nothing could be proven",
+            );
+        }
+        if config.required_proofs > types.len() {
+            return wrong(
+                "required-proofs",
+                "more than --proof-types has: no payload could ever be proven",
+            );
+        }
+    }
+    if !(0.0..=1.0).contains(&config.dev_failure_rate) {
+        return wrong("dev-failure-rate", "between 0 and 1");
+    }
+    Ok(())
+}
+
+/// A list, or one string with commas (as the environment has it).
+fn one_or_many<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Many(Vec<String>),
+        One(String),
+    }
+    Ok(match Form::deserialize(d)? {
+        Form::Many(list) => list,
+        Form::One(text) => text
+            .split(',')
+            .map(str::trim)
+            .filter(|s| !s.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    })
+}
+
+/// A list of numbers, one number, or a string with commas.
+fn types<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<ProofType>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Many(Vec<ProofType>),
+        One(ProofType),
+        Text(String),
+    }
+    match Form::deserialize(d)? {
+        Form::Many(list) => Ok(list),
+        Form::One(n) => Ok(vec![n]),
+        Form::Text(text) => text
+            .split(',')
+            .map(|t| {
+                t.trim()
+                    .parse()
+                    .map_err(|e| serde::de::Error::custom(format!("proof type {t:?}: {e}")))
+            })
+            .collect(),
+    }
+}
+
+/// Bytes as a number, or a string with a unit of KiB, MiB, GiB, TiB (or KB, MB, GB, TB: powers of ten).
+fn size<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Number(u64),
+        Text(String),
+    }
+    match Option::<Form>::deserialize(d)? {
+        None => Ok(None),
+        Some(Form::Number(n)) => Ok(Some(n)),
+        Some(Form::Text(text)) => parse_size(&text).map(Some).ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "{text:?} is not a size: a whole number of bytes, KiB, MiB, GiB or TiB"
+            ))
+        }),
+    }
+}
+
+fn parse_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kib" | "k" => 1 << 10,
+        "mib" | "m" => 1 << 20,
+        "gib" | "g" => 1 << 30,
+        "tib" | "t" => 1 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("0", Some(0)),
+            ("1000", Some(1000)),
+            ("20GiB", Some(20 << 30)),
+            ("2 MB", Some(2_000_000)),
+            ("1TiB", Some(1 << 40)),
+            ("", None),
+            ("GiB", None),
+            ("1.5GiB", None),
+            ("-1", None),
+            ("99999999999TiB", None),
+        ] {
+            assert_eq!(parse_size(text), bytes, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn defaults_hold_together() {
+        check(&NodeConfig::default()).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_run_is_refused_with_the_flag_named() {
+        type Change = fn(&mut NodeConfig);
+        let table: [(&str, Change); 8] = [
+            ("beacon-node", |c| c.beacon_node = "localhost".into()),
+            ("execution-jwt", |c| {
+                c.execution_endpoint = Some("http://127.0.0.1:8551".into())
+            }),
+            ("execution-endpoint", |c| {
+                c.import_policy = ImportPolicyName::RequireProofs
+            }),
+            ("required-proofs", |c| c.required_proofs = 0),
+            ("proof-engine-endpoint", |c| {
+                c.proof_engine_endpoint = Some("http://x".into())
+            }),
+            ("proof-types", |c| c.proof_types = vec![1, 2, 1]),
+            ("proof-types", |c| c.proof_types.clear()),
+            ("dev-failure-rate", |c| c.dev_failure_rate = 1.5),
+        ];
+        for (flag, change) in table {
+            let mut config = NodeConfig::default();
+            change(&mut config);
+            let error = check(&config).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("--{flag}:")), "{error}");
+        }
+    }
+}

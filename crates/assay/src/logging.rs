@@ -1,0 +1,61 @@
+//! What is printed: one line an event on standard error, for people or as JSON.
+
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Installs the subscriber. `RUST_LOG`, where set, wins over `level` (error, warn, info, debug, trace, or a filter).
+pub fn init(level: &str, format: LogFormat) -> anyhow::Result<()> {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(text) if !text.is_empty() => EnvFilter::try_new(text)?,
+        _ => EnvFilter::try_new(default_filter(level))?,
+    };
+    let registry = tracing_subscriber::registry().with(filter);
+    match format {
+        LogFormat::Text => registry
+            .with(fmt::layer().with_writer(std::io::stderr).with_target(false))
+            .try_init(),
+        LogFormat::Json => registry
+            .with(fmt::layer().json().with_writer(std::io::stderr))
+            .try_init(),
+    }
+    .map_err(|e| anyhow::anyhow!("logging: {e}"))
+}
+
+/// A bare level is ours; what the libraries below say is of interest from warnings on.
+fn default_filter(level: &str) -> String {
+    let bare =
+        ["error", "warn", "info", "debug", "trace", "off"].contains(&level.to_ascii_lowercase().as_str());
+    if !bare {
+        return level.to_owned();
+    }
+    let crates = [
+        "assay",
+        "assay_types",
+        "assay_engine_api",
+        "assay_chain",
+        "assay_proof_engine",
+        "assay_verification",
+        "assay_store",
+        "assay_gate",
+        "assay_network",
+        "assay_prover",
+        "assay_api",
+        "assay_simulator",
+    ];
+    let mut filter = String::from("warn");
+    for name in crates {
+        filter.push_str(&format!(",{name}={level}"));
+    }
+    filter
+}
