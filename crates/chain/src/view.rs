@@ -78,6 +78,16 @@ pub enum ChainEvent {
         /// Payloads of branches that finality cut off.
         orphaned: Vec<Root>,
     },
+    /// Two request roots were told for one block hash. From now on neither belongs to a block (design.md, gate rule 5):
+    /// `payload_by_block_hash` answers nothing, and neither is canonical.
+    Conflict {
+        /// The block hash.
+        block_hash: BlockHash,
+        /// The root that was known, and the one told now.
+        roots: [Root; 2],
+        /// Who told the second.
+        source: PayloadSource,
+    },
     /// The beacon node can be asked again after it could not, or the reverse.
     Connected(bool),
 }

@@ -22,6 +22,8 @@ pub struct BeaconBlockSummary {
     pub proposer_index: ValidatorIndex,
     /// The parent block.
     pub parent_root: Root,
+    /// Root of the state the block builds: the state a proof of its payload is judged by.
+    pub state_root: Root,
     /// The payload part.
     pub payload: BlockPayload,
 }
