@@ -9,8 +9,11 @@
 //! | `verdict` | `Verdict` and every reason it can have |
 //! | `intake` | `Candidate`, `Source`, `Intake`, `ProofSink` |
 //! | `verified` | `VerifiedProof`, which only the verifier makes |
+//! | `testing` | for tests of other crates (feature `testing`) |
 
 pub mod intake;
+#[cfg(feature = "testing")]
+mod testing;
 pub mod verdict;
 mod verified;
 
