@@ -1,4 +1,4 @@
-//! The one door (`Intake`), who comes through it, and who is told.
+//! What comes through the one door (`verifier::Intake`), who brings it, and who is told.
 
 use crate::{ParkReason, Verdict, VerifiedProof};
 use assay_types::{
@@ -33,6 +33,9 @@ pub enum Source {
 }
 
 impl Source {
+    /// Every label.
+    pub const LABELS: [&'static str; 4] = ["gossip", "req_resp", "http", "prover"];
+
     /// The metric label and the `source` of SSE `execution_proof`.
     pub const fn label(&self) -> &'static str {
         match self {
@@ -47,7 +50,8 @@ impl Source {
 /// What comes through the door.
 #[derive(Debug, Clone)]
 pub enum Candidate {
-    /// SSZ of a `SignedExecutionProof`, already unpacked; decoded here without a copy of the proof.
+    /// SSZ of a `SignedExecutionProof`, already unpacked; decoded here without a copy of the proof. A buffer of its own:
+    /// a slice of a larger one would keep all of that in memory while budgets see the slice.
     Ssz(Bytes),
     /// A value that was read from JSON or made here.
     Signed(SignedExecutionProof),

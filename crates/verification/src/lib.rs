@@ -7,19 +7,37 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `verdict` | `Verdict` and every reason it can have |
-//! | `intake` | `Candidate`, `Source`, `Intake`, `ProofSink` |
+//! | `intake` | `Candidate`, `Source`, `Submission`, and the traits others implement |
 //! | `verified` | `VerifiedProof`, which only the verifier makes |
+//! | `config` | `VerifierConfig`: every bound |
+//! | `candidate` | the first look: size, container, rule 7 |
+//! | `machine` | the decisions, a state machine without I/O: rules, turns, waiting room, observed caches |
+//! | `verifier` | `Verifier` and `Intake`: clock, tasks, verdicts back to who waits |
+//! | `perform` | the work of each stage: hash, validator, signature, engine, sinks |
+//! | `containment` | containment in memory |
+//! | `metrics` | what is counted |
 //! | `testing` | for tests of other crates (feature `testing`) |
 
+mod candidate;
+pub mod config;
+pub mod containment;
 pub mod intake;
+mod machine;
+pub mod metrics;
+mod perform;
 #[cfg(feature = "testing")]
 mod testing;
 pub mod verdict;
 mod verified;
+pub mod verifier;
 
+pub use config::{Backoff, RoomLimits, VerifierConfig};
+pub use containment::{MemoryContainment, NoKnownProofs};
 pub use intake::{
     Candidate, ContainmentRecord, KnownProofs, PeerRef, ProofSigner, ProofSink, SignError, SinkError, Source,
     Submission,
 };
+pub use metrics::{MetricsSnapshot, VerificationMetrics};
 pub use verdict::{IgnoreReason, ParkReason, RejectReason, Verdict};
 pub use verified::VerifiedProof;
+pub use verifier::{Intake, Verifier, VerifierParts, Waited};

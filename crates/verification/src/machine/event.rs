@@ -1,0 +1,120 @@
+//! What comes into the machine, what goes out, and what it may look up.
+
+use super::held::{CandidateId, Ticket};
+use crate::{ParkReason, Source, Verdict, VerifiedProof, candidate::Parsed};
+use assay_chain::{PayloadInfo, ValidatorAnswer, ValidatorRecord};
+use assay_proof_engine::{EngineError, Verification};
+use assay_types::{
+    Epoch, ExecutionProof, ProofKey, ProofType, Root, SignatureBytes, SignedExecutionProof, Slot,
+    ValidatorIndex,
+};
+use bytes::Bytes;
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+/// What happened.
+pub(crate) enum Event {
+    /// Somebody brought a candidate.
+    Submitted {
+        ticket: Ticket,
+        parsed: Parsed,
+        source: Source,
+    },
+    /// Work that an action asked for is done.
+    Done { id: CandidateId, outcome: Outcome },
+    /// A payload became known, or its block did (then its state can be asked).
+    PayloadKnown(Root),
+    /// Finality moved to a block of this slot, and cut these payloads off.
+    Finalized { slot: Slot, orphaned: HashSet<Root> },
+    /// The chain view may know more than before, one cannot say what.
+    LookAgain,
+    /// Time has passed.
+    Tick,
+    /// The node ends: whatever is not on its way to the sinks is let go.
+    Shutdown,
+}
+
+/// What came of a stage's work.
+pub(crate) enum Outcome {
+    /// The message's root; the bytes, which a value that came as JSON has from now on.
+    Hashed {
+        signed: SignedExecutionProof,
+        ssz: Bytes,
+        proof_root: Root,
+    },
+    /// What the chain knows of the validator.
+    Validator(ValidatorAnswer),
+    /// Whether the signature verified.
+    Signature(bool),
+    /// What the proof engine said.
+    Engine(Result<Verification, EngineError>),
+    /// Whether the first sink took the proof; carries it on.
+    Committed {
+        proof: Arc<VerifiedProof>,
+        durable: bool,
+    },
+    /// The work ended without a result (a panic in what is called).
+    Crashed,
+}
+
+/// What has to be done.
+pub(crate) enum Action {
+    /// Tell the last word, `after` so long in the house.
+    Reply {
+        ticket: Ticket,
+        source: Source,
+        verdict: Verdict,
+        after: Duration,
+    },
+    /// Tell that it waits.
+    Parked {
+        ticket: Ticket,
+        source: Source,
+        reason: ParkReason,
+    },
+    /// Hash the message in the form that holds at `epoch`.
+    Hash {
+        id: CandidateId,
+        parsed: Parsed,
+        epoch: Epoch,
+    },
+    /// Ask the chain.
+    ReadValidator {
+        id: CandidateId,
+        validator: ValidatorIndex,
+        payload: PayloadInfo,
+    },
+    /// Check the signature under the domain of `epoch`.
+    CheckSignature {
+        id: CandidateId,
+        record: Arc<ValidatorRecord>,
+        proof_root: Root,
+        epoch: Epoch,
+        signature: SignatureBytes,
+    },
+    /// Ask the proof engine.
+    AskEngine { id: CandidateId, proof: ExecutionProof },
+    /// Give it to the sinks.
+    Commit {
+        id: CandidateId,
+        proof: Arc<VerifiedProof>,
+        source: Source,
+    },
+    /// Contain a validator until (not including) this slot.
+    Contain { validator: ValidatorIndex, until: Slot },
+}
+
+/// What is known at this moment; answers come from memory.
+pub(crate) trait View {
+    /// A payload whose request has been seen.
+    fn payload(&self, root: &Root) -> Option<PayloadInfo>;
+    /// Whether a valid signed proof is on disk.
+    fn has_valid(&self, key: &ProofKey) -> bool;
+    /// Whether a proof engine verifies this type.
+    fn verifies(&self, proof_type: ProofType) -> bool;
+    /// Until when the validator is contained.
+    fn contained_until(&self, validator: ValidatorIndex) -> Option<Slot>;
+    /// The slot by the wall clock.
+    fn current_slot(&self) -> Slot;
+    /// The finalized epoch.
+    fn finalized_epoch(&self) -> Epoch;
+}

@@ -1,0 +1,472 @@
+//! The verifier's decisions as a state machine without I/O: events in, actions out, time passed in.
+//!
+//! ```text
+//! Submitted ─▶ entrance ─▶ Queued ─turn─▶ Hash ─▶ Validator ─▶ Signature ─▶ Engine ─▶ Commit ─▶ Accept
+//!              rules 7,3,4    ▲ │          rule 1    rule 5       rule 6      rules 8,9  sinks
+//!                             │ └▶ Parked (rule 2)   └──▶ Parked ◀─┘  ◀──────────┘
+//!                             └──────────┘ again when what it waits for may be there
+//! ```
+//! One candidate of a (payload, type) has the turn; the others of that key are queued. Success drops them; failure,
+//! and parking, gives the turn to the next. Marks for rules 1 and 4 are made when the signature has verified and taken
+//! back when a candidate is let go unjudged.
+
+mod event;
+mod held;
+mod observed;
+mod room;
+mod stages;
+#[cfg(test)]
+mod tests;
+mod work;
+
+pub(crate) use event::{Action, Event, Outcome, View};
+pub(crate) use held::{CandidateId, Stage, Ticket};
+
+use crate::{
+    IgnoreReason, ParkReason, PeerRef, Source, Verdict,
+    candidate::Parsed,
+    config::{MAX_SHARERS, VerifierConfig},
+};
+use assay_chain::PayloadInfo;
+use assay_types::{Epoch, ProofKey, Root, Spec, ValidatorIndex};
+use held::{Held, Holder, Sharer, State, Worth, is_unsolicited};
+use lru::LruCache;
+use observed::Observed;
+use room::Room;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Duration,
+};
+use work::WorkQueue;
+
+/// The candidates of one payload and type.
+#[derive(Default)]
+struct Lane {
+    /// Who has the turn.
+    active: Option<CandidateId>,
+    /// All of them.
+    members: BTreeSet<CandidateId>,
+    /// Whether the last turn went to one whose signature had verified.
+    last_authenticated: bool,
+}
+
+/// The state of the verifier. `now` is time since any fixed moment; it never goes back.
+pub(crate) struct Machine {
+    config: VerifierConfig,
+    spec: Arc<Spec>,
+    room: Room,
+    lanes: BTreeMap<ProofKey, Lane>,
+    timers: BTreeSet<(Duration, CandidateId)>,
+    observed: Observed,
+    /// Peers that brought a valid proof.
+    vouched: LruCache<PeerRef, ()>,
+    cpu: WorkQueue,
+    validator_reads: WorkQueue,
+    engine_calls: WorkQueue,
+    commits: WorkQueue,
+    now: Duration,
+    next_id: CandidateId,
+    closed: bool,
+    /// Lanes whose turn may be free.
+    free: BTreeSet<ProofKey>,
+    actions: Vec<Action>,
+}
+
+impl Machine {
+    pub(crate) fn new(config: VerifierConfig, spec: Arc<Spec>) -> Self {
+        Self {
+            room: Room::new(config.room.clone()),
+            lanes: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            observed: Observed::new(config.observed_entries),
+            vouched: LruCache::new(NonZeroUsize::new(config.remembered_peers).unwrap_or(NonZeroUsize::MIN)),
+            cpu: WorkQueue::new(config.cpu_jobs),
+            validator_reads: WorkQueue::new(config.validator_reads),
+            engine_calls: WorkQueue::new(config.engine_calls),
+            commits: WorkQueue::new(config.commits),
+            now: Duration::ZERO,
+            next_id: 0,
+            closed: false,
+            free: BTreeSet::new(),
+            actions: Vec::new(),
+            config,
+            spec,
+        }
+    }
+
+    pub(crate) fn on_event(&mut self, event: Event, now: Duration, view: &dyn View) -> Vec<Action> {
+        self.now = now;
+        match event {
+            Event::Submitted {
+                ticket,
+                parsed,
+                source,
+            } => self.submitted(ticket, parsed, source, view),
+            Event::Done { id, outcome } => self.done(id, outcome, view),
+            Event::PayloadKnown(root) => self.payload_known(root),
+            Event::Finalized { slot, orphaned } => self.finalized(slot, &orphaned),
+            Event::LookAgain => self.look_again(),
+            Event::Tick => self.tick(),
+            Event::Shutdown => self.shutdown(),
+        }
+        self.settle(view);
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When the next `Tick` is due.
+    pub(crate) fn next_tick(&self) -> Option<Duration> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Candidates held, and their bytes.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        (self.room.len(), self.room.bytes())
+    }
+
+    /// Entries of the observed caches.
+    pub(crate) fn observed_len(&self) -> usize {
+        self.observed.len()
+    }
+
+    fn submitted(&mut self, ticket: Ticket, parsed: Parsed, source: Source, view: &dyn View) {
+        if self.closed {
+            return self.reply(
+                Sharer { ticket, source },
+                Verdict::Ignore(IgnoreReason::Internal),
+                self.now,
+            );
+        }
+        let (key, validator) = (parsed.key(), parsed.validator_index());
+        // Before the rules: what is already held gets one verdict for all who brought it.
+        if let Some(twin) = self.twin(&key, &parsed) {
+            return self.share(twin, Sharer { ticket, source });
+        }
+        let payload = match self.entrance(key, validator, is_unsolicited(&source), view) {
+            Ok(payload) => payload,
+            Err(reason) => return self.reply(Sharer { ticket, source }, Verdict::Ignore(reason), self.now),
+        };
+        let id = self.next_id;
+        self.next_id += 1;
+        let holder = Holder::from(&source);
+        let worth = Worth {
+            authenticated: false,
+            local: holder == Holder::Local,
+            payload_known: payload.is_some(),
+            vouched: self.is_vouched(&source),
+        };
+        let held = Held {
+            parsed,
+            sharers: vec![Sharer { ticket, source }],
+            holder,
+            worth,
+            state: State::Queued,
+            arrived: self.now,
+            timer: None,
+            tries: 0,
+            last_park: None,
+            payload,
+            proof_root: None,
+            record: None,
+        };
+        let known = held.payload.is_some();
+        self.room.insert(id, held);
+        self.lanes.entry(key).or_default().members.insert(id);
+        self.keep_budgets(id);
+        if known {
+            self.queue(id);
+        } else {
+            self.park(id, ParkReason::UnknownPayload);
+        }
+    }
+
+    /// What every candidate passes before it may cost anything, and again when its turn comes: keyed look-ups only.
+    /// `Ok(None)`: rule 2, its payload is not known.
+    fn entrance(
+        &mut self,
+        key: ProofKey,
+        validator: ValidatorIndex,
+        unsolicited: bool,
+        view: &dyn View,
+    ) -> Result<Option<PayloadInfo>, IgnoreReason> {
+        let payload = view.payload(&key.new_payload_request_root);
+        if let (Some(payload), Some(epochs)) = (&payload, self.config.retention_epochs) {
+            let oldest = Epoch(view.finalized_epoch().0.saturating_sub(epochs));
+            if self.spec.epoch_at_slot(payload.slot) < oldest {
+                return Err(IgnoreReason::TooOld);
+            }
+        }
+        // Rules 2 to 4 all IGNORE, so their order changes no outcome. Before rule 2, so that what would be ignored
+        // anyway never waits for its payload.
+        if !view.verifies(key.proof_type) {
+            return Err(IgnoreReason::UnsupportedType);
+        }
+        if self.is_valid(&key, view) {
+            return Err(IgnoreReason::AlreadyValid);
+        }
+        if unsolicited {
+            if view
+                .contained_until(validator)
+                .is_some_and(|until| view.current_slot() < until)
+            {
+                return Err(IgnoreReason::Contained);
+            }
+            if self.observed.has_tried(key, validator) {
+                return Err(IgnoreReason::SeenFromValidator);
+            }
+        }
+        Ok(payload)
+    }
+
+    /// Rules 3 and 9.
+    fn is_valid(&mut self, key: &ProofKey, view: &dyn View) -> bool {
+        self.observed.is_valid(key) || view.has_valid(key)
+    }
+
+    fn is_vouched(&mut self, source: &Source) -> bool {
+        match source {
+            Source::Gossip { peer } | Source::ReqResp { peer } => self.vouched.get(peer).is_some(),
+            Source::Http | Source::Prover => true,
+        }
+    }
+
+    fn twin(&self, key: &ProofKey, parsed: &Parsed) -> Option<CandidateId> {
+        let members = &self.lanes.get(key)?.members;
+        members
+            .iter()
+            .copied()
+            .find(|id| self.room.get(*id).is_some_and(|h| h.parsed.is_same(parsed)))
+    }
+
+    fn share(&mut self, id: CandidateId, sharer: Sharer) {
+        let vouched = self.is_vouched(&sharer.source);
+        let Some(held) = self.room.get_mut(id) else { return };
+        if held.sharers.len() >= MAX_SHARERS {
+            return self.reply(sharer, Verdict::Ignore(IgnoreReason::Overloaded), self.now);
+        }
+        let holder = Holder::from(&sharer.source);
+        held.worth.vouched |= vouched;
+        held.worth.local |= holder == Holder::Local;
+        if let State::Parked(reason) = held.state {
+            self.actions.push(Action::Parked {
+                ticket: sharer.ticket,
+                source: sharer.source.clone(),
+                reason,
+            });
+        }
+        held.sharers.push(sharer);
+        self.room.recharge(id, holder);
+        self.keep_budgets(id);
+    }
+
+    /// Lets go what exceeds a budget after `touched` came or changed.
+    fn keep_budgets(&mut self, touched: CandidateId) {
+        while let Some(victim) = self.room.victim(touched) {
+            self.finish(victim, Verdict::Ignore(IgnoreReason::Overloaded));
+        }
+    }
+
+    fn set_timer(&mut self, id: CandidateId, at: Option<Duration>) {
+        let Some(held) = self.room.get_mut(id) else { return };
+        if let Some(old) = std::mem::replace(&mut held.timer, at) {
+            self.timers.remove(&(old, id));
+        }
+        if let Some(at) = at {
+            self.timers.insert((at, id));
+        }
+    }
+
+    /// When a candidate that waits is let go.
+    fn deadline(&self, held: &Held) -> Duration {
+        let epoch = Duration::from_millis(self.spec.slot_duration_ms)
+            .saturating_mul(u32::try_from(self.spec.slots_per_epoch).unwrap_or(u32::MAX));
+        let epochs = match (held.worth.authenticated, held.state) {
+            // Queued candidates end by their turn; the longer time only bounds a turn that does not come.
+            (true, _) | (false, State::Queued) => self.config.room.engine_wait_epochs,
+            (false, _) => self.config.room.wait_epochs,
+        };
+        held.arrived.saturating_add(epoch.saturating_mul(epochs))
+    }
+
+    /// Puts a candidate into the queue of its key.
+    fn queue(&mut self, id: CandidateId) {
+        let Some(held) = self.room.get_mut(id) else { return };
+        held.state = State::Queued;
+        let key = held.key();
+        let deadline = self.room.get(id).map(|held| self.deadline(held));
+        self.set_timer(id, deadline);
+        self.free.insert(key);
+    }
+
+    /// Lets a candidate wait for something outside, and gives its turn away.
+    fn park(&mut self, id: CandidateId, reason: ParkReason) {
+        let Some(held) = self.room.get_mut(id) else { return };
+        held.state = State::Parked(reason);
+        held.tries = if held.last_park == Some(reason) {
+            held.tries.saturating_add(1)
+        } else {
+            1
+        };
+        held.last_park = Some(reason);
+        let again = self.now.saturating_add(self.config.retry.after(held.tries));
+        for sharer in &held.sharers {
+            let (ticket, source) = (sharer.ticket, sharer.source.clone());
+            self.actions.push(Action::Parked {
+                ticket,
+                source,
+                reason,
+            });
+        }
+        let key = held.key();
+        self.release_turn(&key, id);
+        let deadline = self.room.get(id).map_or(again, |held| self.deadline(held));
+        self.set_timer(id, Some(again.min(deadline)));
+        self.room
+            .set_payload_known(id, reason != ParkReason::UnknownPayload);
+        self.keep_budgets(id);
+    }
+
+    fn release_turn(&mut self, key: &ProofKey, id: CandidateId) {
+        if let Some(lane) = self.lanes.get_mut(key)
+            && lane.active == Some(id)
+        {
+            lane.active = None;
+            self.free.insert(*key);
+        }
+    }
+
+    /// Takes a candidate out and tells everybody who brought it.
+    fn finish(&mut self, id: CandidateId, verdict: Verdict) {
+        self.set_timer(id, None);
+        let Some(held) = self.room.remove(id) else { return };
+        let key = held.key();
+        for queue in [
+            &mut self.cpu,
+            &mut self.validator_reads,
+            &mut self.engine_calls,
+            &mut self.commits,
+        ] {
+            queue.remove(id);
+        }
+        self.release_turn(&key, id);
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.members.remove(&id);
+            if lane.members.is_empty() {
+                self.lanes.remove(&key);
+            }
+        }
+        let unjudged = matches!(&verdict, Verdict::Ignore(reason) if *reason != IgnoreReason::AlreadyValid);
+        if let (true, true, Some(root)) = (unjudged, held.worth.authenticated, held.proof_root) {
+            self.observed.unmark(key, held.parsed.validator_index(), &root);
+        }
+        for sharer in held.sharers {
+            self.reply(sharer, verdict.clone(), held.arrived);
+        }
+    }
+
+    fn reply(&mut self, to: Sharer, verdict: Verdict, arrived: Duration) {
+        let Sharer { ticket, source } = to;
+        self.actions.push(Action::Reply {
+            ticket,
+            source,
+            verdict,
+            after: self.now.saturating_sub(arrived),
+        });
+    }
+
+    fn payload_known(&mut self, root: Root) {
+        let ids: Vec<_> = self.of_payload(&root).collect();
+        for id in ids {
+            if let Some(State::Parked(ParkReason::UnknownPayload | ParkReason::ValidatorUnavailable)) =
+                self.room.get(id).map(|h| h.state)
+            {
+                self.queue(id);
+            }
+        }
+    }
+
+    fn of_payload(&self, root: &Root) -> impl Iterator<Item = CandidateId> + '_ {
+        let first = ProofKey {
+            new_payload_request_root: *root,
+            proof_type: u8::MIN,
+        };
+        let last = ProofKey {
+            new_payload_request_root: *root,
+            proof_type: u8::MAX,
+        };
+        self.lanes
+            .range(first..=last)
+            .flat_map(|(_, lane)| lane.members.iter().copied())
+    }
+
+    fn finalized(&mut self, slot: assay_types::Slot, orphaned: &HashSet<Root>) {
+        self.observed.prune(slot, orphaned);
+        for root in orphaned {
+            let ids: Vec<_> = self.of_payload(root).collect();
+            for id in ids {
+                if self.room.get(id).is_some_and(Held::is_evictable) {
+                    self.finish(id, Verdict::Ignore(IgnoreReason::TooOld));
+                }
+            }
+        }
+    }
+
+    fn look_again(&mut self) {
+        let ids: Vec<_> = self.room.ids().collect();
+        for id in ids {
+            if let Some(State::Parked(ParkReason::UnknownPayload | ParkReason::ValidatorUnavailable)) =
+                self.room.get(id).map(|h| h.state)
+            {
+                self.queue(id);
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.now;
+        while let Some((at, id)) = self.timers.first().copied() {
+            if at > now {
+                break;
+            }
+            self.timers.remove(&(at, id));
+            let Some(held) = self.room.get_mut(id) else {
+                continue;
+            };
+            held.timer = None;
+            let state = held.state;
+            let over = self.room.get(id).is_some_and(|held| self.deadline(held) <= now);
+            match state {
+                State::Parked(reason) if over => self.finish(id, Verdict::Ignore(reason.given_up())),
+                State::Parked(_) => self.queue(id),
+                State::Queued if over => self.finish(id, Verdict::Ignore(IgnoreReason::Overloaded)),
+                State::Queued | State::Ready(_) | State::Running(_) => {}
+            }
+        }
+    }
+
+    fn shutdown(&mut self) {
+        self.closed = true;
+        let ids: Vec<_> = self.room.ids().collect();
+        for id in ids {
+            if self
+                .room
+                .get(id)
+                .is_some_and(|h| h.state != State::Running(Stage::Commit))
+            {
+                self.finish(id, Verdict::Ignore(IgnoreReason::Internal));
+            }
+        }
+    }
+}
+
+impl ParkReason {
+    /// What is said when the waiting has been in vain.
+    const fn given_up(self) -> IgnoreReason {
+        match self {
+            Self::UnknownPayload => IgnoreReason::UnknownPayload,
+            Self::ValidatorUnavailable => IgnoreReason::ValidatorUnavailable,
+            Self::EngineUnavailable => IgnoreReason::EngineUnavailable,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What has been seen, for rules 1, 3 and 4. Written only after a signature has bound the validator, or a proof passed:
+//! nothing an outsider sends gets in here.
+
+use assay_types::{ProofKey, Root, Slot, ValidatorIndex};
+use lru::LruCache;
+use std::{collections::HashSet, hash::Hash};
+
+/// What is known of a message that was seen (rule 1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    /// Its signature verified; the proof engine has not spoken, or said that it is valid.
+    Signed,
+    /// The proof engine said that the proof is invalid, whoever signs it.
+    Invalid,
+}
+
+struct Try {
+    proof_root: Root,
+    slot: Slot,
+}
+
+struct Seen {
+    key: ProofKey,
+    slot: Slot,
+    judgement: Judgement,
+}
+
+/// The caches, each of at most `entries`; the least recently used entry goes first. What falls out costs work when it
+/// comes again, and changes no outcome of a valid proof: the store still knows the valid ones.
+pub(crate) struct Observed {
+    entries: usize,
+    valid: LruCache<ProofKey, Slot>,
+    tries: LruCache<(ProofKey, ValidatorIndex), Try>,
+    seen: LruCache<Root, Seen>,
+}
+
+fn put<K: Hash + Eq, V>(cache: &mut LruCache<K, V>, entries: usize, key: K, value: V) {
+    cache.put(key, value);
+    while cache.len() > entries {
+        cache.pop_lru();
+    }
+}
+
+impl Observed {
+    pub(crate) fn new(entries: usize) -> Self {
+        Self {
+            entries: entries.max(1),
+            valid: LruCache::unbounded(),
+            tries: LruCache::unbounded(),
+            seen: LruCache::unbounded(),
+        }
+    }
+
+    /// Rules 3 and 9: a valid proof of this payload and type passed here.
+    pub(crate) fn is_valid(&mut self, key: &ProofKey) -> bool {
+        self.valid.get(key).is_some()
+    }
+
+    pub(crate) fn set_valid(&mut self, key: ProofKey, slot: Slot) {
+        put(&mut self.valid, self.entries, key, slot);
+    }
+
+    /// Rule 4: a signed proof of this validator came for this payload and type.
+    pub(crate) fn has_tried(&mut self, key: ProofKey, validator: ValidatorIndex) -> bool {
+        self.tries.get(&(key, validator)).is_some()
+    }
+
+    /// Rule 1.
+    pub(crate) fn seen(&mut self, proof_root: &Root) -> Option<Judgement> {
+        self.seen.get(proof_root).map(|s| s.judgement)
+    }
+
+    /// Marks a message whose signature has verified, for rules 1 and 4. An earlier try of the validator stays.
+    pub(crate) fn mark(&mut self, key: ProofKey, validator: ValidatorIndex, proof_root: Root, slot: Slot) {
+        if !self.has_tried(key, validator) {
+            put(
+                &mut self.tries,
+                self.entries,
+                (key, validator),
+                Try { proof_root, slot },
+            );
+        }
+        if self.seen(&proof_root).is_none() {
+            put(
+                &mut self.seen,
+                self.entries,
+                proof_root,
+                Seen {
+                    key,
+                    slot,
+                    judgement: Judgement::Signed,
+                },
+            );
+        }
+    }
+
+    /// Takes a mark back: the message was let go without a judgement and may come again.
+    pub(crate) fn unmark(&mut self, key: ProofKey, validator: ValidatorIndex, proof_root: &Root) {
+        if self
+            .tries
+            .peek(&(key, validator))
+            .is_some_and(|t| t.proof_root == *proof_root)
+        {
+            self.tries.pop(&(key, validator));
+        }
+        if self
+            .seen
+            .peek(proof_root)
+            .is_some_and(|s| s.judgement == Judgement::Signed)
+        {
+            self.seen.pop(proof_root);
+        }
+    }
+
+    /// Remembers that the proof engine called a message invalid.
+    pub(crate) fn set_invalid(&mut self, key: ProofKey, proof_root: Root, slot: Slot) {
+        let seen = Seen {
+            key,
+            slot,
+            judgement: Judgement::Invalid,
+        };
+        put(&mut self.seen, self.entries, proof_root, seen);
+    }
+
+    /// Finality moved to `slot`: what is older, and what was orphaned, is forgotten.
+    pub(crate) fn prune(&mut self, slot: Slot, orphaned: &HashSet<Root>) {
+        let keep = |key: &ProofKey, at: Slot| at >= slot && !orphaned.contains(&key.new_payload_request_root);
+        self.valid.retain(|key, at| keep(key, *at));
+        self.tries.retain(|(key, _), t| keep(key, t.slot));
+        self.seen.retain(|_, s| keep(&s.key, s.slot));
+    }
+
+    /// Entries of all caches together.
+    pub(crate) fn len(&self) -> usize {
+        self.valid.len() + self.tries.len() + self.seen.len()
+    }
+}

@@ -1,0 +1,399 @@
+//! The shell around the machine: it keeps the clock, runs the work the machine asks for, and carries verdicts back.
+
+use crate::{
+    Candidate, ContainmentRecord, IgnoreReason, KnownProofs, ParkReason, ProofSink, Source, Submission,
+    Verdict, VerificationMetrics, VerifierConfig,
+    candidate::Parsed,
+    machine::{Action, Event, Machine, Ticket, View},
+};
+use assay_chain::{Chain, ChainEvent, PayloadInfo};
+use assay_proof_engine::ProofEngine;
+use assay_types::{Epoch, ProofKey, ProofType, Root, Slot, ValidatorIndex};
+use parking_lot::{Mutex, RwLock};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::{
+    sync::{Notify, broadcast, oneshot},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// What a verifier works with.
+pub struct VerifierParts {
+    /// Payloads, validators, forks, clock.
+    pub chain: Arc<dyn Chain>,
+    /// Judges proofs.
+    pub engine: Arc<dyn ProofEngine>,
+    /// Valid proofs on disk.
+    pub known: Arc<dyn KnownProofs>,
+    /// Validators that signed an invalid proof.
+    pub containment: Arc<dyn ContainmentRecord>,
+    /// The first sink: a proof is accepted only once this one has it.
+    pub store: Arc<dyn ProofSink>,
+}
+
+/// The verifier. Keep it for `shutdown`; hand out `intake`s.
+pub struct Verifier {
+    inner: Arc<Inner>,
+}
+
+/// The one door: `submit` is the only way in. Clones lead to the same verifier.
+#[derive(Clone)]
+pub struct Intake {
+    inner: Arc<Inner>,
+}
+
+/// What `submit_and_wait` came to.
+#[derive(Debug)]
+pub enum Waited {
+    /// The last word.
+    Decided(Verdict),
+    /// No verdict in time. The candidate goes on without the caller; if it waits for something outside, for this.
+    StillWaiting(Option<ParkReason>),
+}
+
+/// Whoever submitted, waiting.
+enum Waiter {
+    /// Nothing was said yet.
+    First(oneshot::Sender<Submission>),
+    /// Was told that it is parked.
+    Parked(oneshot::Sender<Verdict>),
+}
+
+pub(crate) struct Inner {
+    pub(crate) parts: VerifierParts,
+    pub(crate) config: VerifierConfig,
+    pub(crate) metrics: VerificationMetrics,
+    /// Sinks after the store, in order.
+    pub(crate) sinks: RwLock<Vec<Arc<dyn ProofSink>>>,
+    state: Mutex<Driven>,
+    started: Instant,
+    /// Told when the next tick may have come nearer.
+    timer: Notify,
+    pub(crate) tasks: TaskTracker,
+    ended: CancellationToken,
+    runtime: tokio::runtime::Handle,
+}
+
+/// The machine and those who wait for its words.
+struct Driven {
+    machine: Machine,
+    waiters: HashMap<Ticket, Waiter>,
+    next_ticket: Ticket,
+}
+
+impl Verifier {
+    /// Starts a verifier on the present tokio runtime.
+    pub fn start(config: VerifierConfig, parts: VerifierParts) -> Self {
+        let machine = Machine::new(config.clone(), Arc::clone(parts.chain.spec()));
+        let inner = Arc::new(Inner {
+            parts,
+            config,
+            metrics: VerificationMetrics::default(),
+            sinks: RwLock::new(Vec::new()),
+            state: Mutex::new(Driven {
+                machine,
+                waiters: HashMap::new(),
+                next_ticket: 0,
+            }),
+            started: Instant::now(),
+            timer: Notify::new(),
+            tasks: TaskTracker::new(),
+            ended: CancellationToken::new(),
+            runtime: tokio::runtime::Handle::current(),
+        });
+        // Subscribed before the first submission: a payload that comes after a look-up is not missed.
+        let events = inner.parts.chain.subscribe();
+        inner
+            .tasks
+            .spawn_on(follow_chain(Arc::clone(&inner), events), &inner.runtime);
+        inner
+            .tasks
+            .spawn_on(keep_time(Arc::clone(&inner)), &inner.runtime);
+        Self { inner }
+    }
+
+    /// Adds a sink after those there are. An accepted proof goes to the store, then to these in order.
+    pub fn add_sink(&self, sink: Arc<dyn ProofSink>) {
+        self.inner.sinks.write().push(sink);
+    }
+
+    /// A handle of the door.
+    pub fn intake(&self) -> Intake {
+        Intake {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &VerificationMetrics {
+        &self.inner.metrics
+    }
+
+    /// Ends: whatever is not on its way to the sinks gets `Ignore(Internal)`, what is gets its verdict. Returns when no
+    /// task of the verifier is left; what calls the chain or the engine is dropped.
+    pub async fn shutdown(&self) {
+        self.inner.drive(Event::Shutdown);
+        self.inner.ended.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+}
+
+impl Intake {
+    /// Brings a candidate. Returns when its verdict is known, or when it has to wait for something outside (then the
+    /// verdict comes on the channel, at the latest when its time in the waiting room is over). What is held is bounded;
+    /// beyond the bounds the answer is `Ignore(Overloaded)`. Dropping the future or the channel does not take the
+    /// candidate back.
+    pub async fn submit(&self, candidate: Candidate, source: Source) -> Submission {
+        let parsed = match Parsed::new(candidate, self.inner.parts.chain.spec()) {
+            Ok(parsed) => parsed,
+            Err(reason) => {
+                let verdict = Verdict::Reject(reason);
+                self.inner.metrics.verdict(&source, &verdict);
+                return Submission::Decided(verdict);
+            }
+        };
+        let said = self.inner.submitted(parsed, source);
+        // The sender goes only when it has spoken, so an error cannot be; were it one, nothing was judged.
+        said.await
+            .unwrap_or(Submission::Decided(Verdict::Ignore(IgnoreReason::Internal)))
+    }
+
+    /// Brings a candidate and waits at most `timeout` for the last word.
+    pub async fn submit_and_wait(&self, candidate: Candidate, source: Source, timeout: Duration) -> Waited {
+        let mut parked = None;
+        let last_word = async {
+            match self.submit(candidate, source).await {
+                Submission::Decided(verdict) => verdict,
+                Submission::Parked { reason, verdict } => {
+                    parked = Some(reason);
+                    verdict.await.unwrap_or(Verdict::Ignore(IgnoreReason::Internal))
+                }
+            }
+        };
+        match tokio::time::timeout(timeout, last_word).await {
+            Ok(verdict) => Waited::Decided(verdict),
+            Err(_) => Waited::StillWaiting(parked),
+        }
+    }
+
+    /// What the verifier counts.
+    pub fn metrics(&self) -> &VerificationMetrics {
+        &self.inner.metrics
+    }
+}
+
+impl std::fmt::Debug for Intake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Intake").finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn submitted(self: &Arc<Self>, parsed: Parsed, source: Source) -> oneshot::Receiver<Submission> {
+        let (tell, said) = oneshot::channel();
+        let actions = {
+            let mut state = self.state.lock();
+            let ticket = state.next_ticket;
+            state.next_ticket += 1;
+            state.waiters.insert(ticket, Waiter::First(tell));
+            self.step(
+                &mut state,
+                Event::Submitted {
+                    ticket,
+                    parsed,
+                    source,
+                },
+            )
+        };
+        self.perform(actions);
+        said
+    }
+
+    pub(crate) fn drive(self: &Arc<Self>, event: Event) {
+        let actions = {
+            let mut state = self.state.lock();
+            self.step(&mut state, event)
+        };
+        self.perform(actions);
+    }
+
+    /// One event through the machine. Who waits is told at once; the rest is for `perform`, outside the lock.
+    fn step(&self, state: &mut Driven, event: Event) -> Vec<Action> {
+        let before = state.machine.next_tick();
+        let mut actions = state.machine.on_event(event, self.started.elapsed(), self);
+        actions.retain(|action| match action {
+            Action::Reply {
+                ticket,
+                source,
+                verdict,
+                after,
+            } => {
+                self.metrics.verdict(source, verdict);
+                if let Verdict::Accept(_) = verdict {
+                    self.metrics.accepted_after(*after);
+                }
+                state.reply(*ticket, verdict);
+                false
+            }
+            Action::Parked {
+                ticket,
+                source,
+                reason,
+            } => {
+                self.metrics.parked(source, *reason);
+                state.parked(*ticket, *reason);
+                false
+            }
+            _ => true,
+        });
+        let (held, bytes) = state.machine.held();
+        self.metrics.holds(held, bytes, state.machine.observed_len());
+        if state.machine.next_tick() != before {
+            self.timer.notify_one();
+        }
+        actions
+    }
+
+    fn perform(self: &Arc<Self>, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Contain { validator, until } => {
+                    tracing::warn!(validator, %until, "validator signed an invalid proof and is contained");
+                    self.metrics.contained();
+                    self.parts.containment.contain(validator, until);
+                }
+                action => self.work(action),
+            }
+        }
+    }
+
+    /// Runs one stage as a task; ends with the verifier, except on the way to the sinks.
+    fn work(self: &Arc<Self>, action: Action) {
+        let inner = Arc::clone(self);
+        let commits = matches!(action, Action::Commit { .. });
+        let task = async move {
+            let ended = inner.ended.clone();
+            let work = inner.run_stage(action);
+            let done = if commits {
+                work.await
+            } else {
+                tokio::select! {
+                    biased;
+                    () = ended.cancelled() => None,
+                    done = work => done,
+                }
+            };
+            if let Some((id, outcome)) = done {
+                inner.drive(Event::Done { id, outcome });
+            }
+        };
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+}
+
+impl Driven {
+    fn reply(&mut self, ticket: Ticket, verdict: &Verdict) {
+        // Whoever does not wait any more has dropped the receiver; that is fine.
+        match self.waiters.remove(&ticket) {
+            Some(Waiter::First(tell)) => drop(tell.send(Submission::Decided(verdict.clone()))),
+            Some(Waiter::Parked(tell)) => drop(tell.send(verdict.clone())),
+            None => {}
+        }
+    }
+
+    fn parked(&mut self, ticket: Ticket, reason: ParkReason) {
+        let Some(waiter) = self.waiters.remove(&ticket) else {
+            return;
+        };
+        let waiter = match waiter {
+            Waiter::First(tell) => {
+                let (tell_later, verdict) = oneshot::channel();
+                drop(tell.send(Submission::Parked { reason, verdict }));
+                Waiter::Parked(tell_later)
+            }
+            already => already,
+        };
+        self.waiters.insert(ticket, waiter);
+    }
+}
+
+impl View for Inner {
+    fn payload(&self, root: &Root) -> Option<PayloadInfo> {
+        self.parts.chain.payload(root)
+    }
+    fn has_valid(&self, key: &ProofKey) -> bool {
+        self.parts.known.has_valid(key)
+    }
+    fn verifies(&self, proof_type: ProofType) -> bool {
+        self.parts.engine.proof_types().contains(&proof_type)
+    }
+    fn contained_until(&self, validator: ValidatorIndex) -> Option<Slot> {
+        self.parts.containment.contained_until(validator)
+    }
+    fn current_slot(&self) -> Slot {
+        self.parts.chain.current_slot()
+    }
+    fn finalized_epoch(&self) -> Epoch {
+        self.parts.chain.finalized().epoch
+    }
+}
+
+/// Turns chain events into the machine's.
+async fn follow_chain(inner: Arc<Inner>, mut events: broadcast::Receiver<ChainEvent>) {
+    loop {
+        let event = tokio::select! {
+            () = inner.ended.cancelled() => return,
+            event = events.recv() => event,
+        };
+        match event {
+            Ok(ChainEvent::Payload(payload)) => {
+                inner.drive(Event::PayloadKnown(payload.new_payload_request_root));
+            }
+            Ok(ChainEvent::Block(block) | ChainEvent::Head(block)) => {
+                if let Some(root) = block.new_payload_request_root {
+                    inner.drive(Event::PayloadKnown(root));
+                }
+            }
+            Ok(ChainEvent::Finalized { slot, orphaned, .. }) => {
+                inner.drive(Event::Finalized {
+                    slot,
+                    orphaned: orphaned.into_iter().collect(),
+                });
+            }
+            Ok(ChainEvent::Connected(true)) => inner.drive(Event::LookAgain),
+            Ok(ChainEvent::Connected(false) | ChainEvent::Conflict { .. }) => {}
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                tracing::debug!(
+                    missed,
+                    "chain events missed; looking again at everything that waits"
+                );
+                inner.drive(Event::LookAgain);
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Ticks the machine when something is due.
+async fn keep_time(inner: Arc<Inner>) {
+    loop {
+        let due = inner
+            .state
+            .lock()
+            .machine
+            .next_tick()
+            .map(|at| inner.started + at);
+        let sleep = async {
+            match due {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = inner.ended.cancelled() => return,
+            () = inner.timer.notified() => {}
+            () = sleep => inner.drive(Event::Tick),
+        }
+    }
+}
