@@ -100,7 +100,25 @@ names!(
     }
 );
 
+names!(
+    /// How `proof_data` merkleises (protocol.md section 1). The bytes on the wire are the same in both.
+    ProofDataForm {
+        /// `ProgressiveByteList` (EIP-7916).
+        Progressive = "progressive",
+        /// `ByteList[MAX_PROOF_SIZE]`.
+        ByteList = "bytelist",
+    }
+);
+
 impl ForkName {
+    /// The fork's name as the keys of a network's config begin: `GENESIS`, `ALTAIR`, ...
+    pub fn config_prefix(self) -> String {
+        match self {
+            Self::Phase0 => "GENESIS".to_owned(),
+            later => later.as_str().to_ascii_uppercase(),
+        }
+    }
+
     /// Whether beacon blocks of this fork carry an execution payload (or, from Gloas on, a bid for one).
     pub fn has_payload(self) -> bool {
         self >= Self::Bellatrix
@@ -109,5 +127,29 @@ impl ForkName {
     /// Whether the payload comes in an envelope of its own (EIP-7732).
     pub fn has_envelope(self) -> bool {
         self >= Self::Gloas
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_read_back_in_any_case_and_others_are_told_what_is_known() {
+        for fork in ForkName::ALL {
+            assert_eq!(fork.as_str().parse(), Ok(*fork));
+            assert_eq!(fork.as_str().to_uppercase().parse(), Ok(*fork));
+        }
+        assert_eq!("c".parse(), Ok(NewPayloadRequestForm::C));
+        let error = "gamma".parse::<Revision>().unwrap_err().to_string();
+        assert_eq!(error, "Revision \"gamma\" is not known; one of: alpha, beta");
+    }
+
+    #[test]
+    fn forks_are_in_order() {
+        assert!(ForkName::ALL.is_sorted());
+        assert!(!ForkName::Altair.has_payload() && ForkName::Bellatrix.has_payload());
+        assert!(!ForkName::Fulu.has_envelope() && ForkName::Gloas.has_envelope());
     }
 }

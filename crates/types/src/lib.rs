@@ -11,6 +11,9 @@
 //! | `schema` | SSZ shapes as data: strict checking, roots from bytes, JSON both ways |
 //! | `containers` | the shape of every named container, by fork, preset, revision and form |
 //! | `proof` | the proof containers as Rust types; proof bytes are shared, never copied |
+//! | `proof_beta` | the proof containers of the `beta` revision |
+//! | `requests` | the small containers of req/resp: identifiers, ranges, status |
+//! | `codec` | SSZ and roots of what all proof containers have in common |
 //! | `payload` | `ExecutionPayload`, `ExecutionRequests`, `NewPayloadRequest` and its header |
 //! | `block` | beacon blocks and Gloas envelopes: their roots and the payload in them |
 //! | `digest` | fork digests, topics, gossip message ids |
@@ -20,6 +23,7 @@
 
 pub mod block;
 pub mod bls;
+mod codec;
 pub mod containers;
 pub mod digest;
 pub mod fork;
@@ -28,6 +32,8 @@ pub mod merkle;
 pub mod payload;
 pub mod primitives;
 pub mod proof;
+pub mod proof_beta;
+pub mod requests;
 pub mod schema;
 pub mod signing;
 pub mod spec;
@@ -42,7 +48,7 @@ pub use primitives::{
     ValidatorIndex,
 };
 pub use proof::{
-    ExecutionProof, ExecutionProofStatus, ExecutionProofsByRange, ProofByRootIdentifier,
-    ProofByRootIdentifiers, ProofKey, PublicInput, SignedExecutionProof,
+    ExecutionProof, ExecutionProofStatus, ExecutionProofsByRange, ListLimits, ProofByRootIdentifier,
+    ProofByRootIdentifiers, ProofKey, ProofTypes, PublicInput, SignedExecutionProof, SszContainer, SszError,
 };
 pub use spec::Spec;

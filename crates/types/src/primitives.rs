@@ -40,7 +40,8 @@ pub fn to_hex(bytes: &[u8]) -> String {
 macro_rules! fixed_bytes {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ssz_derive::Encode, ssz_derive::Decode)]
+        #[ssz(struct_behaviour = "transparent")]
         pub struct $name(pub [u8; $len]);
 
         impl $name {
@@ -153,7 +154,10 @@ pub type ValidatorIndex = u64;
 macro_rules! count {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+        #[derive(
+            Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, ssz_derive::Encode, ssz_derive::Decode,
+        )]
+        #[ssz(struct_behaviour = "transparent")]
         pub struct $name(pub u64);
 
         impl $name {

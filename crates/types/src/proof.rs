@@ -1,14 +1,21 @@
-//! The proof containers of protocol.md section 2 (`alpha`) as Rust types.
+//! The proof containers of protocol.md section 2 (`alpha`) as Rust types; `requests` has the req/resp ones.
 //!
 //! Proof bytes are a shared slice of the buffer they came in (`Bytes`): decoding, hashing, storing and forwarding a
 //! 4 MiB proof never copies them.
 
 use crate::{
-    primitives::{ProofType, Root, SignatureBytes, Slot, ValidatorIndex},
+    codec::{self, MessageParts, SignedParts},
+    primitives::{ProofType, Root, SignatureBytes, ValidatorIndex},
     spec::{ProofDataForm, Spec},
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+pub use crate::codec::SszError;
+pub use crate::requests::{
+    ExecutionProofStatus, ExecutionProofsByRange, ListLimits, ProofByRootIdentifier, ProofByRootIdentifiers,
+    ProofTypes, SszContainer,
+};
 
 /// Bytes of an SSZ `SignedExecutionProof` around its `proof_data`: offset 4 + index 8 + signature 96 +
 /// (offset 4 + type 1 + public input 32).
@@ -55,83 +62,54 @@ pub struct SignedExecutionProof {
     pub signature: SignatureBytes,
 }
 
-/// One payload's proofs asked for by block root.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProofByRootIdentifier {
-    /// Root of the beacon block.
-    pub block_root: Root,
-    /// Kinds asked for; received empty it means all (protocol.md section 5).
-    #[serde(with = "quoted_types")]
-    pub proof_types: Vec<ProofType>,
-}
+impl PublicInput {
+    /// Decodes its 32 bytes. Strict.
+    pub fn from_ssz_bytes(bytes: &[u8]) -> Result<Self, SszError> {
+        let root = codec::decode("PublicInput", bytes)?;
+        Ok(Self {
+            new_payload_request_root: root,
+        })
+    }
 
-/// Body of an `execution_proofs_by_root` request: at most `MAX_REQUEST_BLOCKS_DENEB` identifiers.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ProofByRootIdentifiers(pub Vec<ProofByRootIdentifier>);
-
-/// Body of an `execution_proofs_by_range` request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExecutionProofsByRange {
-    /// First slot.
-    pub start_slot: Slot,
-    /// Number of slots.
-    #[serde(with = "crate::primitives::quoted")]
-    pub count: u64,
-    /// Kinds asked for; empty means all.
-    #[serde(with = "quoted_types")]
-    pub proof_types: Vec<ProofType>,
-}
-
-/// What a node has: exchanged on connecting.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct ExecutionProofStatus {
-    /// Newest block whose payload the sender holds as sufficiently proven; zero before any.
-    pub block_root: Root,
-    /// Its slot; 0 before any.
-    pub slot: Slot,
-    /// Kinds the sender verifies, at most 4.
-    #[serde(with = "quoted_types")]
-    pub proof_types: Vec<ProofType>,
-}
-
-/// Why bytes are not the container asked for.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a valid SSZ {container}: {why}")]
-pub struct SszError {
-    /// The container's name.
-    pub container: &'static str,
-    /// What is wrong with the bytes.
-    pub why: String,
-}
-
-/// A small container that is encoded and decoded whole.
-pub trait SszContainer: Sized {
-    /// Strict: the first offset equals the fixed part's length, offsets rise, nothing trails, lists keep their limits.
-    fn from_ssz_bytes(bytes: &[u8]) -> Result<Self, SszError>;
     /// The SSZ bytes.
-    fn to_ssz_bytes(&self) -> Vec<u8>;
-    /// Fewest and most bytes that any value has, for req/resp length checks.
-    fn ssz_len_bounds() -> (usize, usize);
+    pub fn to_ssz_bytes(&self) -> Vec<u8> {
+        self.new_payload_request_root.0.to_vec()
+    }
+
+    /// `hash_tree_root(PublicInput)`: that of its only field.
+    pub fn hash_tree_root(&self) -> Root {
+        self.new_payload_request_root
+    }
 }
 
 impl SignedExecutionProof {
     /// Decodes without copying: `proof_data` is a slice of `bytes`. Strict. Knows no size limit: the caller has one
     /// (`Spec::max_signed_proof_size`).
     pub fn from_ssz_bytes(bytes: &Bytes) -> Result<Self, SszError> {
-        let _ = bytes;
-        unimplemented!()
+        let parts = SignedParts::from_ssz_bytes("SignedExecutionProof", bytes)?;
+        Ok(Self {
+            message: ExecutionProof::from_ssz_bytes(&parts.message)?,
+            validator_index: parts.validator_index,
+            signature: parts.signature,
+        })
     }
 
     /// The SSZ bytes (copies the proof; what arrived as bytes is kept beside the value where that matters).
     pub fn to_ssz_bytes(&self) -> Bytes {
-        unimplemented!()
+        let message = self.message.parts();
+        let mut out = Vec::with_capacity(SIGNED_PROOF_OVERHEAD + message.proof_data.len());
+        codec::append_signed(&mut out, self.validator_index, &self.signature);
+        message.append(&mut out);
+        out.into()
     }
 
     /// `hash_tree_root(SignedExecutionProof)`.
     pub fn hash_tree_root(&self, spec: &Spec, form: ProofDataForm) -> Root {
-        let _ = (spec, form);
-        unimplemented!()
+        codec::signed_root(
+            &self.message.hash_tree_root(spec, form),
+            self.validator_index,
+            &self.signature,
+        )
     }
 
     /// The payload and kind this is a proof of.
@@ -143,19 +121,33 @@ impl SignedExecutionProof {
 impl ExecutionProof {
     /// As `SignedExecutionProof::from_ssz_bytes`.
     pub fn from_ssz_bytes(bytes: &Bytes) -> Result<Self, SszError> {
-        let _ = bytes;
-        unimplemented!()
+        let (proof_data, proof_type, input) = codec::split_message::<Root>("ExecutionProof", bytes)?;
+        Ok(Self {
+            proof_data,
+            proof_type,
+            public_input: PublicInput {
+                new_payload_request_root: input,
+            },
+        })
+    }
+
+    fn parts(&self) -> MessageParts<'_> {
+        MessageParts {
+            proof_data: &self.proof_data,
+            proof_type: self.proof_type,
+            tail: &self.public_input.new_payload_request_root.0,
+        }
     }
 
     /// The SSZ bytes.
     pub fn to_ssz_bytes(&self) -> Bytes {
-        unimplemented!()
+        self.parts().to_ssz_bytes()
     }
 
     /// `hash_tree_root(ExecutionProof)`. `spec.max_proof_size` is the limit of the byte-list form.
     pub fn hash_tree_root(&self, spec: &Spec, form: ProofDataForm) -> Root {
-        let _ = (spec, form);
-        unimplemented!()
+        self.parts()
+            .hash_tree_root(spec, form, &self.public_input.hash_tree_root())
     }
 
     /// The payload and kind this is a proof of.
@@ -167,21 +159,89 @@ impl ExecutionProof {
     }
 }
 
-/// Proof types in JSON: a list of decimal strings.
-pub mod quoted_types {
-    use super::ProofType;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
 
-    /// Writes decimal strings.
-    pub fn serialize<S: Serializer>(types: &[ProofType], s: S) -> Result<S::Ok, S::Error> {
-        s.collect_seq(types.iter().map(u8::to_string))
+    fn signed(data: Vec<u8>) -> SignedExecutionProof {
+        SignedExecutionProof {
+            message: ExecutionProof {
+                proof_data: data.into(),
+                proof_type: 7,
+                public_input: PublicInput {
+                    new_payload_request_root: Root::from([3; 32]),
+                },
+            },
+            validator_index: u64::MAX - 1,
+            signature: SignatureBytes([9; 96]),
+        }
     }
 
-    /// Reads decimal strings.
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<ProofType>, D::Error> {
-        Vec::<String>::deserialize(d)?
-            .into_iter()
-            .map(|t| t.parse().map_err(|e| D::Error::custom(format!("{t:?}: {e}"))))
-            .collect()
+    #[test]
+    fn proof_bytes_stay_where_they_are() {
+        let bytes = signed(vec![5; 1000]).to_ssz_bytes();
+        assert_eq!(bytes.len(), SIGNED_PROOF_OVERHEAD + 1000);
+        let decoded = SignedExecutionProof::from_ssz_bytes(&bytes).unwrap();
+        assert_eq!(
+            decoded.message.proof_data.as_ptr(),
+            bytes[SIGNED_PROOF_OVERHEAD..].as_ptr()
+        );
+    }
+
+    #[test]
+    fn forms_differ_and_the_byte_lists_limit_is_mixed_in() {
+        let spec = Spec::mainnet();
+        let mut february = Spec::mainnet();
+        february.max_proof_size = 307_200;
+        let proof = signed(vec![1; 100]).message;
+        let progressive = proof.hash_tree_root(&spec, ProofDataForm::Progressive);
+        let byte_list = proof.hash_tree_root(&spec, ProofDataForm::ByteList);
+        assert_ne!(progressive, byte_list);
+        assert_ne!(
+            byte_list,
+            proof.hash_tree_root(&february, ProofDataForm::ByteList)
+        );
+        assert_eq!(
+            progressive,
+            proof.hash_tree_root(&february, ProofDataForm::Progressive)
+        );
+    }
+
+    #[test]
+    fn json_is_the_beacon_apis() {
+        let proof = signed(vec![0xab, 0xcd]);
+        let json = serde_json::to_value(&proof).unwrap();
+        assert_eq!(json["message"]["proof_data"], "0xabcd");
+        assert_eq!(json["message"]["proof_type"], "7");
+        assert_eq!(json["validator_index"], "18446744073709551614");
+        assert_eq!(
+            serde_json::from_value::<SignedExecutionProof>(json).unwrap(),
+            proof
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn ssz_round_trip(data in prop::collection::vec(any::<u8>(), 0..300)) {
+            let proof = signed(data);
+            let bytes = proof.to_ssz_bytes();
+            prop_assert_eq!(SignedExecutionProof::from_ssz_bytes(&bytes).unwrap(), proof);
+        }
+
+        #[test]
+        fn what_decodes_encodes_to_the_same_bytes(mut bytes in prop::collection::vec(any::<u8>(), 0..400), fix: bool) {
+            if fix && bytes.len() >= SIGNED_PROOF_OVERHEAD {
+                bytes[..4].copy_from_slice(&108u32.to_le_bytes());
+                bytes[108..112].copy_from_slice(&37u32.to_le_bytes());
+            }
+            let bytes = Bytes::from(bytes);
+            if let Ok(proof) = SignedExecutionProof::from_ssz_bytes(&bytes) {
+                prop_assert_eq!(proof.to_ssz_bytes(), bytes);
+            } else {
+                prop_assert!(!fix || bytes.len() < SIGNED_PROOF_OVERHEAD);
+            }
+        }
     }
 }

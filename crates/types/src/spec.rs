@@ -1,22 +1,21 @@
 //! `Spec`: every number of the protocol that a network may choose, in one place.
 //!
 //! Built from a beacon node's `/eth/v1/config/spec`; overrides (config.yaml keys in upper case, or flags) come last
-//! (protocol.md sections 1 and 11). Defaults are those of the `alpha` revision.
+//! (protocol.md sections 1 and 11). Defaults are those of the `alpha` revision. The keys that can be overridden are
+//! listed in [`SETTINGS`].
+
+mod config;
+mod networks;
+
+pub use crate::fork::ProofDataForm;
+pub use config::{ConfigMap, SETTINGS};
 
 use crate::{
     fork::{ForkName, NewPayloadRequestForm, Preset, Revision},
     primitives::{Epoch, ForkVersion, ProofType, Slot},
+    proof::ListLimits,
 };
 use std::collections::BTreeMap;
-
-/// How `proof_data` merkleises (protocol.md section 1). The bytes on the wire are the same in both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProofDataForm {
-    /// `ProgressiveByteList` (EIP-7916).
-    Progressive,
-    /// `ByteList[MAX_PROOF_SIZE]`.
-    ByteList,
-}
 
 /// One entry of the blob schedule (EIP-7892), as fork digests mix it in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +50,9 @@ pub struct Spec {
     pub slot_duration_ms: u64,
     /// Version and first epoch of every fork, in order; epochs never fall. `Epoch::FAR_FUTURE`: not scheduled.
     pub fork_schedule: Vec<(ForkName, ForkVersion, Epoch)>,
+    /// Forks the node has scheduled and this program does not know, by their config prefix: from these epochs on
+    /// nothing here can be relied upon.
+    pub unknown_forks: Vec<(String, Epoch)>,
     /// `BLOB_SCHEDULE`, by epoch ascending.
     pub blob_schedule: Vec<BlobParameters>,
     /// `MAX_BLOBS_PER_BLOCK_ELECTRA`: the digest's blob parameters before the first schedule entry.
@@ -101,34 +103,13 @@ pub enum SpecError {
     UnknownKey(String),
 }
 
-/// `/eth/v1/config/spec`'s `data`, or a config.yaml read as JSON: upper-case keys; values strings, numbers or lists.
-pub type ConfigMap = serde_json::Map<String, serde_json::Value>;
+/// Largest `MAX_PROOF_SIZE` that can be set, in bytes: far above any text, far below what SSZ offsets reach.
+pub const MAX_PROOF_SIZE_CEILING: u64 = 1 << 30;
 
 impl Spec {
-    /// Mainnet's values, Gloas not scheduled.
-    pub fn mainnet() -> Self {
-        unimplemented!()
-    }
-
-    /// The `minimal` preset with every fork up to Fulu at epoch 0, for tests and the simulator.
-    pub fn minimal() -> Self {
-        unimplemented!()
-    }
-
-    /// From a beacon node's config, overrides last. Unknown keys of the node are passed over; of the overrides, refused.
-    pub fn from_config(config: &ConfigMap, overrides: &ConfigMap) -> Result<Self, SpecError> {
-        let _ = (config, overrides);
-        unimplemented!()
-    }
-
-    /// The same values in the form of `/eth/v1/config/spec`, which `from_config` reads back to an equal `Spec`.
-    pub fn to_config(&self) -> ConfigMap {
-        unimplemented!()
-    }
-
     /// The epoch a slot lies in.
     pub fn epoch_at_slot(&self, slot: Slot) -> Epoch {
-        Epoch(slot.0 / self.slots_per_epoch)
+        Epoch(slot.0.checked_div(self.slots_per_epoch).unwrap_or_default())
     }
 
     /// The first slot of an epoch (saturating).
@@ -137,38 +118,95 @@ impl Spec {
     }
 
     /// The slot of a payload from its timestamp in seconds; `None` before genesis or between slots.
+    ///
+    /// Where slots are no whole seconds, a payload's timestamp is its slot's start rounded down; of several slots in
+    /// one second this is the first.
     pub fn slot_at_timestamp(&self, genesis_time: u64, timestamp: u64) -> Option<Slot> {
         let ms = timestamp.checked_sub(genesis_time)?.checked_mul(1000)?;
-        (ms % self.slot_duration_ms == 0).then(|| Slot(ms / self.slot_duration_ms))
+        let past = u64::from(ms.checked_rem(self.slot_duration_ms)? != 0);
+        let slot = Slot((ms / self.slot_duration_ms).checked_add(past)?);
+        (self.timestamp_at_slot(genesis_time, slot) == timestamp).then_some(slot)
+    }
+
+    /// The timestamp in seconds of a payload at a slot (saturating).
+    pub fn timestamp_at_slot(&self, genesis_time: u64, slot: Slot) -> u64 {
+        genesis_time.saturating_add(slot.0.saturating_mul(self.slot_duration_ms) / 1000)
+    }
+
+    fn fork_entry(&self, epoch: Epoch) -> Option<&(ForkName, ForkVersion, Epoch)> {
+        self.fork_schedule
+            .iter()
+            .rev()
+            .find(|(_, _, first)| *first != Epoch::FAR_FUTURE && *first <= epoch)
     }
 
     /// The fork in force at an epoch.
     pub fn fork_at_epoch(&self, epoch: Epoch) -> ForkName {
-        let _ = epoch;
-        unimplemented!()
+        self.fork_entry(epoch).map_or(ForkName::Phase0, |entry| entry.0)
     }
 
     /// The fork's version at an epoch.
     pub fn fork_version_at_epoch(&self, epoch: Epoch) -> ForkVersion {
-        let _ = epoch;
-        unimplemented!()
+        self.fork_entry(epoch)
+            .or(self.fork_schedule.first())
+            .map_or(ForkVersion::ZERO, |entry| entry.1)
     }
 
     /// The first epoch of a fork, if it is scheduled.
     pub fn fork_epoch(&self, fork: ForkName) -> Option<Epoch> {
-        let _ = fork;
-        unimplemented!()
+        self.fork_schedule
+            .iter()
+            .find(|entry| entry.0 == fork && entry.2 != Epoch::FAR_FUTURE)
+            .map(|entry| entry.2)
+    }
+
+    /// The next fork after an epoch, if one is scheduled; blob-parameter forks are none.
+    pub fn next_fork(&self, epoch: Epoch) -> Option<(ForkName, ForkVersion, Epoch)> {
+        // The last of those that begin together: that one is in force then.
+        let first = self
+            .fork_schedule
+            .iter()
+            .map(|entry| entry.2)
+            .filter(|first| *first > epoch && *first != Epoch::FAR_FUTURE)
+            .min()?;
+        self.fork_entry(first).copied()
     }
 
     /// The blob parameters in force at an epoch of Fulu or later (protocol.md section 4).
     pub fn blob_parameters(&self, epoch: Epoch) -> BlobParameters {
-        let _ = epoch;
-        unimplemented!()
+        self.blob_schedule
+            .iter()
+            .rev()
+            .find(|entry| entry.epoch <= epoch)
+            .copied()
+            .unwrap_or(BlobParameters {
+                epoch: self.fork_epoch(ForkName::Electra).unwrap_or(Epoch::FAR_FUTURE),
+                max_blobs_per_block: self.max_blobs_per_block_electra,
+            })
     }
 
-    /// Epochs at which the fork digest changes (forks and blob-parameter forks), ascending.
+    /// Epochs at which the fork digest changes (forks and blob-parameter forks), ascending. Genesis is no change.
     pub fn digest_boundaries(&self) -> Vec<Epoch> {
-        unimplemented!()
+        let forks = self.fork_schedule.iter().map(|entry| entry.2);
+        // Before Fulu the digest knows nothing of blobs.
+        let fulu = self.fork_epoch(ForkName::Fulu).unwrap_or(Epoch::FAR_FUTURE);
+        let blobs = self
+            .blob_schedule
+            .iter()
+            .map(|entry| entry.epoch)
+            .filter(|epoch| *epoch > fulu);
+        let mut epochs: Vec<Epoch> = forks
+            .chain(blobs)
+            .filter(|epoch| *epoch != Epoch(0) && *epoch != Epoch::FAR_FUTURE)
+            .collect();
+        epochs.sort_unstable();
+        epochs.dedup();
+        epochs
+    }
+
+    /// The next epoch at which the fork digest changes, if one is scheduled.
+    pub fn next_digest_boundary(&self, epoch: Epoch) -> Option<Epoch> {
+        self.digest_boundaries().into_iter().find(|next| *next > epoch)
     }
 
     /// The revision of the texts that holds for payloads of a fork.
@@ -194,7 +232,17 @@ impl Spec {
 
     /// Most proofs in one response: `MAX_REQUEST_BLOCKS_DENEB * MAX_EXECUTION_PROOFS_PER_PAYLOAD`.
     pub fn max_request_execution_proofs(&self) -> u64 {
-        self.max_request_blocks_deneb * self.max_execution_proofs_per_payload
+        self.max_request_blocks_deneb
+            .saturating_mul(self.max_execution_proofs_per_payload)
+    }
+
+    /// The limits of the lists in requests and status: `MAX_EXECUTION_PROOFS_PER_PAYLOAD` proof types,
+    /// `MAX_REQUEST_BLOCKS_DENEB` identifiers.
+    pub fn list_limits(&self) -> ListLimits {
+        ListLimits {
+            proof_types: usize::try_from(self.max_execution_proofs_per_payload).unwrap_or(usize::MAX),
+            identifiers: usize::try_from(self.max_request_blocks_deneb).unwrap_or(usize::MAX),
+        }
     }
 
     /// Whether a type is one this network's texts define (`beta` fixes 1, 2, 3; `alpha` leaves it open).
@@ -202,6 +250,178 @@ impl Spec {
         match revision {
             Revision::Alpha => true,
             Revision::Beta => (1..=3).contains(&proof_type),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn forks_begin_at_their_epoch() {
+        let spec = Spec::mainnet();
+        for (epoch, fork, version) in [
+            (0, ForkName::Phase0, 0),
+            (74_239, ForkName::Phase0, 0),
+            (74_240, ForkName::Altair, 1),
+            (144_896, ForkName::Bellatrix, 2),
+            (194_048, ForkName::Capella, 3),
+            (269_568, ForkName::Deneb, 4),
+            (364_032, ForkName::Electra, 5),
+            (411_391, ForkName::Electra, 5),
+            (411_392, ForkName::Fulu, 6),
+            // Gloas is not scheduled: not even the last epoch is its.
+            (u64::MAX, ForkName::Fulu, 6),
+        ] {
+            assert_eq!(spec.fork_at_epoch(Epoch(epoch)), fork, "epoch {epoch}");
+            assert_eq!(
+                spec.fork_version_at_epoch(Epoch(epoch)).0,
+                [version, 0, 0, 0],
+                "epoch {epoch}"
+            );
+        }
+        assert_eq!(spec.fork_epoch(ForkName::Gloas), None);
+        assert_eq!(spec.next_fork(Epoch(364_032)).map(|f| f.0), Some(ForkName::Fulu));
+        assert_eq!(spec.next_fork(Epoch(411_392)), None);
+    }
+
+    #[test]
+    fn of_forks_that_begin_together_the_last_holds() {
+        let spec = Spec::minimal();
+        assert_eq!(spec.fork_at_epoch(Epoch(0)), ForkName::Fulu);
+        assert_eq!(spec.fork_version_at_epoch(Epoch(0)), ForkVersion([6, 0, 0, 1]));
+        let mut spec = spec;
+        for entry in &mut spec.fork_schedule {
+            if entry.0 >= ForkName::Fulu {
+                entry.2 = Epoch(5);
+            }
+        }
+        assert_eq!(
+            spec.next_fork(Epoch(0)),
+            Some((ForkName::Gloas, ForkVersion([7, 0, 0, 1]), Epoch(5)))
+        );
+    }
+
+    #[test]
+    fn blob_parameters_before_the_first_entry_are_electras() {
+        let spec = Spec::mainnet();
+        for (epoch, entry) in [
+            (411_392, (364_032, 9)),
+            (412_672, (412_672, 15)),
+            (419_071, (412_672, 15)),
+            (419_072, (419_072, 21)),
+        ] {
+            let parameters = spec.blob_parameters(Epoch(epoch));
+            assert_eq!(
+                (parameters.epoch.0, parameters.max_blobs_per_block),
+                entry,
+                "epoch {epoch}"
+            );
+        }
+    }
+
+    #[test]
+    fn digest_boundaries_are_forks_and_blob_forks_once() {
+        let mut spec = Spec::mainnet();
+        // Ignored before Fulu; counted once where a fork begins as well.
+        spec.blob_schedule.insert(
+            0,
+            BlobParameters {
+                epoch: Epoch(100),
+                max_blobs_per_block: 6,
+            },
+        );
+        spec.fork_schedule[7].2 = Epoch(419_072);
+        let boundaries: Vec<u64> = spec.digest_boundaries().iter().map(|e| e.0).collect();
+        assert_eq!(
+            boundaries,
+            [
+                74_240, 144_896, 194_048, 269_568, 364_032, 411_392, 412_672, 419_072
+            ]
+        );
+        assert_eq!(spec.next_digest_boundary(Epoch(411_392)), Some(Epoch(412_672)));
+        assert_eq!(spec.next_digest_boundary(Epoch(419_072)), None);
+        assert_eq!(Spec::minimal().digest_boundaries(), []);
+    }
+
+    #[test]
+    fn slots_of_timestamps() {
+        let mut spec = Spec::mainnet();
+        for (timestamp, slot) in [
+            (99, None),
+            (100, Some(0)),
+            (101, None),
+            (111, None),
+            (112, Some(1)),
+            (u64::MAX, None),
+        ] {
+            assert_eq!(
+                spec.slot_at_timestamp(100, timestamp),
+                slot.map(Slot),
+                "{timestamp}"
+            );
+        }
+        // Slot starts at 0, 1.5, 3, 4.5 s; payloads carry 0, 1, 3, 4.
+        spec.slot_duration_ms = 1500;
+        for (timestamp, slot) in [
+            (0, Some(0)),
+            (1, Some(1)),
+            (2, None),
+            (3, Some(2)),
+            (4, Some(3)),
+            (5, None),
+        ] {
+            assert_eq!(
+                spec.slot_at_timestamp(0, timestamp),
+                slot.map(Slot),
+                "{timestamp}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_spec_of_zeros_panics_nowhere() {
+        let mut spec = Spec::mainnet();
+        spec.slots_per_epoch = 0;
+        spec.slot_duration_ms = 0;
+        spec.max_proof_size = u64::MAX;
+        spec.max_request_blocks_deneb = u64::MAX;
+        spec.fork_schedule.clear();
+        assert_eq!(spec.epoch_at_slot(Slot(7)), Epoch(0));
+        assert_eq!(spec.slot_at_timestamp(0, 7), None);
+        assert_eq!(spec.fork_at_epoch(Epoch(7)), ForkName::Phase0);
+        assert_eq!(spec.fork_version_at_epoch(Epoch(7)), ForkVersion::ZERO);
+        assert_eq!(spec.blob_parameters(Epoch(7)).epoch, Epoch::FAR_FUTURE);
+        assert_eq!(spec.max_signed_proof_size(), usize::MAX);
+        assert_eq!(spec.max_request_execution_proofs(), u64::MAX);
+    }
+
+    #[test]
+    fn sizes_of_protocol_md() {
+        let spec = Spec::mainnet();
+        assert_eq!(spec.max_signed_proof_size(), 4_194_449);
+        assert_eq!(spec.max_request_execution_proofs(), 512);
+    }
+
+    proptest! {
+        #[test]
+        fn a_slots_timestamp_gives_the_slot(slot in 0u64..1 << 40, seconds in 1u64..100, genesis in 0u64..1 << 40) {
+            let mut spec = Spec::mainnet();
+            spec.slot_duration_ms = seconds * 1000;
+            let timestamp = spec.timestamp_at_slot(genesis, Slot(slot));
+            prop_assert_eq!(spec.slot_at_timestamp(genesis, timestamp), Some(Slot(slot)));
+        }
+
+        #[test]
+        fn any_numbers_are_answered(slot: u64, duration: u64, per_epoch: u64, genesis: u64, timestamp: u64) {
+            let mut spec = Spec::mainnet();
+            spec.slot_duration_ms = duration;
+            spec.slots_per_epoch = per_epoch;
+            spec.start_slot(spec.epoch_at_slot(Slot(slot)));
+            spec.timestamp_at_slot(genesis, Slot(slot));
+            spec.slot_at_timestamp(genesis, timestamp);
         }
     }
 }
