@@ -152,7 +152,8 @@ impl Scratch {
         root
     }
 
-    /// `merkleize_progressive`: subtrees of 1, 4, 16, ... chunks, each hashed in front of them: hash(rest, subtree).
+    /// `merkleize_progressive`: subtrees of 1, 4, 16, ... chunks, each hashed with all that follows it:
+    /// hash(subtree, rest).
     fn reduce_progressive(&mut self, mut bytes: &[u8]) -> Node {
         // 32 subtrees hold 4^32 chunks: more than any address space.
         let mut subtrees = [[0; BYTES_PER_CHUNK]; 32];
@@ -169,7 +170,7 @@ impl Scratch {
         subtrees[..count]
             .iter()
             .rev()
-            .fold([0; BYTES_PER_CHUNK], |rest, subtree| hash_two(&rest, subtree))
+            .fold([0; BYTES_PER_CHUNK], |rest, subtree| hash_two(subtree, &rest))
     }
 }
 
@@ -281,7 +282,7 @@ mod tests {
             return [0; 32];
         }
         let (subtree, rest) = chunks.split_at(leaves.min(chunks.len()));
-        sha(&naive_progressive(rest, leaves * 4), &naive_tree(subtree, leaves))
+        sha(&naive_tree(subtree, leaves), &naive_progressive(rest, leaves * 4))
     }
 
     fn pattern(len: usize, seed: u8) -> Vec<u8> {
