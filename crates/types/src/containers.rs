@@ -23,6 +23,7 @@ pub use limits::Limits;
 
 use crate::{
     fork::{ForkName, NewPayloadRequestForm, Revision},
+    proof::SszError,
     schema::{Field, Schema},
     spec::{ProofDataForm, Spec},
 };
@@ -113,21 +114,42 @@ const ALIASES: &[(&str, &str)] = &[
 ];
 
 fn rows() -> impl Iterator<Item = &'static Row> {
-    [proof::ROWS, payload::ROWS, block::ROWS, operations::ROWS].into_iter().flatten()
+    [proof::ROWS, payload::ROWS, block::ROWS, operations::ROWS]
+        .into_iter()
+        .flatten()
 }
 
 /// The shape of the container called `name`.
 pub fn lookup(name: &str, context: &ContainerContext) -> Result<Schema, UnknownContainer> {
-    let wanted = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| name);
-    let (name, build) = rows().find(|(known, _)| *known == wanted).ok_or_else(|| UnknownContainer::Name {
-        name: wanted.chars().take(LONGEST_NAME).collect(),
-    })?;
+    let wanted = ALIASES
+        .iter()
+        .find(|(alias, _)| *alias == name)
+        .map_or(name, |(_, name)| name);
+    let (name, build) = rows()
+        .find(|(known, _)| *known == wanted)
+        .ok_or_else(|| UnknownContainer::Name {
+            name: wanted.chars().take(LONGEST_NAME).collect(),
+        })?;
     build(context).ok_or_else(|| {
         if proof::ROWS.iter().any(|(known, _)| known == name) {
-            UnknownContainer::Revision { name, revision: context.revision }
+            UnknownContainer::Revision {
+                name,
+                revision: context.revision,
+            }
         } else {
-            UnknownContainer::Fork { name, fork: context.fork }
+            UnknownContainer::Fork {
+                name,
+                fork: context.fork,
+            }
         }
+    })
+}
+
+/// The shape of a container of this crate's own types, as an SSZ error where the fork has none.
+pub(crate) fn shape(name: &'static str, fork: ForkName, spec: &Spec) -> Result<Schema, SszError> {
+    lookup(name, &ContainerContext::new(fork, spec)).map_err(|e| SszError {
+        container: name,
+        why: e.to_string(),
     })
 }
 

@@ -38,11 +38,12 @@ pub mod schema;
 pub mod signing;
 pub mod spec;
 
-pub use block::{BeaconBlockSummary, PayloadEnvelope};
+pub use block::{BeaconBlockSummary, BlockPayload, PayloadEnvelope};
 pub use bls::{PublicKey, SecretKey};
+pub use containers::ContainerContext;
 pub use digest::ForkDigest;
 pub use fork::{ForkName, NewPayloadRequestForm, Preset, Revision};
-pub use payload::{ExecutionPayload, ExecutionRequests, NewPayloadRequest};
+pub use payload::{ExecutionPayload, ExecutionRequests, NewPayloadRequest, NewPayloadRequestHeader};
 pub use primitives::{
     BlockHash, Epoch, ForkVersion, Hash256, ProofType, PublicKeyBytes, Root, SignatureBytes, Slot,
     ValidatorIndex,
@@ -51,4 +52,5 @@ pub use proof::{
     ExecutionProof, ExecutionProofStatus, ExecutionProofsByRange, ListLimits, ProofByRootIdentifier,
     ProofByRootIdentifiers, ProofKey, ProofTypes, PublicInput, SignedExecutionProof, SszContainer, SszError,
 };
+pub use schema::Schema;
 pub use spec::Spec;

@@ -1,21 +1,47 @@
 //! Execution payloads and `NewPayloadRequest` (protocol.md section 2): hashed, never gossiped.
 //!
-//! One struct covers every fork; `fork` says which fields exist. Lists keep their limits when decoded; big byte fields
-//! are slices of the buffer they came in.
+//! One struct covers every fork; `fork` says which fields exist. Decoding checks the bytes against the fork's shape
+//! (`containers`) and then slices them: big byte fields share the buffer they came in. Hashing serialises and walks the
+//! same shape, so a root never comes from anything but checked bytes, whichever way the value was made.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `request` | `NewPayloadRequest` and its header: SSZ, roots in every form |
+//! | `requests` | `ExecutionRequests`: SSZ, and the typed byte lists of EIP-7685 |
+//! | `fields` | reading and writing the payload's own fields |
 
-use crate::{
-    fork::ForkName,
-    primitives::{BlockHash, Hash256, PublicKeyBytes, Root, SignatureBytes, ValidatorIndex},
-    proof::SszError,
-    spec::Spec,
+mod fields;
+mod header;
+mod request;
+mod requests;
+
+pub use header::{ExecutionPayloadHeader, NewPayloadRequestHeader};
+pub use request::NewPayloadRequest;
+pub use requests::{
+    BuilderDepositRequest, BuilderExitRequest, ConsolidationRequest, DepositRequest, ExecutionRequests,
+    WithdrawalRequest,
 };
+
+use crate::primitives::{BlockHash, Hash256, ValidatorIndex};
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 /// 20 bytes of an execution address.
 pub type Address = [u8; 20];
 
+/// `VERSIONED_HASH_VERSION_KZG` (EIP-4844).
+pub const VERSIONED_HASH_VERSION_KZG: u8 = 1;
+
+/// `kzg_commitment_to_versioned_hash` (consensus-specs specs/deneb/beacon-chain.md): 0x01, then the last 31 bytes of the
+/// commitment's SHA-256.
+pub fn kzg_commitment_to_versioned_hash(commitment: &[u8]) -> Hash256 {
+    let mut hash: [u8; 32] = Sha256::digest(commitment).into();
+    hash[0] = VERSIONED_HASH_VERSION_KZG;
+    Hash256(hash)
+}
+
 /// A validator's withdrawal, as payloads carry it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Withdrawal {
     /// Running number of the withdrawal.
     pub index: u64,
@@ -59,81 +85,30 @@ pub struct ExecutionPayload {
     pub slot_number: u64,
 }
 
-/// EIP-6110 deposit request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the fields are the specification's own")]
-pub struct DepositRequest {
-    pub pubkey: PublicKeyBytes,
-    pub withdrawal_credentials: Hash256,
-    pub amount: u64,
-    pub signature: SignatureBytes,
-    pub index: u64,
-}
-
-/// EIP-7002 withdrawal request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the fields are the specification's own")]
-pub struct WithdrawalRequest {
-    pub source_address: Address,
-    pub validator_pubkey: PublicKeyBytes,
-    pub amount: u64,
-}
-
-/// EIP-7251 consolidation request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the fields are the specification's own")]
-pub struct ConsolidationRequest {
-    pub source_address: Address,
-    pub source_pubkey: PublicKeyBytes,
-    pub target_pubkey: PublicKeyBytes,
-}
-
-/// The requests of a payload (Electra and later). Builder requests are EIP-8282's, Gloas and later.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ExecutionRequests {
-    /// EIP-6110, type byte 0.
-    pub deposits: Vec<DepositRequest>,
-    /// EIP-7002, type byte 1.
-    pub withdrawals: Vec<WithdrawalRequest>,
-    /// EIP-7251, type byte 2.
-    pub consolidations: Vec<ConsolidationRequest>,
-    /// EIP-8282 builder deposits and exits as SSZ lists of their containers, empty before Gloas.
-    pub builder_deposits: Bytes,
-    /// See `builder_deposits`.
-    pub builder_exits: Bytes,
-}
-
-/// What a proof is about. Fields a fork does not have are at their defaults.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewPayloadRequest {
-    /// The fork whose shape and root this has.
-    pub fork: ForkName,
-    /// The payload.
-    pub execution_payload: ExecutionPayload,
-    /// Versioned hashes of the blob commitments, in order (Deneb and later).
-    pub versioned_hashes: Vec<Hash256>,
-    /// Root of the parent beacon block (Deneb and later).
-    pub parent_beacon_block_root: Root,
-    /// Requests (Electra and later).
-    pub execution_requests: ExecutionRequests,
-}
-
-impl NewPayloadRequest {
-    /// Strict decoding of the SSZ form of `fork`.
-    pub fn from_ssz_bytes(fork: ForkName, spec: &Spec, bytes: &Bytes) -> Result<Self, SszError> {
-        let _ = (fork, spec, bytes);
-        unimplemented!()
-    }
-
-    /// The SSZ form of its fork.
-    pub fn to_ssz_bytes(&self) -> Bytes {
-        unimplemented!()
-    }
-
-    /// `hash_tree_root`: the name of the payload everywhere in this project. From Gloas on in the form
-    /// `spec.new_payload_request_form` names.
-    pub fn hash_tree_root(&self, spec: &Spec) -> Root {
-        let _ = spec;
-        unimplemented!()
+impl Default for ExecutionPayload {
+    /// The specification's default: everything zero or empty. A Bellatrix block before the merge and a genesis block
+    /// carry it in the place of a payload.
+    fn default() -> Self {
+        Self {
+            parent_hash: BlockHash::ZERO,
+            fee_recipient: Address::default(),
+            state_root: Hash256::ZERO,
+            receipts_root: Hash256::ZERO,
+            logs_bloom: Bytes::from_static(&[0; 256]),
+            prev_randao: Hash256::ZERO,
+            block_number: 0,
+            gas_limit: 0,
+            gas_used: 0,
+            timestamp: 0,
+            extra_data: Bytes::new(),
+            base_fee_per_gas: ruint::aliases::U256::ZERO,
+            block_hash: BlockHash::ZERO,
+            transactions: Vec::new(),
+            withdrawals: Vec::new(),
+            blob_gas_used: 0,
+            excess_blob_gas: 0,
+            block_access_list: Bytes::new(),
+            slot_number: 0,
+        }
     }
 }

@@ -18,8 +18,10 @@
 
 mod check;
 mod json;
+pub(crate) mod read;
 mod root;
 mod view;
+pub(crate) mod write;
 
 pub use view::View;
 

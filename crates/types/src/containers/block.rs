@@ -11,10 +11,14 @@ use super::{
 use crate::{fork::ForkName, schema::Schema};
 
 pub(super) const ROWS: &[Row] = &[
-    ("SignedBeaconBlock", |c| Some(signed("SignedBeaconBlock", beacon_block(c)))),
+    ("SignedBeaconBlock", |c| {
+        Some(signed("SignedBeaconBlock", beacon_block(c)))
+    }),
     ("BeaconBlock", |c| Some(beacon_block(c))),
     ("BeaconBlockBody", |c| Some(beacon_block_body(c))),
-    ("ExecutionPayloadBid", |c| c.fork.has_envelope().then(|| execution_payload_bid(c))),
+    ("ExecutionPayloadBid", |c| {
+        c.fork.has_envelope().then(|| execution_payload_bid(c))
+    }),
     ("SignedExecutionPayloadBid", |c| {
         c.fork.has_envelope().then(|| signed_execution_payload_bid(c))
     }),
@@ -66,7 +70,10 @@ fn beacon_block_body(context: &ContainerContext) -> Schema {
             "attester_slashings",
             list(context, attester_slashing(context), max_attester_slashings),
         ),
-        field("attestations", list(context, attestation(context), max_attestations)),
+        field(
+            "attestations",
+            list(context, attestation(context), max_attestations),
+        ),
         field("deposits", list(context, deposit(), limits.max_deposits)),
         field(
             "voluntary_exits",
@@ -111,7 +118,11 @@ fn beacon_block_body(context: &ContainerContext) -> Schema {
 }
 
 fn blob_kzg_commitments(context: &ContainerContext) -> Schema {
-    list(context, Schema::BYTES48, context.limits.max_blob_commitments_per_block)
+    list(
+        context,
+        Schema::BYTES48,
+        context.limits.max_blob_commitments_per_block,
+    )
 }
 
 fn execution_payload_bid(context: &ContainerContext) -> Schema {

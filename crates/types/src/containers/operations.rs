@@ -24,8 +24,12 @@ pub(super) const ROWS: &[Row] = &[
     ("DepositData", |_| Some(deposit_data())),
     ("Deposit", |_| Some(deposit())),
     ("VoluntaryExit", |_| Some(voluntary_exit())),
-    ("SignedVoluntaryExit", |_| Some(signed("SignedVoluntaryExit", voluntary_exit()))),
-    ("SyncAggregate", |c| (c.fork >= ForkName::Altair).then(|| sync_aggregate(c))),
+    ("SignedVoluntaryExit", |_| {
+        Some(signed("SignedVoluntaryExit", voluntary_exit()))
+    }),
+    ("SyncAggregate", |c| {
+        (c.fork >= ForkName::Altair).then(|| sync_aggregate(c))
+    }),
     ("BLSToExecutionChange", |c| {
         (c.fork >= ForkName::Capella).then(bls_to_execution_change)
     }),
@@ -72,7 +76,10 @@ fn fork_data() -> Schema {
 fn signing_data() -> Schema {
     Schema::container(
         "SigningData",
-        vec![field("object_root", Schema::BYTES32), field("domain", Schema::BYTES32)],
+        vec![
+            field("object_root", Schema::BYTES32),
+            field("domain", Schema::BYTES32),
+        ],
     )
 }
 
@@ -153,7 +160,10 @@ fn indexed_attestation(context: &ContainerContext) -> Schema {
         context,
         "IndexedAttestation",
         vec![
-            field("attesting_indices", list(context, Schema::U64, max_attesters(context))),
+            field(
+                "attesting_indices",
+                list(context, Schema::U64, max_attesters(context)),
+            ),
             field("data", attestation_data()),
             field("signature", Schema::BYTES96),
         ],
@@ -164,7 +174,10 @@ pub(super) fn proposer_slashing() -> Schema {
     let header = || signed("SignedBeaconBlockHeader", beacon_block_header());
     Schema::container(
         "ProposerSlashing",
-        vec![field("signed_header_1", header()), field("signed_header_2", header())],
+        vec![
+            field("signed_header_1", header()),
+            field("signed_header_2", header()),
+        ],
     )
 }
 
@@ -256,7 +269,10 @@ pub(super) fn payload_attestation(context: &ContainerContext) -> Schema {
         context,
         "PayloadAttestation",
         vec![
-            field("aggregation_bits", Schema::Bitvector(count(context.limits.ptc_size))),
+            field(
+                "aggregation_bits",
+                Schema::Bitvector(count(context.limits.ptc_size)),
+            ),
             field("data", payload_attestation_data()),
             field("signature", Schema::BYTES96),
         ],

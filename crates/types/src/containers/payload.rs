@@ -8,16 +8,36 @@ use crate::{
 
 pub(super) const ROWS: &[Row] = &[
     ("Withdrawal", |c| (c.fork >= ForkName::Capella).then(withdrawal)),
-    ("DepositRequest", |c| (c.fork >= ForkName::Electra).then(deposit_request)),
-    ("WithdrawalRequest", |c| (c.fork >= ForkName::Electra).then(withdrawal_request)),
-    ("ConsolidationRequest", |c| (c.fork >= ForkName::Electra).then(consolidation_request)),
-    ("BuilderDepositRequest", |c| (c.fork >= ForkName::Gloas).then(builder_deposit_request)),
-    ("BuilderExitRequest", |c| (c.fork >= ForkName::Gloas).then(builder_exit_request)),
-    ("ExecutionPayload", |c| c.fork.has_payload().then(|| execution_payload(c))),
-    ("ExecutionPayloadHeader", |c| has_header(c).then(|| execution_payload_header(c))),
-    ("ExecutionRequests", |c| (c.fork >= ForkName::Electra).then(|| execution_requests(c))),
-    ("NewPayloadRequest", |c| c.fork.has_payload().then(|| new_payload_request(c))),
-    ("NewPayloadRequestHeader", |c| has_header(c).then(|| new_payload_request_header(c))),
+    ("DepositRequest", |c| {
+        (c.fork >= ForkName::Electra).then(deposit_request)
+    }),
+    ("WithdrawalRequest", |c| {
+        (c.fork >= ForkName::Electra).then(withdrawal_request)
+    }),
+    ("ConsolidationRequest", |c| {
+        (c.fork >= ForkName::Electra).then(consolidation_request)
+    }),
+    ("BuilderDepositRequest", |c| {
+        (c.fork >= ForkName::Gloas).then(builder_deposit_request)
+    }),
+    ("BuilderExitRequest", |c| {
+        (c.fork >= ForkName::Gloas).then(builder_exit_request)
+    }),
+    ("ExecutionPayload", |c| {
+        c.fork.has_payload().then(|| execution_payload(c))
+    }),
+    ("ExecutionPayloadHeader", |c| {
+        has_header(c).then(|| execution_payload_header(c))
+    }),
+    ("ExecutionRequests", |c| {
+        (c.fork >= ForkName::Electra).then(|| execution_requests(c))
+    }),
+    ("NewPayloadRequest", |c| {
+        c.fork.has_payload().then(|| new_payload_request(c))
+    }),
+    ("NewPayloadRequestHeader", |c| {
+        has_header(c).then(|| new_payload_request_header(c))
+    }),
 ];
 
 /// Payloads have headers from Bellatrix to Fulu; in Gloas the bid took their place.
@@ -92,7 +112,10 @@ fn builder_deposit_request() -> Schema {
 fn builder_exit_request() -> Schema {
     Schema::container(
         "BuilderExitRequest",
-        vec![field("source_address", Schema::BYTES20), field("pubkey", Schema::BYTES48)],
+        vec![
+            field("source_address", Schema::BYTES20),
+            field("pubkey", Schema::BYTES48),
+        ],
     )
 }
 
@@ -164,11 +187,19 @@ pub(super) fn execution_requests(context: &ContainerContext) -> Schema {
     let mut fields = vec![
         field(
             "deposits",
-            list(context, deposit_request(), limits.max_deposit_requests_per_payload),
+            list(
+                context,
+                deposit_request(),
+                limits.max_deposit_requests_per_payload,
+            ),
         ),
         field(
             "withdrawals",
-            list(context, withdrawal_request(), limits.max_withdrawal_requests_per_payload),
+            list(
+                context,
+                withdrawal_request(),
+                limits.max_withdrawal_requests_per_payload,
+            ),
         ),
         field(
             "consolidations",
@@ -184,7 +215,10 @@ pub(super) fn execution_requests(context: &ContainerContext) -> Schema {
             "builder_deposits",
             Schema::progressive_list(builder_deposit_request()),
         ));
-        fields.push(field("builder_exits", Schema::progressive_list(builder_exit_request())));
+        fields.push(field(
+            "builder_exits",
+            Schema::progressive_list(builder_exit_request()),
+        ));
     }
     container(context, "ExecutionRequests", fields)
 }

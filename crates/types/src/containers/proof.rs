@@ -13,7 +13,8 @@ pub(super) const ROWS: &[Row] = &[
         (c.revision == Revision::Beta).then(|| execution_proof_envelope(c))
     }),
     ("SignedExecutionProofEnvelope", |c| {
-        (c.revision == Revision::Beta).then(|| signed("SignedExecutionProofEnvelope", execution_proof_envelope(c)))
+        (c.revision == Revision::Beta)
+            .then(|| signed("SignedExecutionProofEnvelope", execution_proof_envelope(c)))
     }),
     ("ProofTypes", |c| {
         (c.revision == Revision::Alpha).then(|| proof_types(c))

@@ -21,19 +21,27 @@ pub(super) fn check(schema: &Schema, bytes: &[u8]) -> Result<(), SchemaError> {
         Schema::ProgressiveByteList => Ok(()),
         Schema::Bitvector(bits) => bitvector(*bits, bytes),
         Schema::Bitlist(limit) => within_limit(bitlist_len(bytes)?, *limit),
-        Schema::ProgressiveBitlist => bitlist_len(bytes).map(drop),
+        Schema::ProgressiveBitlist => Ok(bitlist_len(bytes).map(drop)?),
         Schema::Vector(element, count) => {
             let actual = check_items(element, bytes, None)?;
             if actual == *count && actual > 0 {
                 Ok(())
             } else {
-                Err(SchemaFault::VectorLength { expected: *count, actual }.into())
+                Err(SchemaFault::VectorLength {
+                    expected: *count,
+                    actual,
+                }
+                .into())
             }
         }
         Schema::List(element, limit) => check_items(element, bytes, Some(*limit)).map(drop),
         Schema::ProgressiveList(element) => check_items(element, bytes, None).map(drop),
         Schema::Container { fields, .. } => check_container(fields, bytes),
-        Schema::ProgressiveContainer { fields, active_fields, .. } => {
+        Schema::ProgressiveContainer {
+            fields,
+            active_fields,
+            ..
+        } => {
             if active_fields.iter().filter(|active| **active).count() != fields.len() {
                 return Err(SchemaFault::EmptyShape.into());
             }

@@ -9,7 +9,11 @@ use serde_json::Value;
 /// A checked value as JSON.
 pub(super) fn decode(view: &View<'_>) -> Value {
     match view.schema() {
-        Schema::Uint(_) => Value::String(U256::try_from_le_slice(view.bytes()).unwrap_or_default().to_string()),
+        Schema::Uint(_) => Value::String(
+            U256::try_from_le_slice(view.bytes())
+                .unwrap_or_default()
+                .to_string(),
+        ),
         Schema::Boolean => Value::Bool(view.bytes() == [1]),
         Schema::Bytes(_)
         | Schema::ByteList(_)
@@ -40,7 +44,9 @@ fn append(schema: &Schema, value: &Value, out: &mut Vec<u8>) -> Result<(), Schem
     match schema {
         Schema::Uint(size) => out.extend_from_slice(&uint(*size, value)?),
         Schema::Boolean => out.push(u8::from(
-            value.as_bool().ok_or_else(|| wrong_kind("true or false", value))?,
+            value
+                .as_bool()
+                .ok_or_else(|| wrong_kind("true or false", value))?,
         )),
         // A wrong length is the check's to name; here it must not move what comes after it.
         Schema::Bytes(_) | Schema::Bitvector(_) => {
@@ -63,7 +69,9 @@ fn append(schema: &Schema, value: &Value, out: &mut Vec<u8>) -> Result<(), Schem
             }
             append_items(element, items, out)?;
         }
-        Schema::List(element, _) | Schema::ProgressiveList(element) => append_items(element, array(value)?, out)?,
+        Schema::List(element, _) | Schema::ProgressiveList(element) => {
+            append_items(element, array(value)?, out)?
+        }
         Schema::Container { fields, .. } | Schema::ProgressiveContainer { fields, .. } => {
             append_container(fields, value, out)?;
         }
@@ -111,7 +119,9 @@ fn append_container(fields: &[Field], value: &Value, out: &mut Vec<u8>) -> Resul
 /// Writes, at `place`, how far `out` has grown since `start`.
 fn write_offset(out: &mut [u8], start: usize, place: usize) -> Result<(), SchemaFault> {
     let offset = out.len() - start;
-    let le = u32::try_from(offset).map_err(|_| SchemaFault::TooLarge(offset))?.to_le_bytes();
+    let le = u32::try_from(offset)
+        .map_err(|_| SchemaFault::TooLarge(offset))?
+        .to_le_bytes();
     if let Some(slot) = out.get_mut(place..place + OFFSET_LEN) {
         slot.copy_from_slice(&le);
     }
@@ -119,12 +129,19 @@ fn write_offset(out: &mut [u8], start: usize, place: usize) -> Result<(), Schema
 }
 
 fn uint(size: usize, value: &Value) -> Result<Vec<u8>, SchemaFault> {
-    let text = value.as_str().ok_or_else(|| wrong_kind("a decimal string", value))?;
+    let text = value
+        .as_str()
+        .ok_or_else(|| wrong_kind("a decimal string", value))?;
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(SchemaFault::Json(format!("a decimal string expected, got {}", excerpt(text))));
+        return Err(SchemaFault::Json(format!(
+            "a decimal string expected, got {}",
+            excerpt(text)
+        )));
     }
     let too_large = || SchemaFault::Json(format!("{} does not fit {} bits", excerpt(text), size * 8));
-    let le = U256::from_str_radix(text, 10).map_err(|_| too_large())?.to_le_bytes::<32>();
+    let le = U256::from_str_radix(text, 10)
+        .map_err(|_| too_large())?
+        .to_le_bytes::<32>();
     let (low, high) = le.split_at_checked(size).ok_or_else(too_large)?;
     if high.iter().any(|b| *b != 0) {
         return Err(too_large());
@@ -138,7 +155,10 @@ fn hex(value: &Value) -> Result<Vec<u8>, SchemaFault> {
 }
 
 fn array(value: &Value) -> Result<&[Value], SchemaFault> {
-    value.as_array().map(Vec::as_slice).ok_or_else(|| wrong_kind("an array", value))
+    value
+        .as_array()
+        .map(Vec::as_slice)
+        .ok_or_else(|| wrong_kind("an array", value))
 }
 
 fn wrong_kind(expected: &str, value: &Value) -> SchemaFault {

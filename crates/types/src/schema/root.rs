@@ -35,7 +35,10 @@ fn root(schema: &Schema, bytes: &[u8]) -> Root {
         Schema::Bitvector(bits) => merkle::merkleize_bytes(bytes, bits.div_ceil(CHUNK_BITS)),
         Schema::Bitlist(limit) => {
             let (bits, len) = without_end_bit(bytes);
-            merkle::mix_in_length(&merkle::merkleize_bytes(&bits, whole(*limit).div_ceil(CHUNK_BITS)), len)
+            merkle::mix_in_length(
+                &merkle::merkleize_bytes(&bits, whole(*limit).div_ceil(CHUNK_BITS)),
+                len,
+            )
         }
         Schema::ProgressiveBitlist => {
             let (bits, len) = without_end_bit(bytes);
@@ -90,7 +93,9 @@ fn items_root(element: &Schema, bytes: &[u8], limit: Option<usize>) -> (Root, us
         };
         return (root, len);
     }
-    let roots: Vec<[u8; 32]> = list_items(element, bytes).map(|item| root(element, item).0).collect();
+    let roots: Vec<[u8; 32]> = list_items(element, bytes)
+        .map(|item| root(element, item).0)
+        .collect();
     let root = match limit {
         Some(limit) => merkle::merkleize(&roots, limit),
         None => merkle::merkleize_progressive(&roots),

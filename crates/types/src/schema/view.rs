@@ -51,9 +51,9 @@ impl<'a> View<'a> {
             _ => None,
         };
         let bytes = self.bytes;
-        element
-            .into_iter()
-            .flat_map(move |element| list_items(element, bytes).map(move |item| View::of_checked(element, item)))
+        element.into_iter().flat_map(move |element| {
+            list_items(element, bytes).map(move |item| View::of_checked(element, item))
+        })
     }
 
     /// A `uint` of at most 8 bytes.
