@@ -92,7 +92,7 @@ pub(super) fn bitlist_len(bytes: &[u8]) -> Result<usize, SchemaFault> {
 fn check_items(element: &Schema, bytes: &[u8], limit: Option<u64>) -> Result<usize, SchemaError> {
     let count = match element.fixed_size() {
         Some(0) => return Err(SchemaFault::EmptyShape.into()),
-        Some(size) if bytes.len() % size == 0 => bytes.len() / size,
+        Some(size) if bytes.len().is_multiple_of(size) => bytes.len() / size,
         Some(size) => {
             return Err(SchemaFault::PartialElement {
                 len: bytes.len(),

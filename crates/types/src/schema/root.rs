@@ -106,7 +106,7 @@ fn items_root(element: &Schema, bytes: &[u8], limit: Option<usize>) -> (Root, us
 /// The bits of a checked bit list without the bit that ends it, and their number.
 fn without_end_bit(bytes: &[u8]) -> (Cow<'_, [u8]>, usize) {
     let len = bitlist_len(bytes).unwrap_or(0);
-    if len % 8 == 0 {
+    if len.is_multiple_of(8) {
         return (Cow::Borrowed(bytes.get(..len / 8).unwrap_or_default()), len);
     }
     let mut bits = bytes.to_vec();
