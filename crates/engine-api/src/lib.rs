@@ -1,1 +1,39 @@
-//! JSON-RPC, JWT and Engine API payloads: what gate, engines and simulator share
+//! What gate, proof engines, simulator and doctor share of the Engine API (JSON-RPC 2.0 over HTTP with a JWT).
+//!
+//! In: JSON as beacon nodes, execution clients and provers write it. Out: `assay_types` values, and JSON from them.
+//! No sockets but the client's; the endpoint that others call lives in crates/gate.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `jsonrpc` | requests, responses, batches, ids of any JSON kind |
+//! | `error_code` | JSON-RPC's and the Engine API's error codes as one enum |
+//! | `methods` | method names by fork, and how long each call may take |
+//! | `fields` | QUANTITY and DATA: strict reading and writing |
+//! | `payload_json` | `engine_newPayload*` parameters to `NewPayloadRequest` |
+//! | `payload_writer` | `NewPayloadRequest` and `ExecutionPayload` to the Engine API's JSON |
+//! | `status` | payload status, fork choice state and answers |
+//! | `status_edit` | changing a status inside an answer, every other byte kept |
+//! | `jwt` | the shared secret, tokens made and checked |
+//! | `client` | the HTTP client of those that originate calls |
+
+pub mod client;
+pub mod error_code;
+pub mod fields;
+pub mod jsonrpc;
+pub mod jwt;
+pub mod methods;
+pub mod payload_json;
+pub mod payload_writer;
+pub mod status;
+pub mod status_edit;
+
+pub use client::{ClientError, EngineClient};
+pub use error_code::ErrorCode;
+pub use jsonrpc::{ErrorObject, Id, Incoming, Request, Response};
+pub use jwt::{JwtError, JwtSecret, SecretError};
+pub use payload_json::{NewPayloadParams, PayloadJsonError};
+pub use payload_writer::{ExecutionPayloadJson, NewPayloadParamsJson};
+pub use status::{
+    ForkchoiceStateV1, ForkchoiceUpdatedResponse, PayloadAttributes, PayloadId, PayloadStatusV1,
+    PayloadValidity,
+};
