@@ -1,1 +1,21 @@
-//! The import decision, and the Engine API endpoint in front of the execution client
+//! The import decision, and the Engine API endpoint in front of the execution client.
+//!
+//! In: the beacon node's Engine API calls, the execution client's answers, proofs that passed the verifier, finality.
+//! Out: what each call is answered, records that make it last, verdict changes and alarms.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `machine` | the decision as a state machine without I/O (design.md, Gate, rules 1 to 7) |
+//! | `handle` | `GateHandle`: the machine behind a lock, its records written behind it, events, queries; a `ProofSink` |
+//! | `persistence` | where the records are kept |
+
+pub mod handle;
+pub mod machine;
+pub mod persistence;
+
+pub use handle::{GateEvent, GateHandle, OpenError, ProofRecall};
+pub use machine::{
+    Alarm, Decision, ElAnswer, ForkchoiceState, Gate, GateConfig, GateStats, HeldBy, ImportPolicy,
+    PayloadFacts, PayloadVerdict, PayloadView, RequestCheck, StatusWord, UnixMillis, VerdictChange,
+};
+pub use persistence::{GatePersistence, InMemory, PersistenceError};

@@ -1,0 +1,404 @@
+//! `GateHandle`: the gate as the endpoint, the proof sink and the API use it.
+//!
+//! The machine runs under a lock that is never held across I/O. Its records are written behind it by one task, newest
+//! state first lost: an answer or event that the machine wants durable waits for the write.
+
+use crate::{
+    machine::{
+        Action, Alarm, CallId, Decision, Durability, ElAnswer, Event, ForkchoiceState, Gate, GateConfig,
+        GateStats, HeldBy, PayloadFacts, PayloadView, RecordChange, RequestCheck, RestoreError, UnixMillis,
+        VerdictChange,
+    },
+    persistence::{GatePersistence, PersistenceError},
+};
+use assay_types::{BlockHash, ProofKey, ProofType, Root, Slot};
+use assay_verification::{KnownProofs, ProofSink, SinkError, Source, VerifiedProof};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{Notify, broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Events kept for a subscriber that is slow; it is told how many it lost.
+pub const EVENT_QUEUE: usize = 1024;
+/// Verdict changes kept for `GateHandle::recent`.
+pub const RECENT_CHANGES: usize = 4096;
+/// Wait between two tries to write records that could not be written.
+const WRITE_RETRY: Duration = Duration::from_millis(500);
+/// Longest an answer waits for its records; after it the answer is SYNCING.
+const WRITE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What subscribers hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateEvent {
+    /// A payload's verdict changed.
+    VerdictChanged(VerdictChange),
+    /// Something an operator must see.
+    Alarm(Alarm),
+}
+
+/// Why the gate could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The records could not be read.
+    #[error(transparent)]
+    Persistence(#[from] PersistenceError),
+    /// A record is not one of the gate's.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+}
+
+/// Where proofs that are on disk are asked for: the store, and the types this node verifies.
+#[derive(Clone)]
+pub struct ProofRecall {
+    /// The store.
+    pub known: Arc<dyn KnownProofs>,
+    /// The types to ask for.
+    pub proof_types: Vec<ProofType>,
+}
+
+/// Changes that wait for the writer, newest value per key, so never more than the tree holds.
+#[derive(Default)]
+struct Unwritten {
+    changes: BTreeMap<[u8; 32], Option<Vec<u8>>>,
+    /// Number of the newest change in it.
+    newest: u64,
+}
+
+struct Inner {
+    gate: Mutex<Gate>,
+    unwritten: Mutex<Unwritten>,
+    wake_writer: Notify,
+    written: watch::Sender<u64>,
+    events: broadcast::Sender<GateEvent>,
+    recent: Mutex<VecDeque<VerdictChange>>,
+    recall: Option<ProofRecall>,
+    next_call: AtomicU64,
+}
+
+/// The gate, shared. Clones are the same gate.
+#[derive(Clone)]
+pub struct GateHandle(Arc<Inner>);
+
+impl GateHandle {
+    /// Opens the gate on what was persisted, and starts the task that writes its records. It ends when `stop` is
+    /// cancelled, after a last write. To be called inside a tokio runtime.
+    pub fn open(
+        config: GateConfig,
+        persistence: Arc<dyn GatePersistence>,
+        recall: Option<ProofRecall>,
+        stop: CancellationToken,
+    ) -> Result<(Self, tokio::task::JoinHandle<()>), OpenError> {
+        let (gate, actions) = Gate::restore(persistence.load()?, config, UnixMillis::now())?;
+        let inner = Inner {
+            gate: Mutex::new(gate),
+            unwritten: Mutex::default(),
+            wake_writer: Notify::new(),
+            written: watch::Sender::new(0),
+            events: broadcast::Sender::new(EVENT_QUEUE),
+            recent: Mutex::default(),
+            recall,
+            next_call: AtomicU64::new(0),
+        };
+        let handle = Self(Arc::new(inner));
+        let mut outcome = handle.0.take_in(actions);
+        handle.0.tell(&outcome);
+        let recalls = std::mem::take(&mut outcome.recalls);
+        let inner = Arc::clone(&handle.0);
+        let writer = tokio::spawn(async move {
+            tokio::join!(write_behind(&inner, persistence, stop.clone()), async {
+                tokio::select! {
+                    () = inner.recall(recalls) => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        });
+        Ok((handle, writer))
+    }
+
+    /// `engine_newPayload*` was received and is on its way to the EL.
+    pub async fn new_payload(&self, payload: PayloadFacts, check: RequestCheck) {
+        self.apply(Event::NewPayload { payload, check }).await;
+    }
+
+    /// What to answer `engine_newPayload*`, the EL having said `answer`. `payload` is `None` where the request could
+    /// not be read.
+    pub async fn new_payload_answered(
+        &self,
+        payload: Option<PayloadFacts>,
+        check: RequestCheck,
+        answer: ElAnswer,
+    ) -> Decision {
+        let call = self.next_call();
+        self.decide(
+            call,
+            Event::NewPayloadAnswered {
+                call,
+                payload,
+                check,
+                answer,
+            },
+        )
+        .await
+    }
+
+    /// `engine_forkchoiceUpdated*` was received and is on its way to the EL.
+    pub async fn forkchoice_updated(&self, state: ForkchoiceState) {
+        self.apply(Event::ForkchoiceUpdated { state }).await;
+    }
+
+    /// What to answer `engine_forkchoiceUpdated*`, the EL's `payloadStatus` being `answer`. `state` is `None` where it
+    /// could not be read.
+    pub async fn forkchoice_updated_answered(
+        &self,
+        state: Option<ForkchoiceState>,
+        answer: ElAnswer,
+    ) -> Decision {
+        let call = self.next_call();
+        self.decide(call, Event::ForkchoiceUpdatedAnswered { call, state, answer })
+            .await
+    }
+
+    /// A proof is known to be valid.
+    pub async fn proof_verified(&self, key: ProofKey) {
+        self.apply(Event::ProofVerified { key }).await;
+    }
+
+    /// A slot began.
+    pub async fn slot_started(&self, slot: Slot) {
+        self.apply(Event::SlotStarted(slot)).await;
+    }
+
+    /// Any other event. Returns once what it changed is durable where the machine asks for it.
+    pub async fn apply(&self, event: Event) {
+        let outcome = self.0.run(event);
+        let durable = self.0.durable(outcome.wait_for).await;
+        if !durable {
+            tracing::warn!(
+                "gate records are not on disk yet; the verdicts they carry may be lost by a crash"
+            );
+        }
+        self.0.tell(&outcome);
+        self.0.recall(outcome.recalls).await;
+    }
+
+    /// A payload by its execution block hash.
+    pub fn payload(&self, block_hash: &BlockHash) -> Option<PayloadView> {
+        self.0.gate.lock().payload(block_hash)
+    }
+
+    /// A payload by its request root.
+    pub fn payload_by_root(&self, new_payload_request_root: &Root) -> Option<PayloadView> {
+        self.0.gate.lock().payload_by_root(new_payload_request_root)
+    }
+
+    /// Payloads of the tree with slots in `[from, to]`, by slot, at most `limit`.
+    pub fn payloads(&self, from: Slot, to: Slot, limit: usize) -> Vec<PayloadView> {
+        self.0.gate.lock().payloads(from, to, limit)
+    }
+
+    /// Newest payload of the canonical chain that is proven with all its ancestors (`ExecutionProofStatus`).
+    pub fn newest_proven(&self) -> Option<PayloadView> {
+        self.0.gate.lock().newest_proven()
+    }
+
+    /// The gate in numbers.
+    pub fn stats(&self) -> GateStats {
+        self.0.gate.lock().stats()
+    }
+
+    /// The newest verdict changes, oldest first.
+    pub fn recent(&self) -> Vec<VerdictChange> {
+        self.0.recent.lock().iter().copied().collect()
+    }
+
+    /// Verdict changes and alarms from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<GateEvent> {
+        self.0.events.subscribe()
+    }
+
+    fn next_call(&self) -> CallId {
+        CallId(self.0.next_call.fetch_add(1, Ordering::Relaxed))
+    }
+
+    async fn decide(&self, call: CallId, event: Event) -> Decision {
+        let outcome = self.0.run(event);
+        let durable = self.0.durable(outcome.wait_for).await;
+        self.0.tell(&outcome);
+        self.0.recall(outcome.recalls).await;
+        let decided = outcome.answers.iter().find(|(c, _)| *c == call).map(|(_, d)| *d);
+        match decided {
+            Some(decision) if durable => decision,
+            // Rule 4: a VALID that a crash would forget is not told.
+            _ => Decision::LowerToSyncing(HeldBy::NotPersisted),
+        }
+    }
+}
+
+/// What is left of an event's actions after the machine's lock is free.
+#[derive(Default)]
+struct Outcome {
+    answers: Vec<(CallId, Decision)>,
+    events: Vec<GateEvent>,
+    /// Number of the change to wait for.
+    wait_for: Option<u64>,
+    /// Payloads whose proofs are to be asked for, with the types that are known.
+    recalls: Vec<(Root, Vec<ProofType>)>,
+}
+
+impl Inner {
+    fn run(&self, event: Event) -> Outcome {
+        let mut gate = self.gate.lock();
+        let actions = gate.on_event(event, UnixMillis::now());
+        self.take_in(actions)
+    }
+
+    /// Under the machine's lock, so that records keep the order of the events.
+    fn take_in(&self, actions: Vec<Action>) -> Outcome {
+        let mut outcome = Outcome::default();
+        for action in actions {
+            match action {
+                Action::Persist { changes, durability } => {
+                    let mut unwritten = self.unwritten.lock();
+                    unwritten.changes.extend(changes);
+                    unwritten.newest += 1;
+                    if durability == Durability::BeforeAnswer {
+                        outcome.wait_for = Some(unwritten.newest);
+                    }
+                    drop(unwritten);
+                    self.wake_writer.notify_one();
+                }
+                Action::Answer { call, decision } => outcome.answers.push((call, decision)),
+                Action::VerdictChanged(change) => outcome.events.push(GateEvent::VerdictChanged(change)),
+                Action::Alarm(alarm) => outcome.events.push(GateEvent::Alarm(alarm)),
+                Action::RecallProofs {
+                    new_payload_request_root,
+                    known,
+                } => {
+                    outcome.recalls.push((new_payload_request_root, known));
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Brings what the store has for payloads that found their place. A proof whose way from the store to the gate was
+    /// cut off, by a crash or by a payload that came late, is found here.
+    async fn recall(&self, recalls: Vec<(Root, Vec<ProofType>)>) {
+        let Some(recall) = &self.recall else { return };
+        for (new_payload_request_root, known) in recalls {
+            for proof_type in recall.proof_types.iter().copied().filter(|t| !known.contains(t)) {
+                let key = ProofKey {
+                    new_payload_request_root,
+                    proof_type,
+                };
+                if recall.known.has_valid(&key) {
+                    let outcome = self.run(Event::ProofVerified { key });
+                    self.durable(outcome.wait_for).await;
+                    self.tell(&outcome);
+                }
+            }
+        }
+    }
+
+    /// Waits until the change is on disk. False where that takes too long.
+    async fn durable(&self, change: Option<u64>) -> bool {
+        let Some(change) = change else { return true };
+        let mut written = self.written.subscribe();
+        let reached = written.wait_for(|w| *w >= change);
+        matches!(tokio::time::timeout(WRITE_PATIENCE, reached).await, Ok(Ok(_)))
+    }
+
+    fn tell(&self, outcome: &Outcome) {
+        for event in &outcome.events {
+            match event {
+                GateEvent::VerdictChanged(change) => {
+                    tracing::debug!(
+                        block_hash = %change.block_hash,
+                        slot = change.slot.map(Slot::as_u64),
+                        from = change.from.map(|v| v.as_str()),
+                        to = change.to.as_str(),
+                        cause = change.cause.as_str(),
+                        "verdict changed"
+                    );
+                    let mut recent = self.recent.lock();
+                    if recent.len() == RECENT_CHANGES {
+                        recent.pop_front();
+                    }
+                    recent.push_back(*change);
+                }
+                GateEvent::Alarm(alarm) => tracing::error!(alarm = alarm.label(), ?alarm, "gate alarm"),
+            }
+            // No subscriber is no error.
+            let _ = self.events.send(*event);
+        }
+    }
+
+    fn take_unwritten(&self) -> Option<(Vec<RecordChange>, u64)> {
+        let mut unwritten = self.unwritten.lock();
+        let changes = std::mem::take(&mut unwritten.changes);
+        (!changes.is_empty()).then(|| (changes.into_iter().collect(), unwritten.newest))
+    }
+
+    /// Puts back what could not be written, below what is newer.
+    fn put_back(&self, changes: &[RecordChange]) {
+        let mut unwritten = self.unwritten.lock();
+        for (key, value) in changes {
+            unwritten.changes.entry(*key).or_insert_with(|| value.clone());
+        }
+    }
+}
+
+async fn write_behind(inner: &Inner, persistence: Arc<dyn GatePersistence>, stop: CancellationToken) {
+    loop {
+        while let Some((changes, newest)) = inner.take_unwritten() {
+            let changes = Arc::new(changes);
+            let (target, batch) = (Arc::clone(&persistence), Arc::clone(&changes));
+            let written = tokio::task::spawn_blocking(move || target.write(&batch)).await;
+            let failed = match written {
+                Ok(Ok(())) => {
+                    inner.written.send_replace(newest);
+                    continue;
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            };
+            inner.put_back(&changes);
+            tracing::error!(
+                error = failed,
+                "gate records could not be written; VALID answers are held back"
+            );
+            tokio::select! {
+                () = tokio::time::sleep(WRITE_RETRY) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+        tokio::select! {
+            () = inner.wake_writer.notified() => {}
+            () = stop.cancelled() => {
+                if inner.unwritten.lock().changes.is_empty() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl ProofSink for GateHandle {
+    fn name(&self) -> &'static str {
+        "gate"
+    }
+
+    async fn accepted(&self, proof: &Arc<VerifiedProof>, _source: &Source) -> Result<(), SinkError> {
+        self.proof_verified(proof.key()).await;
+        Ok(())
+    }
+}

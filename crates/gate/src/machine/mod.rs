@@ -1,0 +1,291 @@
+//! The gate's decision as a state machine without I/O: `on_event(event, now) -> actions`.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `event` | what happens to the gate |
+//! | `action` | what it asks for: answers, records, alarms, verdict changes |
+//! | `config` | what the operator chooses |
+//! | `node` | one payload |
+//! | `tree` | payloads by hash, and what follows from each for its descendants |
+//! | `settled` | what is remembered of payloads that left the tree |
+//! | `startup` | which block the beacon node started from (rule 2) |
+//! | `decide` | what calls are answered |
+//! | `explain` | why a payload is not VALID |
+//! | `invalid` | what the EL's INVALID means where VALID was told (rule 4) |
+//! | `prune` | finality and the tree's limit |
+//! | `persist` | the records, written and read |
+//! | `snapshot` | what is shown of it |
+
+mod action;
+mod config;
+mod decide;
+mod event;
+mod explain;
+mod invalid;
+mod node;
+mod persist;
+mod prune;
+mod settled;
+mod snapshot;
+mod startup;
+mod tree;
+
+pub use action::{
+    Action, Alarm, Cause, Decision, Durability, HeldBy, PayloadVerdict, Record, RecordChange, VerdictChange,
+};
+pub use config::{DEFAULT_ALERT_AFTER_SLOTS, GateConfig, ImportPolicy, UnknownPolicy};
+pub use event::{
+    CallId, ConflictResolution, ElAnswer, Event, ForkchoiceState, PayloadFacts, RequestCheck, StatusWord,
+    UnixMillis,
+};
+pub use node::{ElStatus, Times};
+pub use persist::RestoreError;
+pub use prune::MAX_PAYLOADS;
+pub use snapshot::{GateStats, PayloadView};
+
+use assay_types::{BlockHash, ProofKey, ProofType, Root, Slot};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use self::{prune::Pruned, settled::Settled, startup::Startup, tree::Tree};
+
+/// Request roots whose proofs are kept although their payload is not in the tree; the oldest is forgotten first, and
+/// asked for again (`Action::RecallProofs`) when the payload comes.
+pub const MAX_EARLY_ROOTS: usize = 4096;
+
+/// The import decision (design.md, Gate).
+///
+/// Rules 1 to 7 hold after every event, whatever the order. Actions are to be carried out in their order, and those of
+/// one event before those of the next.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    config: GateConfig,
+    tree: Tree,
+    settled: Settled,
+    early: EarlyProofs,
+    /// `Some` until the block the beacon node started from is known.
+    startup: Option<Startup>,
+    /// Head of the beacon node's last fcU.
+    head: Option<BlockHash>,
+    pruned: Option<Pruned>,
+    /// Something turned VALID since finality was applied: more may leave the tree.
+    prune_again: bool,
+    max_payloads: usize,
+    slot: Slot,
+    /// Canonical payloads up to this slot were looked at for missing proofs.
+    alerted_to: Slot,
+    stats: GateStats,
+    out: Out,
+}
+
+/// What an event leaves behind, collected while it is handled.
+#[derive(Debug, Clone, Default)]
+struct Out {
+    /// Keys whose record changed.
+    dirty: BTreeSet<BlockHash>,
+    meta: bool,
+    durable: bool,
+    changes: Vec<VerdictChange>,
+    alarms: Vec<Alarm>,
+    answers: Vec<(CallId, Decision)>,
+    recalls: Vec<Root>,
+}
+
+/// Proofs of payloads that are not in the tree.
+#[derive(Debug, Clone, Default)]
+struct EarlyProofs {
+    by_root: HashMap<Root, BTreeMap<ProofType, UnixMillis>>,
+    order: VecDeque<Root>,
+}
+
+impl EarlyProofs {
+    fn insert(&mut self, key: ProofKey, now: UnixMillis) {
+        let root = key.new_payload_request_root;
+        if !self.by_root.contains_key(&root) {
+            if self.order.len() >= MAX_EARLY_ROOTS
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.by_root.remove(&oldest);
+            }
+            self.order.push_back(root);
+        }
+        self.by_root
+            .entry(root)
+            .or_default()
+            .entry(key.proof_type)
+            .or_insert(now);
+    }
+
+    fn take(&mut self, root: &Root) -> BTreeMap<ProofType, UnixMillis> {
+        let Some(proofs) = self.by_root.remove(root) else {
+            return BTreeMap::new();
+        };
+        self.order.retain(|r| r != root);
+        proofs
+    }
+}
+
+impl Gate {
+    /// A gate that knows nothing yet.
+    pub fn new(config: GateConfig) -> Self {
+        Self {
+            config,
+            tree: Tree::default(),
+            settled: Settled::default(),
+            early: EarlyProofs::default(),
+            startup: Some(Startup::default()),
+            head: None,
+            pruned: None,
+            prune_again: false,
+            max_payloads: MAX_PAYLOADS,
+            slot: Slot(0),
+            alerted_to: Slot(0),
+            stats: GateStats::default(),
+            out: Out {
+                meta: true,
+                ..Out::default()
+            },
+        }
+    }
+
+    /// Takes in what happened and says what is to be done.
+    pub fn on_event(&mut self, event: Event, now: UnixMillis) -> Vec<Action> {
+        match event {
+            Event::NewPayload { payload, check } => self.new_payload(payload, check, now),
+            Event::NewPayloadAnswered {
+                call,
+                payload,
+                check,
+                answer,
+            } => {
+                let decision = self.new_payload_answered(payload, check, answer, now);
+                self.answer(call, decision, answer);
+            }
+            Event::ForkchoiceUpdated { state } => self.forkchoice_updated(state, now),
+            Event::ForkchoiceUpdatedAnswered { call, state, answer } => {
+                let decision = self.forkchoice_updated_answered(state, answer, now);
+                self.answer(call, decision, answer);
+            }
+            Event::PayloadSeen { payload, check } => {
+                if check == RequestCheck::Matches {
+                    self.place(payload, now);
+                }
+            }
+            Event::ProofVerified { key } => self.proof_verified(key, now),
+            Event::Finalized { block_hash } => self.finalize(block_hash, now),
+            Event::SlotStarted(slot) => self.slot_started(slot),
+            Event::ConfigChanged(config) => self.config_changed(config, now),
+            Event::AnchorSet { block_hash } => self.set_anchor(block_hash, now),
+            Event::ConflictResolved {
+                block_hash,
+                resolution,
+            } => {
+                self.resolve_conflict(block_hash, resolution, now);
+            }
+        }
+        if self.prune_again
+            && let Some(pruned) = self.pruned
+        {
+            self.finalize(pruned.finalized, now);
+        }
+        self.flush()
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> &GateConfig {
+        &self.config
+    }
+
+    fn answer(&mut self, call: CallId, decision: Decision, answer: ElAnswer) {
+        self.stats.count_answer(&decision, answer);
+        self.out.answers.push((call, decision));
+    }
+
+    fn alarm(&mut self, alarm: Alarm) {
+        self.stats.alarms += 1;
+        self.out.alarms.push(alarm);
+    }
+
+    /// Rule 6: a proof counts for the payload whose root it names, and no other.
+    fn proof_verified(&mut self, key: ProofKey, now: UnixMillis) {
+        let Some(hash) = self.tree.hash_of_root(&key.new_payload_request_root) else {
+            self.early.insert(key, now);
+            return;
+        };
+        let required = self.config.required_proofs.get();
+        let Some(node) = self.tree.get_mut(&hash) else {
+            return;
+        };
+        if node.proofs.contains_key(&key.proof_type) {
+            return;
+        }
+        node.proofs.insert(key.proof_type, now);
+        if node.proof_count() >= required {
+            node.times.proven_at.get_or_insert(now);
+        }
+        self.out.dirty.insert(hash);
+        self.recompute(vec![hash], Cause::Proof, now);
+    }
+
+    /// The alarm of `--alert-after-slots`: canonical payloads that are old enough and lack proofs, each once.
+    fn slot_started(&mut self, slot: Slot) {
+        self.slot = self.slot.max(slot);
+        let due = self.slot.saturating_sub(self.config.alert_after_slots);
+        if due <= self.alerted_to {
+            return;
+        }
+        let need = self.config.required_proofs.get();
+        let mut cursor = self.head;
+        let mut alarms = Vec::new();
+        while let Some(node) = cursor.and_then(|hash| self.tree.get_mut(&hash)) {
+            let Some(facts) = node.facts else { break };
+            if facts.slot <= self.alerted_to {
+                break;
+            }
+            let have = node.proof_count();
+            if facts.slot <= due && have < need && !node.anchor && !node.alerted {
+                node.alerted = true;
+                self.out.dirty.insert(facts.block_hash);
+                alarms.push(Alarm::Unproven {
+                    block_hash: facts.block_hash,
+                    slot: facts.slot,
+                    have,
+                    need,
+                });
+            }
+            cursor = Some(facts.parent_hash);
+        }
+        self.alerted_to = due;
+        for alarm in alarms.into_iter().rev() {
+            self.alarm(alarm);
+        }
+    }
+
+    /// Rule 2: what was VALID when the policy took effect is an anchor.
+    fn config_changed(&mut self, config: GateConfig, now: UnixMillis) {
+        let judges_alike =
+            config.policy == self.config.policy && config.required_proofs == self.config.required_proofs;
+        let valid: Vec<_> = self
+            .tree
+            .iter()
+            .filter(|(_, n)| !n.standing.conflict)
+            .filter(|(_, n)| n.told_valid || self.verdict(n) == PayloadVerdict::Valid)
+            .map(|(hash, _)| *hash)
+            .collect();
+        self.config = config;
+        self.out.meta = true;
+        self.out.durable = true;
+        if judges_alike {
+            return;
+        }
+        for hash in valid {
+            self.mark_anchor(hash, now);
+        }
+        let required = config.required_proofs.get();
+        for (_, node) in self.tree.iter_mut() {
+            if node.proof_count() >= required {
+                node.times.proven_at.get_or_insert(now);
+            }
+        }
+        self.recompute_all(Cause::Operator, now);
+    }
+}

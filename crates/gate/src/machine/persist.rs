@@ -1,0 +1,438 @@
+//! The gate's records: one per payload under its block hash, and one for the gate under the zero hash.
+//!
+//! A record is a version byte, a kind byte and fixed-width little-endian fields. Whatever is read is checked; a record
+//! that is not one of these stops the start with a clear error instead of being taken for less than it says.
+
+use super::{
+    Gate, Out,
+    action::{Action, Cause, Durability, Record, RecordChange, VerdictChange},
+    config::{GateConfig, ImportPolicy},
+    event::{PayloadFacts, UnixMillis},
+    node::{ElStatus, Node, Times},
+    prune::Pruned,
+    settled::SettledPayload,
+    startup::Startup,
+};
+use assay_types::{BlockHash, ForkName, Hash256, Slot};
+use std::num::NonZeroU8;
+
+/// Version of the encoding.
+const VERSION: u8 = 1;
+const KIND_GATE: u8 = 0;
+const KIND_PAYLOAD: u8 = 1;
+const KIND_SETTLED: u8 = 2;
+const KIND_CLAIMED: u8 = 3;
+
+/// Why records could not be restored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// Written by a newer version.
+    #[error(
+        "the gate's record {key} has version {version}, this program reads {VERSION}: use the program that wrote it"
+    )]
+    Version {
+        /// Its key.
+        key: Hash256,
+        /// Its version byte.
+        version: u8,
+    },
+    /// Not a record of the gate.
+    #[error(
+        "the gate's record {key} is damaged: restore the database from a backup, or delete the gate's records and set \
+         a trusted checkpoint"
+    )]
+    Damaged {
+        /// Its key.
+        key: Hash256,
+    },
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn new(kind: u8) -> Self {
+        Self(vec![VERSION, kind])
+    }
+    fn byte(&mut self, byte: u8) {
+        self.0.push(byte);
+    }
+    fn number(&mut self, number: u64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+    fn hash(&mut self, hash: &Hash256) {
+        self.0.extend_from_slice(hash.as_slice());
+    }
+    fn flags<const N: usize>(&mut self, flags: [bool; N]) {
+        self.byte(
+            flags
+                .iter()
+                .rev()
+                .fold(0, |bits, flag| (bits << 1) | u8::from(*flag)),
+        );
+    }
+    fn optional_hash(&mut self, hash: Option<Hash256>) {
+        self.byte(u8::from(hash.is_some()));
+        self.hash(&hash.unwrap_or_default());
+    }
+    fn optional_number(&mut self, number: Option<u64>) {
+        self.byte(u8::from(number.is_some()));
+        self.number(number.unwrap_or_default());
+    }
+}
+
+/// Every method gives `None` where the bytes do not hold what is asked for.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+    fn byte(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[b]| b)
+    }
+    fn bool(&mut self) -> Option<bool> {
+        match self.byte()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+    fn number(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+    fn hash(&mut self) -> Option<Hash256> {
+        self.array().map(Hash256)
+    }
+    fn flags<const N: usize>(&mut self) -> Option<[bool; N]> {
+        let bits = self.byte()?;
+        (u32::from(bits) >> N == 0).then(|| std::array::from_fn(|i| bits >> i & 1 == 1))
+    }
+    fn optional_hash(&mut self) -> Option<Option<Hash256>> {
+        let (some, hash) = (self.bool()?, self.hash()?);
+        Some(some.then_some(hash))
+    }
+    fn optional_number(&mut self) -> Option<Option<u64>> {
+        let (some, number) = (self.bool()?, self.number()?);
+        Some(some.then_some(number))
+    }
+    fn end<T>(self, value: T) -> Option<T> {
+        self.0.is_empty().then_some(value)
+    }
+}
+
+const EL_STATUSES: [ElStatus; 5] = [
+    ElStatus::Unknown,
+    ElStatus::Syncing,
+    ElStatus::Accepted,
+    ElStatus::Valid,
+    ElStatus::Invalid,
+];
+
+fn place_in<T: PartialEq>(all: &[T], value: &T) -> u8 {
+    all.iter()
+        .position(|v| v == value)
+        .and_then(|i| u8::try_from(i).ok())
+        .unwrap_or(u8::MAX)
+}
+
+fn write_node(node: &Node) -> Vec<u8> {
+    let mut w = Writer::new(KIND_PAYLOAD);
+    w.flags([
+        node.facts.is_some(),
+        node.anchor,
+        node.rooted,
+        node.told_valid,
+        node.conflict,
+        node.alerted,
+    ]);
+    w.byte(place_in(&EL_STATUSES, &node.el));
+    if let Some(facts) = &node.facts {
+        w.hash(&facts.parent_hash);
+        w.hash(&facts.new_payload_request_root);
+        w.number(facts.slot.as_u64());
+        w.byte(place_in(ForkName::ALL, &facts.fork));
+    }
+    w.byte(node.proof_count());
+    for (proof_type, at) in node.proofs.iter().take(usize::from(u8::MAX)) {
+        w.byte(*proof_type);
+        w.number(at.0);
+    }
+    let t = &node.times;
+    w.number(t.seen_at.0);
+    for at in [
+        t.new_payload_at,
+        t.el_valid_at,
+        t.proven_at,
+        t.valid_at,
+        t.told_syncing_at,
+        t.told_valid_at,
+    ] {
+        w.optional_number(at.map(|at| at.0));
+    }
+    w.0
+}
+
+fn read_node(hash: BlockHash, mut r: Reader<'_>) -> Option<Node> {
+    let [has_facts, anchor, rooted, told_valid, conflict, alerted] = r.flags()?;
+    let el = *EL_STATUSES.get(usize::from(r.byte()?))?;
+    let facts = match has_facts {
+        false => None,
+        true => Some(PayloadFacts {
+            block_hash: hash,
+            parent_hash: r.hash()?,
+            new_payload_request_root: r.hash()?,
+            slot: Slot(r.number()?),
+            fork: *ForkName::ALL.get(usize::from(r.byte()?))?,
+        }),
+    };
+    let mut node = Node::new(facts, UnixMillis::default());
+    for _ in 0..r.byte()? {
+        node.proofs.insert(r.byte()?, UnixMillis(r.number()?));
+    }
+    let mut times = Times {
+        seen_at: UnixMillis(r.number()?),
+        ..Times::default()
+    };
+    for at in [
+        &mut times.new_payload_at,
+        &mut times.el_valid_at,
+        &mut times.proven_at,
+        &mut times.valid_at,
+        &mut times.told_syncing_at,
+        &mut times.told_valid_at,
+    ] {
+        *at = r.optional_number()?.map(UnixMillis);
+    }
+    r.end(Node {
+        el,
+        anchor,
+        rooted,
+        told_valid,
+        conflict,
+        alerted,
+        times,
+        ..node
+    })
+}
+
+fn write_settled(settled: &SettledPayload) -> Vec<u8> {
+    let mut w = Writer::new(KIND_SETTLED);
+    w.flags([
+        settled.valid,
+        settled.told_valid,
+        settled.canonical,
+        settled.conflict,
+    ]);
+    w.optional_hash(settled.root);
+    w.optional_number(settled.slot.map(Slot::as_u64));
+    w.0
+}
+
+fn read_settled(mut r: Reader<'_>) -> Option<SettledPayload> {
+    let [valid, told_valid, canonical, conflict] = r.flags()?;
+    let root = r.optional_hash()?;
+    let slot = r.optional_number()?.map(Slot);
+    r.end(SettledPayload {
+        root,
+        slot,
+        valid,
+        told_valid,
+        canonical,
+        conflict,
+    })
+}
+
+struct GateRecord {
+    config: GateConfig,
+    started: bool,
+    head: Option<BlockHash>,
+    finalized: Option<BlockHash>,
+    alerted_to: Slot,
+}
+
+fn read_gate(mut r: Reader<'_>) -> Option<GateRecord> {
+    let policy = *ImportPolicy::ALL.get(usize::from(r.byte()?))?;
+    let required_proofs = NonZeroU8::new(r.byte()?)?;
+    let alert_after_slots = r.number()?;
+    let record = GateRecord {
+        config: GateConfig {
+            policy,
+            required_proofs,
+            alert_after_slots,
+        },
+        started: r.bool()?,
+        head: r.optional_hash()?,
+        finalized: r.optional_hash()?,
+        alerted_to: Slot(r.number()?),
+    };
+    r.end(record)
+}
+
+impl Gate {
+    fn write_gate(&self) -> Vec<u8> {
+        let mut w = Writer::new(KIND_GATE);
+        w.byte(place_in(ImportPolicy::ALL, &self.config.policy));
+        w.byte(self.config.required_proofs.get());
+        w.number(self.config.alert_after_slots);
+        w.byte(u8::from(self.startup.is_none()));
+        w.optional_hash(self.head);
+        w.optional_hash(self.pruned.map(|p| p.finalized));
+        w.number(self.alerted_to.as_u64());
+        w.0
+    }
+
+    fn record(&self, hash: &BlockHash) -> Option<Vec<u8>> {
+        if let Some(node) = self.tree.get(hash) {
+            return Some(write_node(node));
+        }
+        if let Some(settled) = self.settled.get(hash) {
+            return Some(write_settled(settled));
+        }
+        let parent = self.startup.as_ref().and_then(|s| s.claimed.get(hash))?;
+        let mut w = Writer::new(KIND_CLAIMED);
+        w.hash(parent);
+        Some(w.0)
+    }
+
+    /// The event's actions: records first, then what they make true.
+    pub(super) fn flush(&mut self) -> Vec<Action> {
+        let out: Out = std::mem::take(&mut self.out);
+        let mut changes: Vec<RecordChange> =
+            out.dirty.iter().map(|hash| (hash.0, self.record(hash))).collect();
+        if out.meta {
+            changes.push((Hash256::ZERO.0, Some(self.write_gate())));
+        }
+        let mut actions = Vec::new();
+        if !changes.is_empty() {
+            let durability = if out.durable {
+                Durability::BeforeAnswer
+            } else {
+                Durability::Soon
+            };
+            actions.push(Action::Persist { changes, durability });
+        }
+        actions.extend(out.alarms.into_iter().map(Action::Alarm));
+        actions.extend(merged(out.changes).into_iter().map(Action::VerdictChanged));
+        actions.extend(
+            out.answers
+                .into_iter()
+                .map(|(call, decision)| Action::Answer { call, decision }),
+        );
+        for root in out.recalls {
+            actions.extend(self.recall(root));
+        }
+        actions
+    }
+
+    fn recall(&self, new_payload_request_root: Hash256) -> Option<Action> {
+        let hash = self.tree.hash_of_root(&new_payload_request_root)?;
+        let known = self.tree.get(&hash)?.proofs.keys().copied().collect();
+        Some(Action::RecallProofs {
+            new_payload_request_root,
+            known,
+        })
+    }
+
+    /// The gate as its records have it. Where the settings are others than those it ran with, they take effect now
+    /// (rule 2). The actions are to be carried out like those of an event.
+    pub fn restore(
+        records: Vec<Record>,
+        config: GateConfig,
+        now: UnixMillis,
+    ) -> Result<(Self, Vec<Action>), RestoreError> {
+        let mut gate = Self::new(config);
+        let mut claimed = Startup::default();
+        let mut settled = Vec::new();
+        let mut hash_only = Vec::new();
+        let mut ran_with = None;
+        for (key, value) in &records {
+            let key = Hash256(*key);
+            let mut r = Reader(value);
+            let damaged = || RestoreError::Damaged { key };
+            let version = r.byte().ok_or_else(damaged)?;
+            if version != VERSION {
+                return Err(RestoreError::Version { key, version });
+            }
+            let kind = r.byte().ok_or_else(damaged)?;
+            if key.is_zero() != (kind == KIND_GATE) {
+                return Err(damaged());
+            }
+            match kind {
+                KIND_GATE => ran_with = Some(read_gate(r).ok_or_else(damaged)?),
+                KIND_PAYLOAD => {
+                    let node = read_node(key, r).ok_or_else(damaged)?;
+                    match node.facts {
+                        None => hash_only.push((node.times.seen_at, key, node)),
+                        Some(facts) => {
+                            let root = facts.new_payload_request_root;
+                            if facts.parent_hash == key || gate.tree.hash_of_root(&root).is_some() {
+                                return Err(damaged());
+                            }
+                            if node.times.new_payload_at.is_some() {
+                                claimed.claimed.insert(key, facts.parent_hash);
+                            }
+                            gate.out.recalls.push(root);
+                            gate.tree.insert(key, node);
+                        }
+                    }
+                }
+                KIND_SETTLED => settled.push((key, read_settled(r).ok_or_else(damaged)?)),
+                KIND_CLAIMED => {
+                    let parent = r.hash().ok_or_else(damaged)?;
+                    claimed.claimed.insert(key, r.end(parent).ok_or_else(damaged)?);
+                }
+                _ => return Err(damaged()),
+            }
+        }
+        hash_only.sort_unstable_by_key(|(seen_at, hash, _)| (*seen_at, *hash));
+        for (_, hash, node) in hash_only {
+            gate.tree.insert(hash, node);
+        }
+        settled.sort_unstable_by_key(|(hash, s)| (s.slot, *hash));
+        for (hash, payload) in settled {
+            gate.out.dirty.extend(gate.settled.insert(hash, payload));
+        }
+        if let Some(ran_with) = &ran_with {
+            gate.config = ran_with.config;
+            gate.head = ran_with.head;
+            gate.alerted_to = ran_with.alerted_to;
+            gate.pruned = ran_with.finalized.map(|finalized| Pruned {
+                finalized,
+                complete: false,
+            });
+        }
+        gate.startup = (!ran_with.is_some_and(|r| r.started)).then_some(claimed);
+        if let Some(hash) = gate.tree.cycle() {
+            return Err(RestoreError::Damaged { key: hash });
+        }
+        gate.recompute_all(Cause::Payload, now);
+        // Nothing changed: this is what was so before.
+        gate.out.changes.clear();
+        gate.out.durable = false;
+        if gate.config != config {
+            gate.config_changed(config, now);
+        }
+        let actions = gate.flush();
+        Ok((gate, actions))
+    }
+}
+
+/// One change per payload: from what it was before the event to what it is after.
+fn merged(changes: Vec<VerdictChange>) -> Vec<VerdictChange> {
+    let mut merged: Vec<VerdictChange> = Vec::with_capacity(changes.len());
+    for change in changes {
+        match merged.iter_mut().find(|c| c.block_hash == change.block_hash) {
+            Some(earlier) => {
+                *earlier = VerdictChange {
+                    from: earlier.from,
+                    ..change
+                }
+            }
+            None => merged.push(change),
+        }
+    }
+    merged.retain(|c| c.from != Some(c.to));
+    merged
+}

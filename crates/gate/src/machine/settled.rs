@@ -1,0 +1,63 @@
+//! What is remembered of payloads that left the tree: enough for their children, for being asked again, and for rule 4.
+
+use assay_types::{BlockHash, Root, Slot};
+use std::collections::{HashMap, VecDeque};
+
+/// Payloads remembered after they left the tree; the oldest is forgotten first (about four days of slots).
+pub(crate) const MAX_SETTLED: usize = 32_768;
+
+/// A payload that left the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SettledPayload {
+    /// The root that belongs to its hash.
+    pub(crate) root: Option<Root>,
+    /// Its slot.
+    pub(crate) slot: Option<Slot>,
+    /// It and its ancestors were proven, or VALID.
+    pub(crate) valid: bool,
+    /// The beacon node was told VALID.
+    pub(crate) told_valid: bool,
+    /// An ancestor of the finalized payload, not of a branch that was cut off.
+    pub(crate) canonical: bool,
+    /// Rule 4.
+    pub(crate) conflict: bool,
+}
+
+/// Bounded, first in first out.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settled {
+    payloads: HashMap<BlockHash, SettledPayload>,
+    order: VecDeque<BlockHash>,
+}
+
+impl Settled {
+    pub(crate) fn get(&self, hash: &BlockHash) -> Option<&SettledPayload> {
+        self.payloads.get(hash)
+    }
+
+    pub(crate) fn get_mut(&mut self, hash: &BlockHash) -> Option<&mut SettledPayload> {
+        self.payloads.get_mut(hash)
+    }
+
+    pub(crate) fn contains(&self, hash: &BlockHash) -> bool {
+        self.payloads.contains_key(hash)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.payloads.len()
+    }
+
+    /// Says which payload had to be forgotten for it.
+    pub(crate) fn insert(&mut self, hash: BlockHash, payload: SettledPayload) -> Option<BlockHash> {
+        if self.payloads.insert(hash, payload).is_some() {
+            return None;
+        }
+        self.order.push_back(hash);
+        if self.order.len() <= MAX_SETTLED {
+            return None;
+        }
+        let oldest = self.order.pop_front()?;
+        self.payloads.remove(&oldest);
+        Some(oldest)
+    }
+}

@@ -1,0 +1,177 @@
+//! What is shown of the gate: one payload, and the whole in numbers.
+
+use super::{
+    Gate,
+    action::{Decision, HeldBy, PayloadVerdict},
+    config::ImportPolicy,
+    event::{ElAnswer, StatusWord, UnixMillis},
+    node::{ElStatus, Node, Times},
+};
+use assay_types::{BlockHash, ForkName, ProofType, Root, Slot};
+
+/// A payload as the gate has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PayloadView {
+    /// Its execution block's hash.
+    pub block_hash: BlockHash,
+    /// Its parent's; `None` while it is known by hash alone.
+    pub parent_hash: Option<BlockHash>,
+    /// Its request root; `None` while it is known by hash alone.
+    pub new_payload_request_root: Option<Root>,
+    /// Its slot; `None` while it is known by hash alone.
+    pub slot: Option<Slot>,
+    /// Its fork; `None` while it is known by hash alone.
+    pub fork: Option<ForkName>,
+    /// The EL's last word.
+    pub el_status: ElStatus,
+    /// Proof types verified, and when each came.
+    pub proofs: Vec<(ProofType, UnixMillis)>,
+    /// Distinct types it needs.
+    pub required_proofs: u8,
+    /// Whether it and its ancestors up to an anchor are proven.
+    pub proven_chain: bool,
+    /// What it would be answered now.
+    pub verdict: PayloadVerdict,
+    /// What keeps it from VALID.
+    pub held_by: Option<HeldBy>,
+    /// Rule 2: trusted.
+    pub anchor: bool,
+    /// The beacon node was told that it, or a descendant, is VALID.
+    pub told_valid: bool,
+    /// Rule 4: told VALID, then called INVALID by the EL.
+    pub conflict: bool,
+    /// Whether the beacon node was told SYNCING before VALID.
+    pub first_told_syncing: bool,
+    /// When what happened.
+    pub times: Times,
+}
+
+/// The gate in numbers. Counters are since the start of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GateStats {
+    /// The policy in force.
+    pub policy: ImportPolicy,
+    /// Distinct proof types that make a payload proven.
+    pub required_proofs: u8,
+    /// Head of the last fcU.
+    pub head: Option<BlockHash>,
+    /// Its verdict.
+    pub head_verdict: Option<PayloadVerdict>,
+    /// Payloads in the tree.
+    pub payloads: usize,
+    /// Payloads remembered after they left it.
+    pub settled: usize,
+    /// Calls answered VALID.
+    pub answered_valid: u64,
+    /// Calls answered INVALID.
+    pub answered_invalid: u64,
+    /// Calls answered SYNCING or ACCEPTED.
+    pub answered_syncing: u64,
+    /// Of these, calls that the EL answered better.
+    pub lowered: u64,
+    /// Calls without an answer of the EL's, or with an error of its.
+    pub unanswered: u64,
+    /// Alarms.
+    pub alarms: u64,
+    /// Payloads of which the beacon node was told SYNCING and whose verdict turned VALID later.
+    pub syncing_first_valid_later: u64,
+}
+
+impl GateStats {
+    pub(super) fn count_answer(&mut self, decision: &Decision, answer: ElAnswer) {
+        let counter = match (decision, answer) {
+            (Decision::LowerToSyncing(_), _) => {
+                self.lowered += 1;
+                &mut self.answered_syncing
+            }
+            (Decision::PassThrough, ElAnswer::Status { status, .. }) => match status {
+                StatusWord::Valid => &mut self.answered_valid,
+                StatusWord::Invalid => &mut self.answered_invalid,
+                StatusWord::Syncing | StatusWord::Accepted => &mut self.answered_syncing,
+            },
+            (Decision::PassThrough, ElAnswer::Error | ElAnswer::Unavailable | ElAnswer::Unreadable) => {
+                &mut self.unanswered
+            }
+        };
+        *counter += 1;
+    }
+}
+
+impl Gate {
+    /// A payload by its execution block hash.
+    pub fn payload(&self, block_hash: &BlockHash) -> Option<PayloadView> {
+        self.tree.get(block_hash).map(|node| self.view(*block_hash, node))
+    }
+
+    /// A payload by its request root.
+    pub fn payload_by_root(&self, new_payload_request_root: &Root) -> Option<PayloadView> {
+        self.tree
+            .hash_of_root(new_payload_request_root)
+            .and_then(|hash| self.payload(&hash))
+    }
+
+    /// What would be answered for a payload if the EL said VALID of it now, payloads that left the tree included.
+    pub fn holds_back(&self, block_hash: &BlockHash) -> Option<HeldBy> {
+        self.held_by(block_hash)
+    }
+
+    /// Payloads with slots in `[from, to]`, by slot, at most `limit`.
+    pub fn payloads(&self, from: Slot, to: Slot, limit: usize) -> Vec<PayloadView> {
+        let in_range = |node: &Node| node.facts.is_some_and(|f| from <= f.slot && f.slot <= to);
+        let mut found: Vec<_> = self
+            .tree
+            .iter()
+            .filter(|(_, n)| in_range(n))
+            .map(|(h, n)| (n.facts.map(|f| f.slot), *h))
+            .collect();
+        found.sort_unstable();
+        found.truncate(limit);
+        found.iter().filter_map(|(_, hash)| self.payload(hash)).collect()
+    }
+
+    /// Newest payload of the canonical chain that is proven with all its ancestors.
+    pub fn newest_proven(&self) -> Option<PayloadView> {
+        let mut cursor = self.head;
+        while let Some((hash, node)) = cursor.and_then(|h| self.tree.get(&h).map(|n| (h, n))) {
+            if node.standing.proven && !node.standing.conflict {
+                return Some(self.view(hash, node));
+            }
+            cursor = node.parent();
+        }
+        None
+    }
+
+    /// The gate in numbers.
+    pub fn stats(&self) -> GateStats {
+        GateStats {
+            policy: self.config.policy,
+            required_proofs: self.config.required_proofs.get(),
+            head: self.head,
+            head_verdict: self.head.and_then(|h| self.tree.get(&h)).map(|n| self.verdict(n)),
+            payloads: self.tree.len(),
+            settled: self.settled.len(),
+            ..self.stats
+        }
+    }
+
+    fn view(&self, block_hash: BlockHash, node: &Node) -> PayloadView {
+        PayloadView {
+            block_hash,
+            parent_hash: node.facts.map(|f| f.parent_hash),
+            new_payload_request_root: node.facts.map(|f| f.new_payload_request_root),
+            slot: node.facts.map(|f| f.slot),
+            fork: node.facts.map(|f| f.fork),
+            el_status: node.el,
+            proofs: node.proofs.iter().map(|(t, at)| (*t, *at)).collect(),
+            required_proofs: self.config.required_proofs.get(),
+            proven_chain: node.standing.proven && !node.standing.conflict,
+            verdict: self.verdict(node),
+            held_by: self.held_by(&block_hash),
+            anchor: node.anchor,
+            told_valid: node.told_valid,
+            conflict: node.conflict,
+            first_told_syncing: node.first_told_syncing(),
+            times: node.times,
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! Payloads by block hash, and what follows from each for its descendants.
+
+use super::{
+    Gate,
+    action::{Alarm, Cause, PayloadVerdict, VerdictChange},
+    config::ImportPolicy,
+    event::{PayloadFacts, UnixMillis},
+    node::{ElStatus, Node, Standing},
+};
+use assay_types::{BlockHash, Root};
+use std::collections::{HashMap, HashSet, VecDeque};
+
+/// Payloads known by hash alone that are kept (anchors apart); the oldest is forgotten first.
+pub(crate) const MAX_HASH_ONLY: usize = 1024;
+
+/// Whether a payload has its place in the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Placed {
+    /// It has, under this root.
+    Here,
+    /// It left the tree, under this root.
+    Settled,
+    /// Its hash belongs to another root, or it would be its own ancestor (rule 5).
+    Refused,
+}
+
+/// The nodes and their indices.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tree {
+    nodes: HashMap<BlockHash, Node>,
+    /// By parent, whether that is in the tree or not.
+    children: HashMap<BlockHash, Vec<BlockHash>>,
+    by_root: HashMap<Root, BlockHash>,
+    /// Payloads known by hash alone, oldest first; may name some that have got their facts since.
+    hash_only: VecDeque<BlockHash>,
+}
+
+impl Tree {
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(crate) fn get(&self, hash: &BlockHash) -> Option<&Node> {
+        self.nodes.get(hash)
+    }
+
+    pub(crate) fn get_mut(&mut self, hash: &BlockHash) -> Option<&mut Node> {
+        self.nodes.get_mut(hash)
+    }
+
+    pub(crate) fn contains(&self, hash: &BlockHash) -> bool {
+        self.nodes.contains_key(hash)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&BlockHash, &Node)> {
+        self.nodes.iter()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&BlockHash, &mut Node)> {
+        self.nodes.iter_mut()
+    }
+
+    pub(crate) fn hash_of_root(&self, root: &Root) -> Option<BlockHash> {
+        self.by_root.get(root).copied()
+    }
+
+    pub(crate) fn children(&self, hash: &BlockHash) -> &[BlockHash] {
+        self.children.get(hash).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether `hash` is `of` or one of its ancestors in the tree.
+    pub(crate) fn is_ancestor_or_self(&self, hash: &BlockHash, of: &BlockHash) -> bool {
+        let mut cursor = *of;
+        loop {
+            if cursor == *hash {
+                return true;
+            }
+            match self.nodes.get(&cursor).and_then(Node::parent) {
+                Some(parent) => cursor = parent,
+                None => return false,
+            }
+        }
+    }
+
+    /// A payload that is its own ancestor, if there is one: only damaged records can bring it.
+    pub(crate) fn cycle(&self) -> Option<BlockHash> {
+        let is_top = |n: &Node| n.parent().is_none_or(|p| !self.nodes.contains_key(&p));
+        let tops = self.nodes.iter().filter(|(_, n)| is_top(n)).map(|(hash, _)| hash);
+        let reached: HashSet<BlockHash> = tops.flat_map(|top| self.subtree(top)).collect();
+        self.nodes.keys().find(|hash| !reached.contains(*hash)).copied()
+    }
+
+    /// Puts a node in, with its indices. A node of this hash must not be there with facts.
+    pub(crate) fn insert(&mut self, hash: BlockHash, node: Node) {
+        match node.facts {
+            Some(facts) => {
+                self.by_root.insert(facts.new_payload_request_root, hash);
+                self.children.entry(facts.parent_hash).or_default().push(hash);
+            }
+            None => self.hash_only.push_back(hash),
+        }
+        self.nodes.insert(hash, node);
+    }
+
+    /// Takes a node out. Its children keep their link.
+    pub(crate) fn remove(&mut self, hash: &BlockHash) -> Option<Node> {
+        let node = self.nodes.remove(hash)?;
+        if let Some(facts) = node.facts {
+            self.by_root.remove(&facts.new_payload_request_root);
+            if let Some(siblings) = self.children.get_mut(&facts.parent_hash) {
+                siblings.retain(|h| h != hash);
+                if siblings.is_empty() {
+                    self.children.remove(&facts.parent_hash);
+                }
+            }
+        }
+        Some(node)
+    }
+
+    /// The payload and all its descendants in the tree.
+    pub(crate) fn subtree(&self, hash: &BlockHash) -> Vec<BlockHash> {
+        let mut found = Vec::new();
+        let mut left = vec![*hash];
+        while let Some(next) = left.pop() {
+            left.extend_from_slice(self.children(&next));
+            if self.nodes.contains_key(&next) {
+                found.push(next);
+            }
+        }
+        found
+    }
+
+    /// The oldest payload known by hash alone, if there are more than the limit.
+    fn hash_only_surplus(&mut self) -> Option<BlockHash> {
+        if self.hash_only.len() <= MAX_HASH_ONLY {
+            return None;
+        }
+        self.hash_only.pop_front()
+    }
+}
+
+impl Gate {
+    /// What it would answer for the node now.
+    pub(super) fn verdict(&self, node: &Node) -> PayloadVerdict {
+        let held = match self.config.policy {
+            ImportPolicy::Observe => node.el != ElStatus::Valid,
+            // Rule 4: neither VALID nor INVALID while in conflict.
+            ImportPolicy::RequireProofs if node.standing.conflict => return PayloadVerdict::Syncing,
+            // Rule 7: never better than the EL.
+            ImportPolicy::RequireProofs => !(node.standing.proven && node.standing.el_valid),
+        };
+        match (held, node.el) {
+            (false, _) => PayloadVerdict::Valid,
+            (true, ElStatus::Invalid) => PayloadVerdict::Invalid,
+            (true, _) => PayloadVerdict::Syncing,
+        }
+    }
+
+    /// Gives a payload its place. Only with its hash checked, or the EL's VALID (rule 5).
+    pub(super) fn place(&mut self, facts: PayloadFacts, now: UnixMillis) -> Placed {
+        let hash = facts.block_hash;
+        let claimed = facts.new_payload_request_root;
+        let known = match (self.tree.get(&hash), self.settled.get(&hash)) {
+            (Some(node), _) => node.facts.map(|f| f.new_payload_request_root),
+            (None, Some(settled)) => settled.root,
+            (None, None) => None,
+        };
+        if let Some(known) = known.filter(|k| *k != claimed) {
+            self.alarm(Alarm::RequestRootConflict {
+                block_hash: hash,
+                known,
+                claimed,
+            });
+            return Placed::Refused;
+        }
+        if !self.tree.contains(&hash) && self.settled.contains(&hash) {
+            return Placed::Settled;
+        }
+        if known.is_some() {
+            return Placed::Here;
+        }
+        // One root names one payload; no payload is its own ancestor. No hash function allows either.
+        let circular = hash == facts.parent_hash
+            || (!self.tree.children(&hash).is_empty()
+                && self.tree.is_ancestor_or_self(&hash, &facts.parent_hash));
+        if circular || self.tree.hash_of_root(&claimed).is_some() {
+            return Placed::Refused;
+        }
+        let mut node = self.tree.remove(&hash).unwrap_or_else(|| Node::new(None, now));
+        node.facts = Some(facts);
+        // What followed for it as a hash without a parent does not hold any more.
+        node.standing = Standing::default();
+        node.proofs = self.early.take(&claimed);
+        if node.proof_count() >= self.config.required_proofs.get() {
+            node.times.proven_at.get_or_insert(now);
+        }
+        let (anchor, el) = (node.anchor, node.el);
+        self.tree.insert(hash, node);
+        self.out.dirty.insert(hash);
+        self.out.recalls.push(claimed);
+        if anchor {
+            self.mark_anchor_parent(&facts, now);
+        }
+        // What was said of it or of descendants before it had its place holds for it and for its ancestors.
+        let children: Vec<_> = self
+            .tree
+            .children(&hash)
+            .iter()
+            .filter_map(|c| self.tree.get(c))
+            .collect();
+        let told = children.iter().any(|c| c.told_valid);
+        let implied = children.iter().any(|c| c.el == ElStatus::Valid);
+        let told_self = self.tree.get(&hash).is_some_and(|n| n.told_valid);
+        if told || told_self {
+            self.spread_told_valid(hash, now);
+        }
+        if el == ElStatus::Valid || (implied && el == ElStatus::Unknown) {
+            self.mark_el_valid(hash, now);
+        }
+        self.recompute(vec![hash], Cause::Payload, now);
+        self.shed(now);
+        Placed::Here
+    }
+
+    /// Makes a payload known by its hash alone, unless it is known better.
+    pub(super) fn touch(&mut self, hash: BlockHash, now: UnixMillis) {
+        if hash.is_zero() || self.tree.contains(&hash) || self.settled.contains(&hash) {
+            return;
+        }
+        self.tree.insert(hash, Node::new(None, now));
+        self.out.dirty.insert(hash);
+        self.recompute(vec![hash], Cause::Payload, now);
+        while let Some(oldest) = self.tree.hash_only_surplus() {
+            let spare = self.head != Some(oldest)
+                && self
+                    .tree
+                    .get(&oldest)
+                    .is_some_and(|n| n.facts.is_none() && !n.anchor);
+            if spare {
+                self.drop_node(oldest, false, now);
+            }
+        }
+    }
+
+    /// The EL says VALID: it says so of every ancestor too.
+    pub(super) fn mark_el_valid(&mut self, hash: BlockHash, now: UnixMillis) {
+        let mut changed = Vec::new();
+        let mut cursor = Some(hash);
+        while let Some(node) = cursor.and_then(|h| self.tree.get_mut(&h).map(|n| (h, n))) {
+            let (at, node) = node;
+            if node.standing.el_valid {
+                break;
+            }
+            if node.el != ElStatus::Valid {
+                node.el = ElStatus::Valid;
+                node.times.el_valid_at.get_or_insert(now);
+                self.out.dirty.insert(at);
+            }
+            changed.push(at);
+            cursor = node.parent();
+        }
+        // Oldest on top of the stack.
+        self.recompute(changed, Cause::ExecutionClient, now);
+    }
+
+    /// The EL says of this payload alone that it is not (or no longer) VALID.
+    pub(super) fn mark_el(&mut self, hash: BlockHash, status: ElStatus, now: UnixMillis) {
+        let Some(node) = self.tree.get_mut(&hash) else {
+            return;
+        };
+        if node.el == status {
+            return;
+        }
+        node.el = status;
+        self.out.dirty.insert(hash);
+        self.recompute(vec![hash], Cause::ExecutionClient, now);
+    }
+
+    /// The beacon node is told VALID: from then on it takes the payload and its ancestors for valid.
+    pub(super) fn tell_valid(&mut self, hash: BlockHash, now: UnixMillis) {
+        if let Some(settled) = self.settled.get_mut(&hash)
+            && !settled.told_valid
+        {
+            settled.told_valid = true;
+            self.out.dirty.insert(hash);
+            self.out.durable |= self.config.policy != ImportPolicy::Observe;
+        }
+        if self.tree.get(&hash).is_some_and(|n| !n.told_valid) {
+            self.spread_told_valid(hash, now);
+            self.out.durable |= self.config.policy != ImportPolicy::Observe;
+        }
+    }
+
+    fn spread_told_valid(&mut self, hash: BlockHash, now: UnixMillis) {
+        let mut cursor = Some(hash);
+        let mut first = true;
+        while let Some((at, node)) = cursor.and_then(|h| self.tree.get_mut(&h).map(|n| (h, n))) {
+            if node.told_valid && !first {
+                break;
+            }
+            first = false;
+            node.told_valid = true;
+            node.times.told_valid_at.get_or_insert(now);
+            self.out.dirty.insert(at);
+            cursor = node.parent();
+        }
+    }
+
+    /// The beacon node is told SYNCING.
+    pub(super) fn tell_syncing(&mut self, hash: BlockHash, now: UnixMillis) {
+        if let Some(node) = self.tree.get_mut(&hash)
+            && node.times.told_syncing_at.is_none()
+        {
+            node.times.told_syncing_at = Some(now);
+            self.out.dirty.insert(hash);
+        }
+    }
+
+    /// Rule 2: a trusted payload.
+    pub(super) fn set_anchor(&mut self, hash: BlockHash, now: UnixMillis) {
+        if hash.is_zero() || self.settled.contains(&hash) {
+            return;
+        }
+        self.touch(hash, now);
+        self.mark_anchor(hash, now);
+        self.out.durable = true;
+    }
+
+    /// An anchor's ancestors are as trusted as itself: a reorg below it must not run into a hole.
+    pub(super) fn mark_anchor(&mut self, hash: BlockHash, now: UnixMillis) {
+        let mut changed = Vec::new();
+        let mut cursor = hash;
+        while let Some(node) = self.tree.get_mut(&cursor) {
+            if node.anchor {
+                break;
+            }
+            node.anchor = true;
+            changed.push(cursor);
+            let Some(facts) = node.facts else { break };
+            if !node.rooted && !self.settled.contains(&facts.parent_hash) {
+                self.touch_anchor(facts.parent_hash, now);
+            }
+            cursor = facts.parent_hash;
+        }
+        self.out.dirty.extend(changed.iter().copied());
+        self.recompute(changed, Cause::Anchor, now);
+    }
+
+    fn mark_anchor_parent(&mut self, facts: &PayloadFacts, now: UnixMillis) {
+        if !self.settled.contains(&facts.parent_hash) {
+            self.touch_anchor(facts.parent_hash, now);
+            self.mark_anchor(facts.parent_hash, now);
+        }
+    }
+
+    /// As `touch`, without making room: the node is about to become an anchor.
+    fn touch_anchor(&mut self, hash: BlockHash, now: UnixMillis) {
+        if !hash.is_zero() && !self.tree.contains(&hash) {
+            self.tree.insert(hash, Node::new(None, now));
+            self.out.dirty.insert(hash);
+        }
+    }
+
+    /// What a payload gets from its parent.
+    fn inherited(&self, node: &Node) -> Standing {
+        let none = Standing {
+            proven: false,
+            el_valid: true,
+            conflict: false,
+        };
+        let Some(parent) = node.parent() else { return none };
+        if let Some(parent) = self.tree.get(&parent) {
+            return parent.standing;
+        }
+        self.settled.get(&parent).map_or(none, |s| Standing {
+            proven: s.valid,
+            el_valid: true,
+            conflict: s.conflict,
+        })
+    }
+
+    /// Brings standing and verdict of these payloads, and of whoever depends on them, up to date.
+    pub(super) fn recompute(&mut self, mut stack: Vec<BlockHash>, cause: Cause, now: UnixMillis) {
+        while let Some(hash) = stack.pop() {
+            if self.recompute_one(hash, cause, now) {
+                stack.extend_from_slice(self.tree.children(&hash));
+            }
+        }
+    }
+
+    /// As `recompute`, of the whole tree, parents first.
+    pub(super) fn recompute_all(&mut self, cause: Cause, now: UnixMillis) {
+        let is_top = |n: &Node| n.parent().is_none_or(|p| !self.tree.contains(&p));
+        let mut stack: Vec<_> = self
+            .tree
+            .iter()
+            .filter(|(_, n)| is_top(n))
+            .map(|(hash, _)| *hash)
+            .collect();
+        while let Some(hash) = stack.pop() {
+            self.recompute_one(hash, cause, now);
+            stack.extend_from_slice(self.tree.children(&hash));
+        }
+    }
+
+    /// Whether its standing changed.
+    fn recompute_one(&mut self, hash: BlockHash, cause: Cause, now: UnixMillis) -> bool {
+        let required = self.config.required_proofs.get();
+        let Some(node) = self.tree.get(&hash) else {
+            return false;
+        };
+        let parent = self.inherited(node);
+        let proven_itself = node.proof_count() >= required;
+        let standing = Standing {
+            proven: node.anchor || (proven_itself && (node.rooted || parent.proven)),
+            el_valid: node.el == ElStatus::Valid && parent.el_valid,
+            conflict: node.conflict || parent.conflict,
+        };
+        let (before, standing_before) = (node.verdict, node.standing);
+        let Some(node) = self.tree.get_mut(&hash) else {
+            return false;
+        };
+        node.standing = standing;
+        let verdict = match self.tree.get(&hash) {
+            Some(node) => self.verdict(node),
+            None => return false,
+        };
+        if before != Some(verdict) {
+            self.verdict_changed(hash, verdict, cause, now);
+        }
+        standing != standing_before
+    }
+
+    fn verdict_changed(&mut self, hash: BlockHash, to: PayloadVerdict, cause: Cause, now: UnixMillis) {
+        let Some(node) = self.tree.get_mut(&hash) else {
+            return;
+        };
+        let from = node.verdict.replace(to);
+        if to == PayloadVerdict::Valid {
+            if node.times.valid_at.is_none() {
+                node.times.valid_at = Some(now);
+                if node.times.told_syncing_at.is_some() {
+                    self.stats.syncing_first_valid_later += 1;
+                }
+            }
+            self.prune_again = true;
+            self.out.durable |= self.config.policy != ImportPolicy::Observe;
+            self.out.dirty.insert(hash);
+        }
+        self.out.changes.push(VerdictChange {
+            block_hash: hash,
+            new_payload_request_root: node.facts.map(|f| f.new_payload_request_root),
+            slot: node.facts.map(|f| f.slot),
+            from,
+            to,
+            cause,
+            at: now,
+            seen_at: node.times.seen_at,
+            first_proof_at: node.proofs.values().min().copied(),
+            proven_at: node.times.proven_at,
+            first_told_syncing: node.first_told_syncing(),
+        });
+    }
+}
