@@ -14,6 +14,9 @@ use crate::{
 };
 use bytes::Bytes;
 
+#[cfg(test)]
+mod tests;
+
 const BLOCK: &str = "SignedBeaconBlock";
 const ENVELOPE: &str = "SignedExecutionPayloadEnvelope";
 

@@ -18,6 +18,8 @@ mod limits;
 mod operations;
 mod payload;
 mod proof;
+#[cfg(test)]
+mod tests;
 
 pub use limits::Limits;
 

@@ -14,6 +14,8 @@ mod fields;
 mod header;
 mod request;
 mod requests;
+#[cfg(test)]
+mod tests;
 
 pub use header::{ExecutionPayloadHeader, NewPayloadRequestHeader};
 pub use request::NewPayloadRequest;

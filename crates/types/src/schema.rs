@@ -16,10 +16,14 @@
 //! are those of consensus-specs ssz/simple-serialize.md, EIP-7916 (progressive lists) and EIP-7495 (progressive
 //! containers), read strictly: exactly one byte string is accepted for a value (protocol.md section 2).
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
 mod check;
 mod json;
 pub(crate) mod read;
 mod root;
+#[cfg(test)]
+mod tests;
 mod view;
 pub(crate) mod write;
 
@@ -31,7 +35,7 @@ use crate::proof::SszError;
 pub(crate) const OFFSET_LEN: usize = 4;
 
 /// The shape of an SSZ value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Schema {
     /// `uintN`; the number is of bytes: 1, 2, 4, 8, 16 or 32.
     Uint(usize),
@@ -74,7 +78,7 @@ pub enum Schema {
 }
 
 /// A field of a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Field {
     /// The specification's name of it; also its key in JSON.
     pub name: &'static str,
