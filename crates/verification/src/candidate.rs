@@ -41,15 +41,16 @@ impl Parsed {
     }
 
     /// Makes sure the bytes are there, once, and that the value's proof is a slice of them.
-    pub(crate) fn with_ssz(self) -> (SignedExecutionProof, Bytes) {
-        match self.ssz {
-            Some(ssz) => (self.signed, ssz),
-            None => {
-                let ssz = self.signed.to_ssz_bytes();
-                // What was encoded here decodes; were it not so, the value itself is still right.
-                let signed = SignedExecutionProof::from_ssz_bytes(&ssz).unwrap_or(self.signed);
-                (signed, ssz)
-            }
+    pub(crate) fn with_ssz(self) -> Self {
+        if self.ssz.is_some() {
+            return self;
+        }
+        let ssz = self.signed.to_ssz_bytes();
+        // What was encoded here decodes; were it not so, the value itself is still right.
+        let signed = SignedExecutionProof::from_ssz_bytes(&ssz).unwrap_or(self.signed);
+        Self {
+            signed,
+            ssz: Some(ssz),
         }
     }
 

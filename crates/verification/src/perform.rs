@@ -38,13 +38,9 @@ impl Inner {
             Action::Hash { parsed, epoch, .. } => {
                 let spec = Arc::clone(self.parts.chain.spec());
                 self.on_a_core(move || {
-                    let (signed, ssz) = parsed.with_ssz();
-                    let proof_root = spec.execution_proof_root(epoch, &signed.message);
-                    Outcome::Hashed {
-                        signed,
-                        ssz,
-                        proof_root,
-                    }
+                    let parsed = Box::new(parsed.with_ssz());
+                    let proof_root = spec.execution_proof_root(epoch, &parsed.signed.message);
+                    Outcome::Hashed { parsed, proof_root }
                 })
                 .await
             }

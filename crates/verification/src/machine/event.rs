@@ -4,11 +4,7 @@ use super::held::{CandidateId, Ticket};
 use crate::{ParkReason, Source, Verdict, VerifiedProof, candidate::Parsed};
 use assay_chain::{PayloadInfo, ValidatorAnswer, ValidatorRecord};
 use assay_proof_engine::{EngineError, Verification};
-use assay_types::{
-    Epoch, ExecutionProof, ProofKey, ProofType, Root, SignatureBytes, SignedExecutionProof, Slot,
-    ValidatorIndex,
-};
-use bytes::Bytes;
+use assay_types::{Epoch, ExecutionProof, ProofKey, ProofType, Root, SignatureBytes, Slot, ValidatorIndex};
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 /// What happened.
@@ -35,12 +31,8 @@ pub(crate) enum Event {
 
 /// What came of a stage's work.
 pub(crate) enum Outcome {
-    /// The message's root; the bytes, which a value that came as JSON has from now on.
-    Hashed {
-        signed: SignedExecutionProof,
-        ssz: Bytes,
-        proof_root: Root,
-    },
+    /// The message's root; the candidate with its bytes, which a value that came as JSON has from now on.
+    Hashed { parsed: Box<Parsed>, proof_root: Root },
     /// What the chain knows of the validator.
     Validator(ValidatorAnswer),
     /// Whether the signature verified.

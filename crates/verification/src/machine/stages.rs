@@ -166,17 +166,9 @@ impl Machine {
         let State::Running(stage) = held.state else { return };
         self.work(stage).remove(id);
         match (stage, outcome) {
-            (
-                Stage::Hash,
-                Outcome::Hashed {
-                    signed,
-                    ssz,
-                    proof_root,
-                },
-            ) => {
+            (Stage::Hash, Outcome::Hashed { parsed, proof_root }) => {
                 if let Some(held) = self.room.get_mut(id) {
-                    held.parsed.signed = signed;
-                    held.parsed.ssz = Some(ssz);
+                    held.parsed = *parsed;
                     held.proof_root = Some(proof_root);
                 }
                 self.hashed(id);

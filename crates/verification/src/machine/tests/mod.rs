@@ -1,0 +1,8 @@
+//! Tests of the decisions: tables for rules, properties for what an outsider must not achieve.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod interleavings;
+mod room;
+mod rules;
+mod turns;
+mod world;
