@@ -58,6 +58,26 @@ pub(crate) fn decode<T: Decode>(container: &'static str, bytes: &[u8]) -> Result
     T::from_ssz_bytes(bytes).map_err(|e| SszError::from_decode_error(container, e))
 }
 
+/// Where `proof_data` is a byte list, its limit is part of decoding; the progressive form has none.
+pub(crate) fn check_form(
+    container: &'static str,
+    proof_data: &[u8],
+    spec: &Spec,
+    form: ProofDataForm,
+) -> Result<(), SszError> {
+    let limit = usize::try_from(spec.max_proof_size).unwrap_or(usize::MAX);
+    if form == ProofDataForm::Progressive || proof_data.len() <= limit {
+        return Ok(());
+    }
+    Err(SszError {
+        container,
+        why: format!(
+            "{} bytes of proof data, at most {limit} allowed",
+            proof_data.len()
+        ),
+    })
+}
+
 /// The parts of a signed container; `message` is a slice of the buffer.
 pub(crate) struct SignedParts {
     pub(crate) message: Bytes,

@@ -94,6 +94,13 @@ impl SignedExecutionProof {
         })
     }
 
+    /// As `from_ssz_bytes`, in one form of `proof_data`: a byte list longer than `MAX_PROOF_SIZE` does not decode.
+    pub fn from_ssz_bytes_in_form(bytes: &Bytes, spec: &Spec, form: ProofDataForm) -> Result<Self, SszError> {
+        let signed = Self::from_ssz_bytes(bytes)?;
+        codec::check_form("SignedExecutionProof", &signed.message.proof_data, spec, form)?;
+        Ok(signed)
+    }
+
     /// The SSZ bytes (copies the proof; what arrived as bytes is kept beside the value where that matters).
     pub fn to_ssz_bytes(&self) -> Bytes {
         let message = self.message.parts();

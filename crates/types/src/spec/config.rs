@@ -183,7 +183,7 @@ impl Spec {
         put("DEPOSIT_CHAIN_ID", &self.chain_id);
         put("SLOTS_PER_EPOCH", &self.slots_per_epoch);
         put("SLOT_DURATION_MS", &self.slot_duration_ms);
-        if self.slot_duration_ms % 1000 == 0 {
+        if self.slot_duration_ms.is_multiple_of(1000) {
             put("SECONDS_PER_SLOT", &(self.slot_duration_ms / 1000));
         }
         for (fork, version, epoch) in &self.fork_schedule {
