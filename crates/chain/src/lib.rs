@@ -11,6 +11,7 @@
 //! | `chain_view` | `ChainView`: the tree behind a lock, fed by gate and follower; implements `Chain` |
 //! | `follower` | the follower of a beacon node |
 
+pub mod tree;
 pub mod view;
 
 pub use view::{
