@@ -9,11 +9,21 @@
 //! | `view` | the `Chain` trait, its answers and events |
 //! | `tree` | the block tree as a state machine without I/O |
 //! | `chain_view` | `ChainView`: the tree behind a lock, fed by gate and follower; implements `Chain` |
-//! | `follower` | the follower of a beacon node |
+//! | `seen` | from blocks, envelopes and requests to what the tree takes |
+//! | `validators` | validators asked for one at a time, and kept |
+//! | `clock` | wall-clock time and slots |
 
+pub mod chain_view;
+pub mod clock;
+pub mod seen;
 pub mod tree;
+pub mod validators;
 pub mod view;
 
+pub use chain_view::ChainView;
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use seen::PayloadSeen;
+pub use validators::{StateId, StateValidator, ValidatorSource};
 pub use view::{
     BlockInfo, Chain, ChainEvent, Checkpoint, PayloadInfo, PayloadSource, ValidatorAnswer, ValidatorRecord,
 };
