@@ -16,7 +16,7 @@
 //! | `perform` | the work of each stage: hash, validator, signature, engine, sinks |
 //! | `containment` | containment in memory |
 //! | `metrics` | what is counted |
-//! | `testing` | for tests of other crates (feature `testing`) |
+//! | `testing` | a world in memory, for tests (feature `testing`) |
 
 mod candidate;
 pub mod config;
@@ -26,7 +26,7 @@ mod machine;
 pub mod metrics;
 mod perform;
 #[cfg(feature = "testing")]
-mod testing;
+pub mod testing;
 pub mod verdict;
 mod verified;
 pub mod verifier;

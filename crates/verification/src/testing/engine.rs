@@ -1,0 +1,108 @@
+//! A `ProofEngine` that answers at once, from the proof's first byte.
+
+use assay_proof_engine::{EngineError, EngineEvent, ProofEngine, ProofGenId, Verification};
+use assay_types::{ExecutionProof, NewPayloadRequest, ProofType, Root};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::broadcast;
+
+struct Script {
+    down: bool,
+    delay: Duration,
+    asked: usize,
+    under_way: usize,
+    most_under_way: usize,
+}
+
+/// Proofs that begin with `I` are invalid, with `U` unsupported, with `P` make it panic; all others are valid.
+pub struct ScriptedEngine {
+    types: Vec<ProofType>,
+    script: Mutex<Script>,
+    events: broadcast::Sender<EngineEvent>,
+}
+
+impl ScriptedEngine {
+    /// Verifies these types, and is up.
+    pub fn new(types: impl Into<Vec<ProofType>>) -> Self {
+        let script = Script {
+            down: false,
+            delay: Duration::ZERO,
+            asked: 0,
+            under_way: 0,
+            most_under_way: 0,
+        };
+        Self {
+            types: types.into(),
+            script: Mutex::new(script),
+            events: broadcast::channel(1).0,
+        }
+    }
+
+    /// Down: every call fails.
+    pub fn set_down(&self, down: bool) {
+        self.script.lock().down = down;
+    }
+
+    /// Time that each call takes.
+    pub fn set_delay(&self, delay: Duration) {
+        self.script.lock().delay = delay;
+    }
+
+    /// Calls of `verify` so far, and most at once.
+    pub fn calls(&self) -> (usize, usize) {
+        let script = self.script.lock();
+        (script.asked, script.most_under_way)
+    }
+}
+
+#[async_trait]
+impl ProofEngine for ScriptedEngine {
+    fn name(&self) -> &str {
+        "scripted"
+    }
+    fn proof_types(&self) -> Vec<ProofType> {
+        self.types.clone()
+    }
+    fn is_insecure(&self) -> bool {
+        true
+    }
+    async fn verify(&self, proof: &ExecutionProof) -> Result<Verification, EngineError> {
+        let delay = {
+            let mut script = self.script.lock();
+            script.asked += 1;
+            script.under_way += 1;
+            script.most_under_way = script.most_under_way.max(script.under_way);
+            script.delay
+        };
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        let down = {
+            let mut script = self.script.lock();
+            script.under_way -= 1;
+            script.down
+        };
+        match proof.proof_data.first() {
+            _ if down => Err(EngineError::Unavailable("as the test wants it".to_owned())),
+            Some(b'I') => Ok(Verification::Invalid("it says so".to_owned())),
+            Some(b'U') => Ok(Verification::Unsupported),
+            #[allow(clippy::panic, reason = "what a test of contained panics asks for")]
+            Some(b'P') => panic!("as the test wants it"),
+            _ => Ok(Verification::Valid),
+        }
+    }
+    async fn request(
+        &self,
+        _: Root,
+        _: Arc<NewPayloadRequest>,
+        _: &[ProofType],
+    ) -> Result<ProofGenId, EngineError> {
+        Err(EngineError::Unavailable("it makes no proofs".to_owned()))
+    }
+    fn events(&self) -> broadcast::Receiver<EngineEvent> {
+        self.events.subscribe()
+    }
+    async fn notify_new_payload(&self, _: Root, _: Arc<NewPayloadRequest>) {}
+    async fn notify_forkchoice_updated(&self, _: Root, _: Root, _: Root) {}
+}

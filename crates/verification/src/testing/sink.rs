@@ -1,0 +1,80 @@
+//! A `ProofSink` in memory.
+
+use crate::{KnownProofs, ProofSink, SinkError, Source, VerifiedProof};
+use assay_types::ProofKey;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use std::{sync::Arc, time::Duration};
+
+struct Kept {
+    proofs: Vec<(Arc<VerifiedProof>, Source)>,
+    fails: bool,
+    delay: Duration,
+}
+
+/// Keeps what it is given, in order; also a `KnownProofs`.
+pub struct MemorySink {
+    name: &'static str,
+    kept: Mutex<Kept>,
+}
+
+impl MemorySink {
+    /// An empty one.
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            kept: Mutex::new(Kept {
+                proofs: Vec::new(),
+                fails: false,
+                delay: Duration::ZERO,
+            }),
+        }
+    }
+
+    /// Whether it refuses what it is given from now on.
+    pub fn set_fails(&self, fails: bool) {
+        self.kept.lock().fails = fails;
+    }
+
+    /// How long it takes.
+    pub fn set_delay(&self, delay: Duration) {
+        self.kept.lock().delay = delay;
+    }
+
+    /// What it was given.
+    pub fn proofs(&self) -> Vec<(Arc<VerifiedProof>, Source)> {
+        self.kept.lock().proofs.clone()
+    }
+}
+
+#[async_trait]
+impl ProofSink for MemorySink {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+    async fn accepted(&self, proof: &Arc<VerifiedProof>, source: &Source) -> Result<(), SinkError> {
+        let delay = self.kept.lock().delay;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        let mut kept = self.kept.lock();
+        if kept.fails {
+            return Err(SinkError {
+                sink: self.name,
+                why: "as the test wants it".to_owned(),
+            });
+        }
+        kept.proofs.push((Arc::clone(proof), source.clone()));
+        Ok(())
+    }
+}
+
+impl KnownProofs for MemorySink {
+    fn has_valid(&self, key: &ProofKey) -> bool {
+        self.kept
+            .lock()
+            .proofs
+            .iter()
+            .any(|(proof, _)| proof.key() == *key)
+    }
+}
