@@ -2,8 +2,9 @@
 
 use crate::{
     Failure,
-    file::{VectorFile, arrays_of},
-    map::{Map, matches},
+    case::Case,
+    file::{Outcome, VectorFile, arrays_of},
+    map::{Entry, Map, matches},
 };
 use serde_json::Value;
 use std::{
@@ -17,6 +18,8 @@ const VARIABLE: &str = "ASSAY_VECTORS";
 const DEFAULT: &str = "../../../shared/vectors";
 /// The map, seen from a crate's folder.
 const MAP: &str = "../../specs/conformance.toml";
+/// The repository's own vectors, seen from a crate's folder.
+const OWN: &str = "../../specs/vectors";
 /// Failures that are told one by one.
 const MOST_TOLD: usize = 30;
 
@@ -104,6 +107,28 @@ impl Target {
         told(failures)
     }
 
+    /// Runs `check` on every case of a file of the repository's own vectors, `specs/vectors/<name>`: these are always
+    /// there.
+    pub fn run_own(
+        manifest_dir: &str,
+        name: &str,
+        check: impl FnMut(Case<'_>) -> Result<Outcome, String>,
+    ) -> Result<(), Failure> {
+        let dir = Path::new(manifest_dir).join(OWN);
+        let json = read_json(&dir, name)?;
+        let row = Entry {
+            path: name.to_owned(),
+            in_crate: String::new(),
+            test: String::new(),
+            arrays: vec!["cases".to_owned()],
+        };
+        let mut file = VectorFile::new(name.to_owned(), &dir, &json, &row);
+        file.cases("cases", check)?;
+        let (line, failures) = file.finish();
+        say("specs/vectors", &line);
+        told(failures)
+    }
+
     /// That every JSON file of the folder is some test's, every array in it too, and that `kind`, `expected` and `type`
     /// say nothing that no test understands.
     pub fn guard(&self, is_type: impl Fn(&str) -> bool) -> Result<(), Failure> {
@@ -180,12 +205,16 @@ impl Target {
         }
     }
 
-    /// Past the test harness's capture: what was run is said whether a test fails or not.
     fn say(&self, line: &str) {
-        let mut out = std::io::stdout().lock();
-        // Nobody listening is no failure of a test.
-        let _ = writeln!(out, "conformance {} {line}", self.name);
+        say(&self.name, line);
     }
+}
+
+/// Past the test harness's capture: what was run is said whether a test fails or not.
+fn say(name: &str, line: &str) {
+    let mut out = std::io::stdout().lock();
+    // Nobody listening is no failure of a test.
+    let _ = writeln!(out, "conformance {name} {line}");
 }
 
 fn told(mut failures: Vec<String>) -> Result<(), Failure> {
@@ -232,7 +261,6 @@ fn read_json(dir: &Path, name: &str) -> Result<Value, Failure> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::Outcome;
 
     const MAP_TEXT: &str = r#"
         ignored = ["presets_agreeing", "*.value*"]

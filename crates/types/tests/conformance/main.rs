@@ -3,6 +3,7 @@
 mod containers;
 mod february;
 mod network;
+mod own;
 mod signing;
 mod upstream;
 

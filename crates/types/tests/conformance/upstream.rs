@@ -7,10 +7,9 @@ use crate::{
 };
 use assay_conformance::{Case, Failure, Outcome};
 use assay_types::{
-    ForkName, Revision, Root, Spec, SszError,
+    Epoch, ForkName, Revision, Root, Spec, SszError,
     proof_beta::{ExecutionProof, ExecutionProofEnvelope, PublicInput, SignedExecutionProofEnvelope},
     signing::signing_root,
-    spec::ProofDataForm,
 };
 use bytes::Bytes;
 
@@ -42,7 +41,10 @@ fn upstream_post_snapshot() -> Result<(), Failure> {
             file.cases(&array, |case| {
                 let (ssz, root) = (case.ssz("ssz")?, Root::from(case.array("root")?));
                 check_shape(container, ForkName::Gloas, &spec, Revision::Beta, &ssz, &root)?;
-                check_type(container, &spec, &case, &ssz, &root)?;
+                check_type(container, &spec, &ssz, &root)?;
+                if container == "SignedExecutionProofEnvelope" {
+                    check_signed(&spec, &case, &ssz)?;
+                }
                 Ok(Outcome::Run)
             })?;
         }
@@ -50,8 +52,9 @@ fn upstream_post_snapshot() -> Result<(), Failure> {
     })
 }
 
-fn check_type(container: &str, spec: &Spec, case: &Case<'_>, ssz: &Bytes, root: &Root) -> Result<(), String> {
-    let form: ProofDataForm = spec.proof_data_form(Revision::Beta);
+/// Through the Rust type of `beta`.
+pub(crate) fn check_type(container: &str, spec: &Spec, ssz: &Bytes, root: &Root) -> Result<(), String> {
+    let form = spec.proof_data_form(Revision::Beta);
     let text = |e: SszError| e.to_string();
     let (encoded, ours) = match container {
         "PublicInput" => {
@@ -68,7 +71,6 @@ fn check_type(container: &str, spec: &Spec, case: &Case<'_>, ssz: &Bytes, root: 
         }
         "SignedExecutionProofEnvelope" => {
             let value = SignedExecutionProofEnvelope::from_ssz_bytes(ssz).map_err(text)?;
-            check_signed(spec, form, case, &value)?;
             (value.to_ssz_bytes(), value.hash_tree_root(spec, form))
         }
         other => return Err(format!("{other} is no container of beta")),
@@ -77,14 +79,11 @@ fn check_type(container: &str, spec: &Spec, case: &Case<'_>, ssz: &Bytes, root: 
     same("root", &ours, root)
 }
 
-fn check_signed(
-    spec: &Spec,
-    form: ProofDataForm,
-    case: &Case<'_>,
-    value: &SignedExecutionProofEnvelope,
-) -> Result<(), String> {
+fn check_signed(spec: &Spec, case: &Case<'_>, ssz: &Bytes) -> Result<(), String> {
+    let value = SignedExecutionProofEnvelope::from_ssz_bytes(ssz).map_err(|e| e.to_string())?;
     let domain = check_domain(case, spec.domain_execution_proof, EPOCH)?;
-    let message = signing_root(&value.message.hash_tree_root(spec, form), &domain);
+    let root = spec.execution_proof_envelope_root(Epoch(EPOCH), &value.message);
+    let message = signing_root(&root, &domain);
     same("signing root", &message, &case.array("signing_root")?.into())?;
     check_signature(case, &message, &value.signature)
 }
