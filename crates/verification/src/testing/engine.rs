@@ -9,6 +9,7 @@ use tokio::sync::broadcast;
 
 struct Script {
     down: bool,
+    verdict: Option<Verification>,
     delay: Duration,
     asked: usize,
     under_way: usize,
@@ -27,6 +28,7 @@ impl ScriptedEngine {
     pub fn new(types: impl Into<Vec<ProofType>>) -> Self {
         let script = Script {
             down: false,
+            verdict: None,
             delay: Duration::ZERO,
             asked: 0,
             under_way: 0,
@@ -42,6 +44,11 @@ impl ScriptedEngine {
     /// Down: every call fails.
     pub fn set_down(&self, down: bool) {
         self.script.lock().down = down;
+    }
+
+    /// Says this of every proof from now on; `None`: what its first byte says.
+    pub fn set_verdict(&self, verdict: Option<Verification>) {
+        self.script.lock().verdict = verdict;
     }
 
     /// Time that each call takes.
@@ -78,13 +85,18 @@ impl ProofEngine for ScriptedEngine {
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        let down = {
+        let (down, verdict) = {
             let mut script = self.script.lock();
             script.under_way -= 1;
-            script.down
+            (script.down, script.verdict.clone())
         };
+        if down {
+            return Err(EngineError::Unavailable("as the test wants it".to_owned()));
+        }
+        if let Some(verdict) = verdict {
+            return Ok(verdict);
+        }
         match proof.proof_data.first() {
-            _ if down => Err(EngineError::Unavailable("as the test wants it".to_owned())),
             Some(b'I') => Ok(Verification::Invalid("it says so".to_owned())),
             Some(b'U') => Ok(Verification::Unsupported),
             #[allow(clippy::panic, reason = "what a test of contained panics asks for")]
