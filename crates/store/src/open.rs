@@ -1,0 +1,209 @@
+//! Opening a database: creating it whole or not at all, its schema, the chain it belongs to.
+
+use crate::{
+    config::{ChainIdentity, StoreConfig},
+    error::{StoreError, TxError, TxResult},
+    shared::{Contained, Opener, Shared},
+    tables::{CONTAINED, META, SCHEMA_VERSION, Tables, le_u64, meta},
+};
+use assay_types::{Root, Slot};
+use redb::{Database, ReadableDatabase, ReadableTable};
+use std::{
+    fs,
+    panic::AssertUnwindSafe,
+    path::{Path, PathBuf},
+};
+
+/// Opens or creates the database at `path` and checks that it is this chain's.
+pub(crate) fn open(path: &Path, config: &StoreConfig) -> Result<Shared, StoreError> {
+    let (file, cache_bytes) = (path.to_owned(), config.cache_bytes);
+    if !file.exists() {
+        create(path, config)?;
+    }
+    open_with(path, config, Box::new(move || open_file(&file, cache_bytes)))
+}
+
+/// As `open`, with another way to open the file; the file must be there or be made by `opener`.
+pub(crate) fn open_with(path: &Path, config: &StoreConfig, opener: Opener) -> Result<Shared, StoreError> {
+    let database = opener()?;
+    guarded(path, || initialize(&database, &config.identity))?;
+    let found = guarded(path, || read_identity(&database))?;
+    check_identity(path, found, &config.identity)?;
+    let contained = guarded(path, || read_contained(&database))?;
+    remove_leftovers(path);
+    Ok(Shared::new(path.to_owned(), opener, database, contained))
+}
+
+fn io_error(path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Io {
+        path: path.to_owned(),
+        why: error.to_string(),
+    }
+}
+
+/// A damaged file can make the database code panic: that is an error here.
+fn guarded<T>(path: &Path, work: impl FnOnce() -> TxResult<T>) -> Result<T, StoreError> {
+    match std::panic::catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|e| e.at(path)),
+        Err(_) => Err(StoreError::Corrupted {
+            path: path.to_owned(),
+            why: "the database code panicked over it".into(),
+        }),
+    }
+}
+
+fn open_file(path: &Path, cache_bytes: usize) -> Result<Database, StoreError> {
+    let shown = path.display().to_string();
+    guarded(path, || {
+        let mut builder = Database::builder();
+        builder
+            .set_cache_size(cache_bytes)
+            .set_repair_callback(move |session| {
+                tracing::info!(
+                    database = shown,
+                    progress = session.progress(),
+                    "checking the database after an unclean end"
+                );
+            });
+        Ok(builder.open(path)?)
+    })
+}
+
+/// What a database is made under before it has its name.
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".new.{}", std::process::id()));
+    path.with_file_name(name)
+}
+
+/// Makes a database under another name and gives it its own when it is complete and on disk: a kill on the way leaves
+/// no file that does not open.
+fn create(path: &Path, config: &StoreConfig) -> Result<(), StoreError> {
+    let directory = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    fs::create_dir_all(directory).map_err(|e| io_error(directory, &e))?;
+    let new = temporary(path);
+    // Left over from a killed process that had the same id.
+    let _ = fs::remove_file(&new);
+    guarded(&new, || initialize(&Database::create(&new)?, &config.identity))?;
+    // A link fails where another process was faster, a rename would put its database aside. Not every file system has
+    // links.
+    let named = match fs::hard_link(&new, path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists && !path.exists() => {
+            fs::rename(&new, path)
+        }
+        _ => Ok(()),
+    };
+    let _ = fs::remove_file(&new);
+    named.map_err(|e| io_error(path, &e))?;
+    fs::File::open(directory)
+        .and_then(|d| d.sync_all())
+        .map_err(|e| io_error(directory, &e))
+}
+
+/// Called with the database's lock held: nobody else is creating it.
+fn remove_leftovers(path: &Path) {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
+        return;
+    };
+    let prefix = format!("{name}.new.");
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|n| n.starts_with(&prefix)) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Writes schema and identity into an empty database; leaves any other as it is.
+fn initialize(database: &Database, identity: &ChainIdentity) -> TxResult<()> {
+    let read = database.begin_read()?;
+    if read.list_tables()?.next().is_some() {
+        return Ok(());
+    }
+    drop(read);
+    let mut tx = database.begin_write()?;
+    tx.set_quick_repair(true);
+    {
+        let mut tables = Tables::open(&tx)?;
+        let meta = &mut tables.meta;
+        meta.insert(meta::SCHEMA_VERSION, &SCHEMA_VERSION.to_le_bytes()[..])?;
+        meta.insert(
+            meta::GENESIS_VALIDATORS_ROOT,
+            identity.genesis_validators_root.as_slice(),
+        )?;
+        meta.insert(meta::CHAIN_ID, &identity.chain_id.to_le_bytes()[..])?;
+        meta.insert(meta::CONFIG_NAME, identity.config_name.as_bytes())?;
+    }
+    tx.commit()?;
+    Ok(())
+}
+
+/// Schema version and chain; the identity only where the version is ours, since a later one may keep it otherwise.
+fn read_identity(database: &Database) -> TxResult<(u32, Option<ChainIdentity>)> {
+    const NO_META: TxError = TxError::Damaged("it does not say what it is");
+    let read = database.begin_read()?;
+    let meta = match read.open_table(META) {
+        Ok(meta) => meta,
+        Err(redb::TableError::Storage(error)) => return Err(error.into()),
+        Err(_) => return Err(NO_META),
+    };
+    let get = |name| -> TxResult<Vec<u8>> { Ok(meta.get(name)?.ok_or(NO_META)?.value().to_vec()) };
+    let version = get(meta::SCHEMA_VERSION)?.try_into().map_err(|_| NO_META)?;
+    let version = u32::from_le_bytes(version);
+    if version != SCHEMA_VERSION {
+        return Ok((version, None));
+    }
+    let identity = ChainIdentity {
+        genesis_validators_root: Root::from_slice(&get(meta::GENESIS_VALIDATORS_ROOT)?)
+            .map_err(|_| NO_META)?,
+        chain_id: le_u64(&get(meta::CHAIN_ID)?).ok_or(NO_META)?,
+        config_name: String::from_utf8_lossy(&get(meta::CONFIG_NAME)?).into_owned(),
+    };
+    Ok((version, Some(identity)))
+}
+
+fn check_identity(
+    path: &Path,
+    (version, found): (u32, Option<ChainIdentity>),
+    expected: &ChainIdentity,
+) -> Result<(), StoreError> {
+    let path = path.to_owned();
+    let Some(found) = found else {
+        return Err(if version > SCHEMA_VERSION {
+            StoreError::NewerSchema {
+                path,
+                found: version,
+                known: SCHEMA_VERSION,
+            }
+        } else {
+            StoreError::Corrupted {
+                path,
+                why: format!("schema version {version} never existed"),
+            }
+        });
+    };
+    if (found.genesis_validators_root, found.chain_id)
+        == (expected.genesis_validators_root, expected.chain_id)
+    {
+        Ok(())
+    } else {
+        Err(StoreError::OtherChain {
+            path,
+            found: Box::new(found),
+            expected: Box::new(expected.clone()),
+        })
+    }
+}
+
+fn read_contained(database: &Database) -> TxResult<Contained> {
+    let read = database.begin_read()?;
+    let table = read.open_table(CONTAINED)?;
+    let mut until = std::collections::BTreeMap::new();
+    for entry in table.iter()?.take(crate::MAX_CONTAINED) {
+        let (validator, slot) = entry?;
+        until.insert(validator.value(), Slot(slot.value()));
+    }
+    Ok(Contained::loaded(until))
+}

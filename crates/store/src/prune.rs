@@ -1,0 +1,235 @@
+//! What goes, and when: orphaned payloads at finality, slots out of retention, the oldest beyond `--max-db-size`.
+//!
+//! Never inside the serve range (protocol.md section 5: from the first slot of the finalized epoch on), orphans
+//! excepted. Done in steps, so that a proof waiting to be stored never waits for a long prune.
+
+use crate::{
+    config::StoreConfig,
+    error::TxResult,
+    index::{self, Gaps},
+    record::{self, RecordKey},
+    tables::{Marks, Tables, be_u64},
+};
+use assay_chain::Checkpoint;
+use assay_types::{Root, Slot};
+use redb::ReadableTable;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Most proofs removed in one step.
+pub(crate) const STEP_PROOFS: usize = 32;
+/// Most blocks removed in one step.
+const STEP_BLOCKS: usize = 512;
+
+/// Pruning under way.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pruning {
+    /// Payloads of branches that finality cut off, with their slots.
+    orphans: VecDeque<(u64, Root)>,
+    /// Whether a step may find something.
+    pub(crate) has_work: bool,
+    /// Whether the log was told that the limit cannot be kept.
+    over_limit_told: bool,
+}
+
+impl Pruning {
+    /// Before the first commit: pruning may have been cut short, or the limits changed.
+    pub(crate) fn at_start() -> Self {
+        Self {
+            has_work: true,
+            ..Self::default()
+        }
+    }
+}
+
+/// Finality moved: sets the marks and finds the orphans. Finality never moves back.
+pub(crate) fn on_finalized(
+    tables: &mut Tables<'_>,
+    gaps: &mut Gaps,
+    marks: &mut Marks,
+    pruning: &mut Pruning,
+    config: &StoreConfig,
+    (checkpoint, slot, orphaned): (&Checkpoint, Slot, &[Root]),
+) -> TxResult<()> {
+    let serve_range_start = config.start_slot(checkpoint.epoch).0;
+    if serve_range_start < marks.serve_range_start || slot.0 < marks.finalized_slot {
+        return Ok(());
+    }
+    // A finalized block is canonical whatever the last head was.
+    if let Some(row) = index::row(tables, &checkpoint.root)? {
+        index::adopt(tables, gaps, checkpoint.root, row)?;
+    }
+    let chain = linked(tables, &checkpoint.root, marks.finalized_slot)?;
+    for root in orphaned {
+        let is_on_chain = chain.values().any(|payload| payload.as_ref() == Some(root));
+        if let Some(at) = tables.payloads.get(&root.0)?
+            && !is_on_chain
+        {
+            pruning.orphans.push_back((at.value(), *root));
+        }
+    }
+    // What the chain view did not name: every payload of the finalized stretch that is not on the chain.
+    if let Some((first, _)) = chain.first_key_value() {
+        let (first, last) = (Slot(*first), Slot(slot.0));
+        let (from, _) = RecordKey::bounds(first, &Root::ZERO, None);
+        let (_, to) = RecordKey::bounds(last, &Root::from([0xff; 32]), None);
+        for entry in tables.proofs.range::<&[u8; 49]>(&from..=&to)? {
+            let key = RecordKey::from_bytes(entry?.0.value());
+            let is_orphan = match chain.get(&key.slot.0) {
+                // A skipped slot: nothing of it is canonical.
+                None => true,
+                // A block whose payload is not known yet (Gloas) may turn out to be this one.
+                Some(None) => false,
+                Some(Some(payload)) => *payload != key.new_payload_request_root,
+            };
+            let orphan = (key.slot.0, key.new_payload_request_root);
+            if is_orphan && pruning.orphans.back() != Some(&orphan) {
+                pruning.orphans.push_back(orphan);
+            }
+        }
+    }
+    marks.finalized_slot = slot.0;
+    marks.serve_range_start = serve_range_start;
+    // "Back to the finalized checkpoint": its block may be older than its epoch's first slot.
+    let retained = config.retention_epochs.saturating_mul(config.slots_per_epoch);
+    marks.cutoff = marks
+        .cutoff
+        .max(serve_range_start.min(slot.0).saturating_sub(retained));
+    pruning.has_work = true;
+    Ok(())
+}
+
+/// The finalized chain from `root` down to the block at or below `until` (the last finalized), or to a hole: slot →
+/// payload.
+fn linked(tables: &Tables<'_>, root: &Root, until: u64) -> TxResult<BTreeMap<u64, Option<Root>>> {
+    let mut chain = BTreeMap::new();
+    let mut at = *root;
+    while let Some(row) = index::row(tables, &at)? {
+        if chain
+            .first_key_value()
+            .is_some_and(|(lowest, _)| row.slot >= *lowest)
+        {
+            break;
+        }
+        chain.insert(row.slot, row.payload);
+        if row.slot <= until {
+            break;
+        }
+        at = row.parent;
+    }
+    Ok(chain)
+}
+
+/// Removes a bounded number of what has to go. Returns how many proofs it removed.
+pub(crate) fn step(
+    tables: &mut Tables<'_>,
+    marks: &mut Marks,
+    pruning: &mut Pruning,
+    config: &StoreConfig,
+) -> TxResult<u64> {
+    let mut removed = 0;
+    while removed < STEP_PROOFS {
+        let Some(key) = next_orphan(tables, pruning)?
+            .map_or_else(|| oldest_beyond(tables, marks, config), |k| Ok(Some(k)))?
+        else {
+            break;
+        };
+        remove_proof(tables, marks, key)?;
+        removed += 1;
+    }
+    let blocks_left = remove_blocks_below(tables, marks.cutoff)?;
+    pruning.has_work = removed == STEP_PROOFS || blocks_left;
+    if !pruning.has_work {
+        tell_over_limit(marks, pruning, config);
+    }
+    Ok(removed as u64)
+}
+
+fn next_orphan(tables: &Tables<'_>, pruning: &mut Pruning) -> TxResult<Option<RecordKey>> {
+    while let Some((slot, root)) = pruning.orphans.front() {
+        let (first, last) = RecordKey::bounds(Slot(*slot), root, None);
+        if let Some(entry) = tables.proofs.range::<&[u8; 49]>(&first..=&last)?.next() {
+            return Ok(Some(RecordKey::from_bytes(entry?.0.value())));
+        }
+        pruning.orphans.pop_front();
+    }
+    Ok(None)
+}
+
+/// The oldest proof, if it is out of retention, or out of the serve range while there are too many bytes.
+fn oldest_beyond(tables: &Tables<'_>, marks: &Marks, config: &StoreConfig) -> TxResult<Option<RecordKey>> {
+    let Some(oldest) = tables
+        .proofs
+        .first()?
+        .map(|(key, _)| RecordKey::from_bytes(key.value()))
+    else {
+        return Ok(None);
+    };
+    let is_out_of_retention = oldest.slot.0 < marks.cutoff;
+    let is_over_limit = config.max_db_size.is_some_and(|max| marks.proof_bytes > max);
+    let may_go = oldest.slot.0 < marks.serve_range_start;
+    Ok((is_out_of_retention || (is_over_limit && may_go)).then_some(oldest))
+}
+
+/// Whether a step would find something since proofs were added.
+pub(crate) fn is_over_limit(marks: &Marks, config: &StoreConfig) -> bool {
+    config.max_db_size.is_some_and(|max| marks.proof_bytes > max)
+}
+
+fn tell_over_limit(marks: &Marks, pruning: &mut Pruning, config: &StoreConfig) {
+    let over = is_over_limit(marks, config);
+    if over && !pruning.over_limit_told {
+        tracing::warn!(
+            bytes = marks.proof_bytes,
+            max_db_size = config.max_db_size,
+            serve_range_start = marks.serve_range_start,
+            "the proofs that must be served are larger than --max-db-size; they are kept"
+        );
+    }
+    pruning.over_limit_told = over;
+}
+
+/// Removes a proof, and its payload's entry where nothing else names it.
+pub(crate) fn remove_proof(tables: &mut Tables<'_>, marks: &mut Marks, key: RecordKey) -> TxResult<()> {
+    if let Some(bytes) = record::remove(tables, key)? {
+        marks.proofs = marks.proofs.saturating_sub(1);
+        marks.proof_bytes = marks.proof_bytes.saturating_sub(bytes);
+    }
+    forget_payload(tables, key.slot.0, &key.new_payload_request_root)
+}
+
+fn forget_payload(tables: &mut Tables<'_>, slot: u64, root: &Root) -> TxResult<()> {
+    let (first, last) = RecordKey::bounds(Slot(slot), root, None);
+    if tables.proofs.range::<&[u8; 49]>(&first..=&last)?.next().is_some() {
+        return Ok(());
+    }
+    for block_root in index::blocks_at(tables, slot)? {
+        if index::row(tables, &block_root)?.is_some_and(|row| row.payload.as_ref() == Some(root)) {
+            return Ok(());
+        }
+    }
+    tables.payloads.remove(&root.0)?;
+    Ok(())
+}
+
+/// Returns whether more are left.
+fn remove_blocks_below(tables: &mut Tables<'_>, cutoff: u64) -> TxResult<bool> {
+    for _ in 0..STEP_BLOCKS {
+        let Some(key) = tables.blocks_by_slot.first()?.map(|(key, _)| *key.value()) else {
+            return Ok(false);
+        };
+        let slot = be_u64(&key[..8]);
+        if slot >= cutoff {
+            return Ok(false);
+        }
+        let mut root = [0; 32];
+        root.copy_from_slice(&key[8..]);
+        tables.blocks_by_slot.remove(&key)?;
+        let payload = index::row(tables, &Root::from(root))?.and_then(|row| row.payload);
+        tables.blocks.remove(&root)?;
+        tables.canonical.remove(slot)?;
+        if let Some(payload) = payload {
+            forget_payload(tables, slot, &payload)?;
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,249 @@
+//! Reading: every call sees the last commit, waits for no write, and holds nothing afterwards.
+
+use crate::{
+    error::{StoreError, TxResult},
+    index::{BlockRow, StoredBlock},
+    record::{self, Found, RecordKey, StoredProof, header_len},
+    shared::Shared,
+    store::StoredGateRecord,
+    tables::{BLOCKS, CANONICAL, CHUNKS, GATE, Marks, NODE, PAYLOADS, PROOFS},
+};
+use assay_types::{ProofKey, ProofType, Root, Slot};
+use redb::{ReadTransaction, ReadableTable};
+use std::sync::{Arc, atomic::Ordering};
+
+/// Reads the store from a thread that may block. `Store` has the same for async callers.
+#[derive(Clone)]
+pub struct Reader {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// A proof without its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProofSummary {
+    /// Where it is kept.
+    pub key: RecordKey,
+    /// Bytes of its SSZ.
+    pub bytes: u64,
+}
+
+/// What the store holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Proofs.
+    pub proofs: u64,
+    /// Their SSZ bytes; what `--max-db-size` bounds.
+    pub proof_bytes: u64,
+    /// Length of the database file. It grows in steps and keeps the room of removed proofs for new ones; what was never
+    /// written takes no disk.
+    pub file_bytes: u64,
+    /// Slot of the oldest proof.
+    pub oldest_slot: Option<Slot>,
+    /// Slot of the newest proof.
+    pub newest_slot: Option<Slot>,
+    /// First slot of the proof serve range.
+    pub serve_range_start: Slot,
+    /// Damaged records found since start; each was removed and never served.
+    pub corrupted: u64,
+    /// Proofs pruned since start.
+    pub pruned: u64,
+    /// Whether the last write reached the disk.
+    pub is_healthy: bool,
+}
+
+impl Reader {
+    /// A proof of this payload and type, from whichever validator has the lowest index.
+    pub fn get(&self, key: &ProofKey) -> Result<Option<StoredProof>, StoreError> {
+        let keys = self.shared.read(|tx| {
+            let keys = keys_of(tx, &key.new_payload_request_root, Some(key.proof_type))?;
+            Ok(keys)
+        })?;
+        for key in keys {
+            if let Some(proof) = self.read(&key)? {
+                return Ok(Some(proof));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The proof under this key. A damaged one is reported, counted, and not there.
+    pub fn read(&self, key: &RecordKey) -> Result<Option<StoredProof>, StoreError> {
+        match self
+            .shared
+            .read(|tx| record::read(&tx.open_table(PROOFS)?, &tx.open_table(CHUNKS)?, *key))?
+        {
+            Found::Good(proof) => Ok(Some(proof)),
+            Found::Absent => Ok(None),
+            Found::Corrupt(why) => {
+                self.shared.report_corrupt(*key, why);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Where the proofs of a payload are, by type and validator index.
+    pub fn keys_of(&self, new_payload_request_root: &Root) -> Result<Vec<RecordKey>, StoreError> {
+        self.shared.read(|tx| keys_of(tx, new_payload_request_root, None))
+    }
+
+    /// The types a payload is proven by, ascending.
+    pub fn proof_types_of(&self, new_payload_request_root: &Root) -> Result<Vec<ProofType>, StoreError> {
+        let mut types: Vec<_> = self
+            .keys_of(new_payload_request_root)?
+            .iter()
+            .map(|key| key.proof_type)
+            .collect();
+        types.dedup();
+        Ok(types)
+    }
+
+    /// Every proof of a payload: one of 4 MiB for each type and validator, so mind the memory.
+    pub fn proofs_for(&self, new_payload_request_root: &Root) -> Result<Vec<StoredProof>, StoreError> {
+        let mut proofs = Vec::new();
+        for key in self.keys_of(new_payload_request_root)? {
+            proofs.extend(self.read(&key)?);
+        }
+        Ok(proofs)
+    }
+
+    /// Whether a proof of this payload and type is kept.
+    pub fn has_valid(&self, key: &ProofKey) -> Result<bool, StoreError> {
+        self.shared
+            .read(|tx| Ok(!keys_of(tx, &key.new_payload_request_root, Some(key.proof_type))?.is_empty()))
+    }
+
+    /// A block of the index.
+    pub fn block(&self, block_root: &Root) -> Result<Option<StoredBlock>, StoreError> {
+        self.shared.read(|tx| block(tx, block_root))
+    }
+
+    /// The canonical block of a slot.
+    pub fn canonical_block_at(&self, slot: Slot) -> Result<Option<StoredBlock>, StoreError> {
+        self.shared.read(|tx| {
+            let root = tx
+                .open_table(CANONICAL)?
+                .get(slot.0)?
+                .map(|root| Root::from(*root.value()));
+            root.map_or(Ok(None), |root| block(tx, &root))
+        })
+    }
+
+    /// The first canonical block in `from..end`.
+    pub fn next_canonical(&self, from: Slot, end: Slot) -> Result<Option<StoredBlock>, StoreError> {
+        self.shared.read(|tx| {
+            let table = tx.open_table(CANONICAL)?;
+            let root = match table.range(from.0..end.0.max(from.0))?.next() {
+                Some(entry) => Some(Root::from(*entry?.1.value())),
+                None => None,
+            };
+            root.map_or(Ok(None), |root| block(tx, &root))
+        })
+    }
+
+    /// Proofs after `after` (from the oldest where `None`), at most `limit`, without their bytes.
+    pub fn list(&self, after: Option<&RecordKey>, limit: usize) -> Result<Vec<ProofSummary>, StoreError> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.shared.read(|tx| {
+            let after = after.map(|key| key.to_bytes());
+            let from = after.as_ref().map_or(Unbounded, Excluded);
+            let mut list = Vec::new();
+            for entry in tx
+                .open_table(PROOFS)?
+                .range::<&[u8; 49]>((from, Unbounded))?
+                .take(limit)
+            {
+                let (key, header) = entry?;
+                list.push(ProofSummary {
+                    key: RecordKey::from_bytes(key.value()),
+                    bytes: header_len(header.value()),
+                });
+            }
+            Ok(list)
+        })
+    }
+
+    /// All of the gate's records.
+    pub fn load_gate_records(&self) -> Result<Vec<StoredGateRecord>, StoreError> {
+        self.shared.read(|tx| {
+            let mut records = Vec::new();
+            for entry in tx.open_table(GATE)?.iter()? {
+                let (key, value) = entry?;
+                records.push((*key.value(), value.value().to_vec()));
+            }
+            Ok(records)
+        })
+    }
+
+    /// A small value of the node.
+    pub fn node_value(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.shared.read(|tx| {
+            Ok(tx
+                .open_table(NODE)?
+                .get(name)?
+                .map(|value| value.value().to_vec()))
+        })
+    }
+
+    /// What the store holds.
+    pub fn stats(&self) -> Result<StoreStats, StoreError> {
+        let file_bytes = std::fs::metadata(&self.shared.path).map_or(0, |m| m.len());
+        self.shared.read(|tx| {
+            let marks = Marks::of(tx)?;
+            let proofs = tx.open_table(PROOFS)?;
+            let oldest = proofs
+                .first()?
+                .map(|(key, _)| RecordKey::from_bytes(key.value()).slot);
+            let newest = proofs
+                .last()?
+                .map(|(key, _)| RecordKey::from_bytes(key.value()).slot);
+            Ok(StoreStats {
+                proofs: marks.proofs,
+                proof_bytes: marks.proof_bytes,
+                file_bytes,
+                oldest_slot: oldest,
+                newest_slot: newest,
+                serve_range_start: Slot(marks.serve_range_start),
+                corrupted: self.shared.corrupted.load(Ordering::Relaxed),
+                pruned: self.shared.pruned.load(Ordering::Relaxed),
+                is_healthy: self.shared.is_healthy.load(Ordering::Relaxed),
+            })
+        })
+    }
+}
+
+fn keys_of(tx: &ReadTransaction, root: &Root, proof_type: Option<ProofType>) -> TxResult<Vec<RecordKey>> {
+    let Some(slot) = tx
+        .open_table(PAYLOADS)?
+        .get(&root.0)?
+        .map(|slot| Slot(slot.value()))
+    else {
+        return Ok(Vec::new());
+    };
+    let (first, last) = RecordKey::bounds(slot, root, proof_type);
+    let mut keys = Vec::new();
+    for entry in tx.open_table(PROOFS)?.range::<&[u8; 49]>(&first..=&last)? {
+        keys.push(RecordKey::from_bytes(entry?.0.value()));
+    }
+    Ok(keys)
+}
+
+fn block(tx: &ReadTransaction, block_root: &Root) -> TxResult<Option<StoredBlock>> {
+    let Some(row) = tx
+        .open_table(BLOCKS)?
+        .get(&block_root.0)?
+        .map(|bytes| BlockRow::from_bytes(bytes.value()))
+    else {
+        return Ok(None);
+    };
+    let is_canonical = tx
+        .open_table(CANONICAL)?
+        .get(row.slot)?
+        .is_some_and(|root| *root.value() == block_root.0);
+    Ok(Some(StoredBlock {
+        block_root: *block_root,
+        parent_root: row.parent,
+        slot: Slot(row.slot),
+        new_payload_request_root: row.payload,
+        is_canonical,
+    }))
+}

@@ -1,0 +1,254 @@
+//! One proof on disk: its key, its chunks, its checksum.
+//!
+//! redb gives a value a page of the next power of two, so a proof of 4 MiB and 145 bytes in one value would take 8 MiB
+//! of disk and of every write. Chunks that just fit a page of 256 KiB waste less than one page a proof.
+
+use crate::{
+    error::TxResult,
+    tables::{ChunkKeyBytes, ProofHeaderBytes, ProofKeyBytes, Tables, be_u64},
+};
+use assay_types::{ProofKey, ProofType, Root, SignedExecutionProof, Slot, ValidatorIndex, proof::SszError};
+use bytes::Bytes;
+use redb::ReadableTable;
+
+/// Bytes of a chunk: a page of 256 KiB less what redb keeps beside the value.
+pub(crate) const CHUNK_BYTES: usize = 256 * 1024 - 256;
+/// Most SSZ bytes of one proof that the store takes or reads; above `MAX_PROOF_SIZE` of every known network.
+pub const MAX_RECORD_BYTES: usize = 64 * 1024 * 1024;
+
+/// Where a proof is kept. Sorts by slot first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecordKey {
+    /// The payload's slot, from its timestamp.
+    pub slot: Slot,
+    /// The payload.
+    pub new_payload_request_root: Root,
+    /// The kind of proof.
+    pub proof_type: ProofType,
+    /// Who signed.
+    pub validator_index: ValidatorIndex,
+}
+
+impl RecordKey {
+    /// The payload and kind.
+    pub fn proof_key(&self) -> ProofKey {
+        ProofKey {
+            new_payload_request_root: self.new_payload_request_root,
+            proof_type: self.proof_type,
+        }
+    }
+
+    pub(crate) fn to_bytes(self) -> ProofKeyBytes {
+        let mut key = [0; 49];
+        key[..8].copy_from_slice(&self.slot.0.to_be_bytes());
+        key[8..40].copy_from_slice(self.new_payload_request_root.as_slice());
+        key[40] = self.proof_type;
+        key[41..].copy_from_slice(&self.validator_index.to_be_bytes());
+        key
+    }
+
+    pub(crate) fn from_bytes(key: &ProofKeyBytes) -> Self {
+        let mut root = [0; 32];
+        root.copy_from_slice(&key[8..40]);
+        Self {
+            slot: Slot(be_u64(&key[..8])),
+            new_payload_request_root: Root::from(root),
+            proof_type: key[40],
+            validator_index: be_u64(&key[41..]),
+        }
+    }
+
+    /// First and last key that any proof of a payload (and type) can have.
+    pub(crate) fn bounds(
+        slot: Slot,
+        root: &Root,
+        proof_type: Option<ProofType>,
+    ) -> (ProofKeyBytes, ProofKeyBytes) {
+        let key = |proof_type, validator_index| {
+            let new_payload_request_root = *root;
+            Self {
+                slot,
+                new_payload_request_root,
+                proof_type,
+                validator_index,
+            }
+            .to_bytes()
+        };
+        (
+            key(proof_type.unwrap_or(0), 0),
+            key(proof_type.unwrap_or(u8::MAX), u64::MAX),
+        )
+    }
+
+    fn chunk(key: &ProofKeyBytes, number: u16) -> ChunkKeyBytes {
+        let mut chunk = [0; 51];
+        chunk[..49].copy_from_slice(key);
+        chunk[49..].copy_from_slice(&number.to_be_bytes());
+        chunk
+    }
+}
+
+/// A proof read from disk whose checksum held: to be served and counted, never verified by having been stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredProof {
+    key: RecordKey,
+    ssz: Bytes,
+}
+
+impl StoredProof {
+    /// Where it is kept.
+    pub fn record_key(&self) -> &RecordKey {
+        &self.key
+    }
+    /// The payload and kind.
+    pub fn key(&self) -> ProofKey {
+        self.key.proof_key()
+    }
+    /// The payload's slot.
+    pub fn slot(&self) -> Slot {
+        self.key.slot
+    }
+    /// Who signed.
+    pub fn validator_index(&self) -> ValidatorIndex {
+        self.key.validator_index
+    }
+    /// SSZ of the `SignedExecutionProof`, as it came.
+    pub fn ssz(&self) -> &Bytes {
+        &self.ssz
+    }
+    /// The proof, decoded without a copy of its data.
+    pub fn signed(&self) -> Result<SignedExecutionProof, SszError> {
+        SignedExecutionProof::from_ssz_bytes(&self.ssz)
+    }
+}
+
+/// What is under a key.
+pub(crate) enum Found {
+    Absent,
+    /// There, but not what was written.
+    Corrupt(&'static str),
+    Good(StoredProof),
+}
+
+fn header(key: &ProofKeyBytes, ssz: &[u8]) -> ProofHeaderBytes {
+    let mut header = [0; 20];
+    // `MAX_RECORD_BYTES` fits in 32 bits.
+    header[..4].copy_from_slice(&(ssz.len() as u32).to_le_bytes());
+    header[4..].copy_from_slice(&checksum(key, ssz).to_le_bytes());
+    header
+}
+
+/// SSZ bytes that a header promises.
+pub(crate) fn header_len(header: &ProofHeaderBytes) -> u64 {
+    u64::from(u32::from_le_bytes([header[0], header[1], header[2], header[3]]))
+}
+
+/// Over the key too: bytes under a wrong key are as wrong as wrong bytes. Against accidents, not against an adversary
+/// with write access to the disk.
+fn checksum(key: &ProofKeyBytes, ssz: &[u8]) -> u128 {
+    let mut hasher = twox_hash::xxhash3_128::Hasher::new();
+    hasher.write(key);
+    hasher.write(ssz);
+    hasher.finish_128()
+}
+
+/// Writes a record.
+pub(crate) fn insert(tables: &mut Tables<'_>, key: RecordKey, ssz: &[u8]) -> TxResult<()> {
+    let key = key.to_bytes();
+    tables.proofs.insert(&key, &header(&key, ssz))?;
+    for (number, chunk) in ssz.chunks(CHUNK_BYTES).enumerate() {
+        tables
+            .chunks
+            .insert(&RecordKey::chunk(&key, number as u16), chunk)?;
+    }
+    Ok(())
+}
+
+/// Removes a record whole, however damaged. Returns the bytes its header promised, `None` if there is none.
+pub(crate) fn remove(tables: &mut Tables<'_>, key: RecordKey) -> TxResult<Option<u64>> {
+    let key = key.to_bytes();
+    let removed = tables
+        .proofs
+        .remove(&key)?
+        .map(|header| header_len(header.value()));
+    let (first, last) = (RecordKey::chunk(&key, 0), RecordKey::chunk(&key, u16::MAX));
+    tables
+        .chunks
+        .retain_in::<&[u8; 51], _>(&first..=&last, |_, _| false)?;
+    Ok(removed)
+}
+
+/// Reads a record and checks it.
+pub(crate) fn read(
+    proofs: &impl ReadableTable<&'static ProofKeyBytes, &'static ProofHeaderBytes>,
+    chunks: &impl ReadableTable<&'static ChunkKeyBytes, &'static [u8]>,
+    key: RecordKey,
+) -> TxResult<Found> {
+    let key_bytes = key.to_bytes();
+    let Some(written) = proofs.get(&key_bytes)? else {
+        return Ok(Found::Absent);
+    };
+    let written = *written.value();
+    let len = header_len(&written) as usize;
+    if len > MAX_RECORD_BYTES {
+        return Ok(Found::Corrupt("its length is beyond every limit"));
+    }
+    // Grows with what is there: a damaged length allocates nothing.
+    let mut ssz = Vec::new();
+    let (first, last) = (
+        RecordKey::chunk(&key_bytes, 0),
+        RecordKey::chunk(&key_bytes, u16::MAX),
+    );
+    for chunk in chunks.range::<&[u8; 51]>(&first..=&last)? {
+        let (_, chunk) = chunk?;
+        let chunk = chunk.value();
+        if ssz.len() + chunk.len() > len {
+            return Ok(Found::Corrupt("it is longer than its header says"));
+        }
+        if ssz.is_empty() {
+            ssz.reserve_exact(len);
+        }
+        ssz.extend_from_slice(chunk);
+    }
+    if header(&key_bytes, &ssz) != written {
+        return Ok(Found::Corrupt("its checksum does not match"));
+    }
+    let ssz = Bytes::from(ssz);
+    Ok(Found::Good(StoredProof { key, ssz }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key() -> impl Strategy<Value = RecordKey> {
+        (any::<u64>(), any::<[u8; 32]>(), any::<u8>(), any::<u64>()).prop_map(
+            |(slot, root, proof_type, validator_index)| RecordKey {
+                slot: Slot(slot),
+                new_payload_request_root: Root::from(root),
+                proof_type,
+                validator_index,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn keys_sort_as_their_bytes_and_come_back(a in key(), b in key()) {
+            prop_assert_eq!(RecordKey::from_bytes(&a.to_bytes()), a);
+            prop_assert_eq!(a.to_bytes().cmp(&b.to_bytes()), a.cmp(&b));
+            let (first, last) = RecordKey::bounds(a.slot, &a.new_payload_request_root, None);
+            prop_assert!(first <= a.to_bytes() && a.to_bytes() <= last);
+            let (first, last) = RecordKey::bounds(a.slot, &a.new_payload_request_root, Some(a.proof_type));
+            prop_assert!(first <= a.to_bytes() && a.to_bytes() <= last);
+        }
+    }
+
+    #[test]
+    fn the_largest_record_has_few_enough_chunks_to_number() {
+        assert!(MAX_RECORD_BYTES.div_ceil(CHUNK_BYTES) <= usize::from(u16::MAX));
+        assert!(u32::try_from(MAX_RECORD_BYTES).is_ok());
+    }
+}

@@ -1,0 +1,175 @@
+//! What the handle and the writing thread share: the database, what is kept in memory beside it, counters.
+
+use crate::{
+    error::{StoreError, TxResult},
+    record::RecordKey,
+};
+use assay_types::{Slot, ValidatorIndex};
+use parking_lot::{Mutex, RwLock};
+use redb::{Database, ReadTransaction, ReadableDatabase};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+/// Most validators kept as contained; beyond them the one released soonest is let go.
+pub const MAX_CONTAINED: usize = 16 * 1024;
+/// Most damaged records that wait for their removal.
+const MAX_CORRUPT_WAITING: usize = 256;
+
+/// Opens the database (again).
+pub(crate) type Opener = Box<dyn Fn() -> Result<Database, StoreError> + Send + Sync>;
+
+pub(crate) struct Shared {
+    pub(crate) path: PathBuf,
+    opener: Opener,
+    /// `None` while it could not be opened again after an error.
+    database: RwLock<Option<Database>>,
+    pub(crate) contained: Mutex<Contained>,
+    /// Records whose checksum failed; the writer removes them.
+    pub(crate) corrupt: Mutex<BTreeSet<RecordKey>>,
+    pub(crate) corrupted: AtomicU64,
+    pub(crate) pruned: AtomicU64,
+    /// Whether the last commit succeeded.
+    pub(crate) is_healthy: AtomicBool,
+}
+
+/// Contained validators, and which of them the writer has yet to write.
+#[derive(Debug, Default)]
+pub(crate) struct Contained {
+    until: BTreeMap<ValidatorIndex, Slot>,
+    unwritten: BTreeMap<ValidatorIndex, Option<Slot>>,
+}
+
+impl Contained {
+    pub(crate) fn loaded(until: BTreeMap<ValidatorIndex, Slot>) -> Self {
+        Self {
+            until,
+            unwritten: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn until(&self, validator: ValidatorIndex) -> Option<Slot> {
+        self.until.get(&validator).copied()
+    }
+
+    /// A later slot wins. Returns whether there is something to write.
+    pub(crate) fn contain(&mut self, validator: ValidatorIndex, until: Slot) -> bool {
+        if self.until(validator).is_some_and(|known| known >= until) {
+            return false;
+        }
+        self.until.insert(validator, until);
+        self.unwritten.insert(validator, Some(until));
+        if self.until.len() > MAX_CONTAINED {
+            let soonest = self
+                .until
+                .iter()
+                .min_by_key(|(_, until)| **until)
+                .map(|(v, _)| *v);
+            if let Some(soonest) = soonest {
+                self.release(soonest);
+            }
+        }
+        true
+    }
+
+    /// Lets go of those contained until a slot that is final.
+    pub(crate) fn release_through(&mut self, finalized: Slot) {
+        let over: Vec<_> = self
+            .until
+            .iter()
+            .filter(|(_, until)| **until <= finalized)
+            .map(|(v, _)| *v)
+            .collect();
+        for validator in over {
+            self.release(validator);
+        }
+    }
+
+    fn release(&mut self, validator: ValidatorIndex) {
+        self.until.remove(&validator);
+        self.unwritten.insert(validator, None);
+    }
+
+    /// What has to be written, `None` for entries to be removed.
+    pub(crate) fn take_unwritten(&mut self) -> BTreeMap<ValidatorIndex, Option<Slot>> {
+        std::mem::take(&mut self.unwritten)
+    }
+
+    /// Gives back what could not be written; newer changes win.
+    pub(crate) fn put_back(&mut self, unwritten: BTreeMap<ValidatorIndex, Option<Slot>>) {
+        for (validator, until) in unwritten {
+            self.unwritten.entry(validator).or_insert(until);
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(path: PathBuf, opener: Opener, database: Database, contained: Contained) -> Self {
+        Self {
+            path,
+            opener,
+            database: RwLock::new(Some(database)),
+            contained: Mutex::new(contained),
+            corrupt: Mutex::default(),
+            corrupted: AtomicU64::new(0),
+            pruned: AtomicU64::new(0),
+            is_healthy: AtomicBool::new(true),
+        }
+    }
+
+    /// Runs `work` on the database. A damaged file can make the database code panic: that is an error here.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&Database) -> TxResult<T>) -> Result<T, StoreError> {
+        let guard = self.database.read();
+        let Some(database) = guard.as_ref() else {
+            return Err(StoreError::Io {
+                path: self.path.clone(),
+                why: "it could not be opened again after an error".into(),
+            });
+        };
+        match std::panic::catch_unwind(AssertUnwindSafe(|| work(database))) {
+            Ok(result) => result.map_err(|e| e.at(&self.path)),
+            Err(_) => Err(StoreError::Corrupted {
+                path: self.path.clone(),
+                why: "the database code panicked over it".into(),
+            }),
+        }
+    }
+
+    /// Runs `work` on the last commit.
+    pub(crate) fn read<T>(
+        &self,
+        work: impl FnOnce(&ReadTransaction) -> TxResult<T>,
+    ) -> Result<T, StoreError> {
+        self.with(|database| work(&database.begin_read()?))
+    }
+
+    /// Closes the database and opens it again: after a failed write redb answers nothing more. Waits for reads under way.
+    pub(crate) fn reopen(&self) -> Result<(), StoreError> {
+        let mut guard = self.database.write();
+        // The lock on the file must be gone before the file can be opened.
+        drop(guard.take());
+        *guard = Some((self.opener)()?);
+        Ok(())
+    }
+
+    /// Counts a damaged record, once, and hands it to the writer. Returns whether it was new.
+    pub(crate) fn report_corrupt(&self, key: RecordKey, why: &'static str) -> bool {
+        let mut waiting = self.corrupt.lock();
+        if waiting.len() >= MAX_CORRUPT_WAITING || !waiting.insert(key) {
+            return false;
+        }
+        self.corrupted.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(
+            slot = key.slot.0,
+            new_payload_request_root = %key.new_payload_request_root,
+            proof_type = key.proof_type,
+            validator_index = key.validator_index,
+            why,
+            "a proof on disk is damaged; it is removed and not served"
+        );
+        true
+    }
+}

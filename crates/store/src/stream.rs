@@ -1,0 +1,115 @@
+//! Proofs one after the other, for responses of any length in the memory of one proof.
+
+use crate::{
+    error::StoreError,
+    reader::Reader,
+    record::{RecordKey, StoredProof},
+};
+use assay_types::{ProofType, Root, Slot};
+use std::collections::VecDeque;
+
+/// Reads one proof at a time; holds no lock and no transaction between two, so that a slow peer holds up nothing.
+/// What was pruned or reorged meanwhile is passed over. One proof a payload and type, types ascending.
+pub struct ProofStream {
+    reader: Reader,
+    blocks: Blocks,
+    /// Proofs of the block being served.
+    open: VecDeque<RecordKey>,
+}
+
+enum Blocks {
+    /// Canonical blocks from one slot to another (excluded), and the types asked for (empty: all).
+    Range {
+        next: Slot,
+        end: Slot,
+        proof_types: Vec<ProofType>,
+    },
+    /// Blocks by root, each with the types asked for (empty: all), in the order given.
+    Roots(VecDeque<(Root, Vec<ProofType>)>),
+}
+
+impl ProofStream {
+    pub(crate) fn range(reader: Reader, start_slot: Slot, count: u64, proof_types: Vec<ProofType>) -> Self {
+        let end = start_slot.saturating_add(count);
+        let next = start_slot;
+        Self {
+            reader,
+            blocks: Blocks::Range {
+                next,
+                end,
+                proof_types,
+            },
+            open: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn by_root(reader: Reader, blocks: Vec<(Root, Vec<ProofType>)>) -> Self {
+        Self {
+            reader,
+            blocks: Blocks::Roots(blocks.into()),
+            open: VecDeque::new(),
+        }
+    }
+
+    /// The next proof; blocks the thread.
+    pub fn next_blocking(&mut self) -> Result<Option<StoredProof>, StoreError> {
+        loop {
+            while let Some(key) = self.open.pop_front() {
+                if let Some(proof) = self.reader.read(&key)? {
+                    self.open.retain(|other| other.proof_type != key.proof_type);
+                    return Ok(Some(proof));
+                }
+            }
+            let Some((payload, proof_types)) = self.next_payload()? else {
+                return Ok(None);
+            };
+            let keys = self.reader.keys_of(&payload)?;
+            self.open.extend(
+                keys.into_iter()
+                    .filter(|key| proof_types.is_empty() || proof_types.contains(&key.proof_type)),
+            );
+        }
+    }
+
+    fn next_payload(&mut self) -> Result<Option<(Root, Vec<ProofType>)>, StoreError> {
+        loop {
+            let (block, types) = match &mut self.blocks {
+                Blocks::Range {
+                    next,
+                    end,
+                    proof_types,
+                } => {
+                    let Some(block) = self.reader.next_canonical(*next, *end)? else {
+                        return Ok(None);
+                    };
+                    *next = block.slot.saturating_add(1);
+                    (Some(block), proof_types.clone())
+                }
+                Blocks::Roots(roots) => {
+                    let Some((root, types)) = roots.pop_front() else {
+                        return Ok(None);
+                    };
+                    (self.reader.block(&root)?, types)
+                }
+            };
+            if let Some(payload) = block.and_then(|block| block.new_payload_request_root) {
+                return Ok(Some((payload, types)));
+            }
+        }
+    }
+
+    /// The next proof, read on a thread that may block. After an error or a cancelled call the stream is at its end.
+    pub async fn next(&mut self) -> Result<Option<StoredProof>, StoreError> {
+        let ended = Self::by_root(self.reader.clone(), Vec::new());
+        let mut stream = std::mem::replace(self, ended);
+        let (stream, result) = tokio::task::spawn_blocking(move || {
+            let result = stream.next_blocking();
+            (stream, result)
+        })
+        .await
+        .map_err(|_| StoreError::Closed)?;
+        let proof = result?;
+        *self = stream;
+        Ok(proof)
+    }
+}

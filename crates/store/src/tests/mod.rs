@@ -1,0 +1,5 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+//! Tests over a real file; `support` is what they share.
+
+mod basics;
+mod support;

@@ -1,0 +1,365 @@
+//! The writing thread. Commands that wait together share a commit; each is answered once the commit is on disk.
+
+use crate::{
+    config::StoreConfig,
+    error::{StoreError, TxResult},
+    index::{self, ChainUpdate, Gaps},
+    prune::{self, Pruning},
+    record::{self, Found, RecordKey},
+    shared::Shared,
+    store::PutOutcome,
+    tables::{Marks, Tables, meta},
+};
+use assay_types::{Slot, ValidatorIndex};
+use bytes::Bytes;
+use redb::ReadableTable;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Commands that wait for the writer; whoever brings one more waits.
+pub const QUEUE_COMMANDS: usize = 64;
+/// Most commands in one commit.
+pub const BATCH_COMMANDS: usize = 64;
+/// A commit takes no further command once it has this many bytes of proofs.
+pub const BATCH_BYTES: usize = 16 * 1024 * 1024;
+/// Most bytes of one of the gate's or the node's own records.
+pub const MAX_SMALL_RECORD_BYTES: usize = 4 * 1024 * 1024;
+
+/// What is to be written.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Put(RecordKey, Bytes),
+    Gate(Vec<crate::GateRecord>),
+    Node(String, Option<Vec<u8>>),
+    Chain(Vec<ChainUpdate>),
+    /// Changes that wait in `Shared`.
+    Pending,
+}
+
+/// How it went. Only a put tells more than `Done`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Done {
+    Done,
+    Put(PutOutcome),
+}
+
+#[derive(Debug)]
+pub(crate) struct Command {
+    pub(crate) work: Work,
+    /// Nobody listens where the caller went away; the work is done all the same.
+    pub(crate) answer: oneshot::Sender<Result<Done, StoreError>>,
+}
+
+type Answer = (oneshot::Sender<Result<Done, StoreError>>, Done);
+
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    config: StoreConfig,
+    queue: mpsc::Receiver<Command>,
+    /// As of the last commit; a failed one leaves it as it was.
+    state: State,
+    /// Finality updates are answered when their pruning is done.
+    pruning_answers: Vec<oneshot::Sender<Result<Done, StoreError>>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    marks: Marks,
+    gaps: Gaps,
+    pruning: Pruning,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        config: StoreConfig,
+        queue: mpsc::Receiver<Command>,
+    ) -> Result<Self, StoreError> {
+        let mut writer = Self {
+            shared,
+            config,
+            queue,
+            state: State::default(),
+            pruning_answers: Vec::new(),
+        };
+        writer.state = writer.transaction(|tables, _, _| {
+            Ok(State {
+                marks: Marks::read(&tables.meta)?,
+                gaps: index::find_gaps(tables)?,
+                pruning: Pruning::at_start(),
+            })
+        })?;
+        Ok(writer)
+    }
+
+    /// Runs until every handle is gone; what was queued by then is still written.
+    pub(crate) fn run(mut self) {
+        loop {
+            let first = if self.state.pruning.has_work && self.shared.is_healthy.load(Ordering::Relaxed) {
+                match self.queue.try_recv() {
+                    Ok(command) => Some(command),
+                    Err(mpsc::error::TryRecvError::Empty) => None,
+                    Err(mpsc::error::TryRecvError::Disconnected) => return,
+                }
+            } else {
+                match self.queue.blocking_recv() {
+                    Some(command) => Some(command),
+                    None => return,
+                }
+            };
+            let batch = self.batch(first);
+            self.commit(batch);
+        }
+    }
+
+    /// The command and those that wait behind it, up to the bounds of a commit.
+    fn batch(&mut self, first: Option<Command>) -> Vec<Command> {
+        let mut batch: Vec<Command> = first.into_iter().collect();
+        let mut bytes: usize = batch.iter().map(|c| c.work.bytes()).sum();
+        while !batch.is_empty() && batch.len() < BATCH_COMMANDS && bytes < BATCH_BYTES {
+            let Ok(command) = self.queue.try_recv() else { break };
+            bytes += command.work.bytes();
+            batch.push(command);
+        }
+        batch
+    }
+
+    fn commit(&mut self, batch: Vec<Command>) {
+        let unwritten = self.shared.contained.lock().take_unwritten();
+        let corrupt = std::mem::take(&mut *self.shared.corrupt.lock());
+        let result = self.reopened().and_then(|()| {
+            self.transaction(|tables, state, config| {
+                let mut done = Vec::with_capacity(batch.len());
+                for key in &corrupt {
+                    remove_corrupt(tables, state, *key)?;
+                }
+                for command in &batch {
+                    done.push(perform(tables, state, config, &self.shared, &command.work)?);
+                }
+                write_contained(tables, &unwritten)?;
+                let mut pruned = 0;
+                if state.pruning.has_work || prune::is_over_limit(&state.marks, config) {
+                    pruned = prune::step(tables, &mut state.marks, &mut state.pruning, config)?;
+                }
+                tables.meta.insert(meta::MARKS, &state.marks.to_bytes()[..])?;
+                Ok((done, pruned, state.clone()))
+            })
+        });
+        match result {
+            Ok((done, pruned, state)) => {
+                self.state = state;
+                self.shared.pruned.fetch_add(pruned, Ordering::Relaxed);
+                self.answer(batch, done);
+            }
+            Err(error) => {
+                self.shared.contained.lock().put_back(unwritten);
+                self.shared.corrupt.lock().extend(corrupt);
+                self.fail(batch, &error);
+            }
+        }
+    }
+
+    fn answer(&mut self, batch: Vec<Command>, done: Vec<Done>) {
+        if !self.shared.is_healthy.swap(true, Ordering::Relaxed) {
+            tracing::info!(database = %self.shared.path.display(), "writing to the database works again");
+        }
+        for (command, done) in batch.into_iter().zip(done) {
+            if command.work.waits_for_pruning() {
+                self.pruning_answers.push(command.answer);
+            } else {
+                tell((command.answer, done));
+            }
+        }
+        if !self.state.pruning.has_work {
+            self.pruning_answers
+                .drain(..)
+                .for_each(|answer| tell((answer, Done::Done)));
+        }
+    }
+
+    fn fail(&mut self, batch: Vec<Command>, error: &StoreError) {
+        if self.shared.is_healthy.swap(false, Ordering::Relaxed) {
+            tracing::error!(%error, "writing to the database failed; nothing new is accepted until it works again");
+        }
+        for answer in batch
+            .into_iter()
+            .map(|c| c.answer)
+            .chain(self.pruning_answers.drain(..))
+        {
+            let _ = answer.send(Err(error.clone()));
+        }
+    }
+
+    /// Opens the database again if the last commit failed: redb takes no more after a failed write.
+    fn reopened(&self) -> Result<(), StoreError> {
+        if self.shared.is_healthy.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.shared.reopen()
+    }
+
+    /// One transaction, durable when this returns. The state that `work` changes is a copy: a failure leaves no trace.
+    fn transaction<T>(
+        &self,
+        work: impl FnOnce(&mut Tables<'_>, &mut State, &StoreConfig) -> TxResult<T>,
+    ) -> Result<T, StoreError> {
+        self.shared.with(|database| {
+            let mut tx = database.begin_write()?;
+            // A commit in two phases with the allocator's state in it: opening after a kill needs no walk over the file.
+            tx.set_quick_repair(true);
+            tx.set_durability(redb::Durability::Immediate)?;
+            let mut state = self.state.clone();
+            let result = {
+                let mut tables = Tables::open(&tx)?;
+                work(&mut tables, &mut state, &self.config)?
+            };
+            tx.commit()?;
+            Ok(result)
+        })
+    }
+}
+
+fn tell((answer, done): Answer) {
+    let _ = answer.send(Ok(done));
+}
+
+impl Work {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Put(_, ssz) => ssz.len(),
+            Self::Gate(records) => records.iter().flat_map(|(_, value)| value).map(Vec::len).sum(),
+            Self::Node(_, value) => value.as_ref().map_or(0, Vec::len),
+            Self::Chain(_) | Self::Pending => 0,
+        }
+    }
+
+    fn waits_for_pruning(&self) -> bool {
+        matches!(self, Self::Chain(updates) if updates.iter().any(|u| matches!(u, ChainUpdate::Finalized { .. })))
+    }
+}
+
+fn perform(
+    tables: &mut Tables<'_>,
+    state: &mut State,
+    config: &StoreConfig,
+    shared: &Shared,
+    work: &Work,
+) -> TxResult<Done> {
+    match work {
+        Work::Put(key, ssz) => return Ok(Done::Put(put(tables, state, *key, ssz)?)),
+        Work::Gate(records) => {
+            for (key, value) in records {
+                match value {
+                    Some(value) => tables.gate.insert(key, value.as_slice())?,
+                    None => tables.gate.remove(key)?,
+                };
+            }
+        }
+        Work::Node(name, Some(value)) => {
+            tables.node.insert(name.as_str(), value.as_slice())?;
+        }
+        Work::Node(name, None) => {
+            tables.node.remove(name.as_str())?;
+        }
+        Work::Chain(updates) => {
+            for update in updates {
+                chain_update(tables, state, config, shared, update)?;
+            }
+        }
+        Work::Pending => {}
+    }
+    Ok(Done::Done)
+}
+
+fn chain_update(
+    tables: &mut Tables<'_>,
+    state: &mut State,
+    config: &StoreConfig,
+    shared: &Shared,
+    update: &ChainUpdate,
+) -> TxResult<()> {
+    let State { marks, gaps, pruning } = state;
+    match update {
+        ChainUpdate::Block(block) => index::on_block(tables, gaps, marks.cutoff, block),
+        ChainUpdate::Head(head) => {
+            index::on_block(tables, gaps, marks.cutoff, head)?;
+            index::on_head(tables, gaps, &head.block_root)
+        }
+        ChainUpdate::Finalized {
+            checkpoint,
+            slot,
+            orphaned,
+        } => {
+            prune::on_finalized(
+                tables,
+                gaps,
+                marks,
+                pruning,
+                config,
+                (checkpoint, *slot, orphaned),
+            )?;
+            shared
+                .contained
+                .lock()
+                .release_through(Slot(marks.finalized_slot));
+            Ok(())
+        }
+        ChainUpdate::Conflict(roots) => index::on_conflict(tables, roots),
+    }
+}
+
+fn put(tables: &mut Tables<'_>, state: &mut State, key: RecordKey, ssz: &[u8]) -> TxResult<PutOutcome> {
+    let root = key.new_payload_request_root.0;
+    let indexed = tables.payloads.get(&root)?.map(|slot| slot.value());
+    // One payload has one timestamp, so one slot: all its proofs are kept where the first one is.
+    let slot = match indexed {
+        Some(slot) => slot,
+        None => {
+            tables.payloads.insert(&root, key.slot.0)?;
+            key.slot.0
+        }
+    };
+    let key = RecordKey {
+        slot: Slot(slot),
+        ..key
+    };
+    match record::read(&tables.proofs, &tables.chunks, key)? {
+        Found::Good(_) => return Ok(PutOutcome::AlreadyStored),
+        Found::Corrupt(_) => {
+            prune::remove_proof(tables, &mut state.marks, key)?;
+            tables.payloads.insert(&root, slot)?;
+        }
+        Found::Absent => {}
+    }
+    record::insert(tables, key, ssz)?;
+    state.marks.proofs += 1;
+    state.marks.proof_bytes += ssz.len() as u64;
+    Ok(PutOutcome::Stored)
+}
+
+/// Removes a record that a reader found damaged, if it still is: it may have been written anew meanwhile.
+fn remove_corrupt(tables: &mut Tables<'_>, state: &mut State, key: RecordKey) -> TxResult<()> {
+    if matches!(
+        record::read(&tables.proofs, &tables.chunks, key)?,
+        Found::Corrupt(_)
+    ) {
+        prune::remove_proof(tables, &mut state.marks, key)?;
+    }
+    Ok(())
+}
+
+fn write_contained(
+    tables: &mut Tables<'_>,
+    changes: &BTreeMap<ValidatorIndex, Option<Slot>>,
+) -> TxResult<()> {
+    for (validator, until) in changes {
+        match until {
+            Some(until) => tables.contained.insert(*validator, until.0)?,
+            None => tables.contained.remove(*validator)?,
+        };
+    }
+    Ok(())
+}
