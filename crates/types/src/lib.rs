@@ -16,6 +16,7 @@
 //! | `codec` | SSZ and roots of what all proof containers have in common |
 //! | `payload` | `ExecutionPayload`, `ExecutionRequests`, `NewPayloadRequest` and its header |
 //! | `block` | beacon blocks and Gloas envelopes: their roots and the payload in them |
+//! | `inspect` | containers by name, for `assay ssz` |
 //! | `digest` | fork digests, topics, gossip message ids |
 //! | `gossip` | raw snappy, bounded before it is unpacked |
 //! | `signing` | domains and signing roots |
@@ -28,6 +29,7 @@ pub mod containers;
 pub mod digest;
 pub mod fork;
 pub mod gossip;
+pub mod inspect;
 pub mod merkle;
 pub mod payload;
 pub mod primitives;
