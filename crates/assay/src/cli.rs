@@ -27,6 +27,8 @@ pub enum Command {
     DevProof(commands::dev_proof::DevProofArgs),
     /// Sign an ExecutionProof with a key from a file
     Sign(commands::sign::SignArgs),
+    /// Decode, encode or hash a container, or show a block's payload
+    Ssz(commands::ssz::SszArgs),
     /// Check the signature of a SignedExecutionProof
     Verify(commands::verify::VerifyArgs),
 }

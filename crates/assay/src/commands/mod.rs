@@ -4,6 +4,7 @@ pub mod dev_proof;
 pub mod files;
 pub mod sign;
 pub mod signing_context;
+pub mod ssz;
 pub mod verify;
 
 use crate::cli::{Cli, Command};
@@ -15,6 +16,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Node(_) => Ok(()),
         Command::DevProof(args) => dev_proof::run(&args),
         Command::Sign(args) => sign::run(&args),
+        Command::Ssz(args) => ssz::run(&args),
         Command::Verify(args) => verify::run(&args),
     };
     match result {
