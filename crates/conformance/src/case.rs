@@ -131,6 +131,11 @@ impl<'a> Case<'a> {
         let (file, name) = reference
             .split_once(' ')
             .ok_or_else(|| format!("{key:?} refers to no case: {reference}"))?;
+        self.ssz_beside(file, name, ssz)
+    }
+
+    /// The SSZ under `ssz` of the case called `name` in another file of the folder. `None`: it is not there.
+    pub fn ssz_beside(&self, file: &str, name: &str, ssz: &str) -> Result<Option<Bytes>, String> {
         let Ok(text) = std::fs::read_to_string(self.dir.join(file)) else {
             return Ok(None);
         };

@@ -137,12 +137,18 @@ impl BlockPayload {
     }
 
     fn read_bid(bid: Reader<'_>) -> Result<Self, SszError> {
-        let block_hash: BlockHash = bid.array("block_hash")?;
-        if block_hash.is_zero() {
+        let is_default = bid
+            .view()
+            .fields()
+            .all(|(_, value)| match value.schema().fixed_size() {
+                Some(_) => value.bytes().iter().all(|byte| *byte == 0),
+                None => value.bytes().is_empty(),
+            });
+        if is_default {
             return Ok(Self::None);
         }
         Ok(Self::Bid {
-            block_hash,
+            block_hash: bid.array("block_hash")?,
             parent_block_hash: bid.array("parent_block_hash")?,
             versioned_hashes: versioned_hashes(bid, "blob_kzg_commitments")?,
             execution_requests_root: bid.array("execution_requests_root")?,

@@ -69,8 +69,14 @@ fn an_all_zero_payload_is_none() {
             matches!(summary(fork, &spec, &json).payload, BlockPayload::None),
             "{fork}"
         );
-        // One byte more, and it is a payload.
-        if !fork.has_envelope() {
+        // One byte more, and it is a payload or a bid.
+        if fork.has_envelope() {
+            json["message"]["body"]["signed_execution_payload_bid"]["message"]["gas_limit"] = "1".into();
+            assert!(
+                matches!(summary(fork, &spec, &json).payload, BlockPayload::Bid { .. }),
+                "{fork}"
+            );
+        } else {
             json["message"]["body"]["execution_payload"]["extra_data"] = "0x00".into();
             assert!(
                 matches!(summary(fork, &spec, &json).payload, BlockPayload::Request(_)),

@@ -3,7 +3,9 @@
 mod containers;
 mod february;
 mod network;
+mod new_payload_request;
 mod own;
+mod real_blocks;
 mod signing;
 mod upstream;
 
