@@ -5,6 +5,7 @@ mod february;
 mod network;
 mod new_payload_request;
 mod own;
+mod own_blocks;
 mod real_blocks;
 mod signing;
 mod upstream;
