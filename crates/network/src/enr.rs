@@ -42,21 +42,12 @@ impl EnrForkId {
 
     /// What a node says at `epoch`.
     pub fn at(spec: &Spec, genesis_validators_root: &Root, epoch: Epoch) -> Self {
-        let next_regular = spec
-            .fork_schedule
-            .iter()
-            .map(|(_, _, from)| *from)
-            .filter(|from| *from > epoch && *from < Epoch::FAR_FUTURE)
-            .min();
         Self {
             fork_digest: spec.fork_digest(genesis_validators_root, epoch),
-            next_fork_version: spec.fork_version_at_epoch(next_regular.unwrap_or(epoch)),
-            next_fork_epoch: spec
-                .digest_boundaries()
-                .into_iter()
-                .filter(|boundary| *boundary > epoch)
-                .min()
-                .unwrap_or(Epoch::FAR_FUTURE),
+            next_fork_version: spec
+                .next_fork(epoch)
+                .map_or_else(|| spec.fork_version_at_epoch(epoch), |(_, version, _)| version),
+            next_fork_epoch: spec.next_digest_boundary(epoch).unwrap_or(Epoch::FAR_FUTURE),
         }
     }
 

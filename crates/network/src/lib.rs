@@ -1,12 +1,37 @@
-//! The libp2p host: gossip, requests, discovery and peers
+//! The libp2p host: gossip, requests, discovery and peers.
+//!
+//! In: proofs from peers (gossip), proofs to publish (the `Publisher`, a `ProofSink`), the chain's clock and fork
+//! schedule (`Chain`). Out: candidates for the verifier (its `Intake`), its verdicts told to gossipsub, a
+//! `NetworkHandle` for API and metrics. It takes no part in verdicts.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `config`, `error` | settings, and why the network did not start |
+//! | `keys`, `enr`, `address` | node key, node records, peers as operators write them |
+//! | `framing` | the bytes of req/resp streams, without I/O |
+//! | `gossip` | topics, parameters, validation, publishing |
+//! | `peers` | who is connected, who is dialled when: a state machine |
+//! | `host` | the task that owns the swarm, and the handle to it |
+//! | `counters` | what is counted |
 
 pub mod address;
+mod config;
+mod counters;
 pub mod enr;
 mod error;
 mod files;
 pub mod framing;
+mod gossip;
+mod host;
 pub mod keys;
+mod peers;
 
 pub use address::{PeerAddress, PeerAddressError};
+pub use config::{DEFAULT_MAX_PEERS, DEFAULT_PORT, NetworkConfig};
+pub use counters::NetworkCounters;
 pub use error::NetworkError;
+pub use gossip::{PublishQueue, Publisher, TopicChange, TopicManager, TopicSchedule, publisher};
+pub use host::{Identity, Metadata, Network, NetworkHandle, start};
 pub use keys::NodeKey;
+pub use libp2p::{Multiaddr, PeerId};
+pub use peers::{Direction, PeerCount, PeerInfo, PeerState};

@@ -1,0 +1,222 @@
+//! What the network counts: Prometheus metrics that are also read as plain numbers.
+
+use assay_verification::{IgnoreReason, RejectReason, Verdict};
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+
+/// A verdict and its reason (empty for `accept`), as metric labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct VerdictLabels {
+    pub(crate) verdict: &'static str,
+    pub(crate) reason: &'static str,
+}
+
+/// Why gossip data was refused before it could be a message, or a proof was not published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ReasonLabels {
+    pub(crate) reason: &'static str,
+}
+
+/// All counters. Cheap to clone; clones count together.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Counters {
+    pub(crate) bytes_received: Counter,
+    pub(crate) bytes_sent: Counter,
+    pub(crate) messages_received: Counter,
+    pub(crate) messages_undecodable: Family<ReasonLabels, Counter>,
+    pub(crate) messages_forwarded: Counter,
+    pub(crate) messages_published: Counter,
+    pub(crate) publish_failed: Family<ReasonLabels, Counter>,
+    pub(crate) published_without_peers: Counter,
+    pub(crate) verdicts: Family<VerdictLabels, Counter>,
+    pub(crate) parked: Counter,
+    pub(crate) wrong_digest: Counter,
+    pub(crate) late_accepts: Counter,
+    pub(crate) peers_connected: Gauge,
+    pub(crate) dial_failures: Counter,
+}
+
+impl Counters {
+    /// Registers everything under `assay_network_`.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        let r = registry.sub_registry_with_prefix("assay_network");
+        r.register_with_unit(
+            "received",
+            "Bytes read from peers' sockets",
+            Unit::Bytes,
+            self.bytes_received.clone(),
+        );
+        r.register_with_unit(
+            "sent",
+            "Bytes written to peers' sockets",
+            Unit::Bytes,
+            self.bytes_sent.clone(),
+        );
+        r.register(
+            "gossip_messages_received",
+            "Gossip messages taken in, once each",
+            self.messages_received.clone(),
+        );
+        r.register(
+            "gossip_messages_undecodable",
+            "Gossip data that was no message: not snappy, too long, or of a topic this node has not joined",
+            self.messages_undecodable.clone(),
+        );
+        r.register(
+            "gossip_messages_forwarded",
+            "Gossip messages that were accepted and went on to the mesh",
+            self.messages_forwarded.clone(),
+        );
+        r.register(
+            "gossip_messages_published",
+            "Proofs of this node's own that went out on gossip",
+            self.messages_published.clone(),
+        );
+        r.register(
+            "gossip_publish_failed",
+            "Proofs of this node's own that could not go out on gossip",
+            self.publish_failed.clone(),
+        );
+        r.register(
+            "gossip_published_without_peers",
+            "Proofs that were to be published while no peer had joined the topic; they wait for one",
+            self.published_without_peers.clone(),
+        );
+        r.register(
+            "gossip_verdicts",
+            "Verdicts on gossip messages",
+            self.verdicts.clone(),
+        );
+        r.register(
+            "gossip_parked",
+            "Gossip messages whose verdict had to wait",
+            self.parked.clone(),
+        );
+        r.register(
+            "gossip_wrong_digest",
+            "Gossip messages that came on a topic of another fork digest than their payload's",
+            self.wrong_digest.clone(),
+        );
+        r.register(
+            "gossip_late_accepts",
+            "Gossip messages accepted after the message cache had let them go: kept, not forwarded",
+            self.late_accepts.clone(),
+        );
+        r.register("peers_connected", "Connected peers", self.peers_connected.clone());
+        r.register(
+            "dial_failures",
+            "Attempts to connect that failed",
+            self.dial_failures.clone(),
+        );
+    }
+
+    pub(crate) fn verdict(&self, labels: VerdictLabels) {
+        self.verdicts.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn undecodable(&self, reason: &'static str) {
+        self.messages_undecodable
+            .get_or_create(&ReasonLabels { reason })
+            .inc();
+    }
+
+    pub(crate) fn publish_failure(&self, reason: &'static str) {
+        self.publish_failed.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    fn sum_of_verdicts(&self, verdict: &'static str, reasons: impl Iterator<Item = &'static str>) -> u64 {
+        reasons
+            .filter_map(|reason| {
+                self.verdicts
+                    .get(&VerdictLabels { verdict, reason })
+                    .map(|c| c.get())
+            })
+            .sum()
+    }
+
+    /// The numbers now.
+    pub(crate) fn snapshot(&self) -> NetworkCounters {
+        NetworkCounters {
+            bytes_received: self.bytes_received.get(),
+            bytes_sent: self.bytes_sent.get(),
+            messages_received: self.messages_received.get(),
+            messages_undecodable: UNDECODABLE_REASONS
+                .iter()
+                .filter_map(|reason| {
+                    self.messages_undecodable
+                        .get(&ReasonLabels { reason })
+                        .map(|c| c.get())
+                })
+                .sum(),
+            messages_forwarded: self.messages_forwarded.get(),
+            messages_published: self.messages_published.get(),
+            published_without_peers: self.published_without_peers.get(),
+            accepted: self.sum_of_verdicts("accept", std::iter::once("")),
+            ignored: self.sum_of_verdicts("ignore", IgnoreReason::ALL.iter().map(|r| r.label())),
+            rejected: self.sum_of_verdicts("reject", RejectReason::ALL.iter().map(|r| r.label())),
+            parked: self.parked.get(),
+            wrong_digest: self.wrong_digest.get(),
+            late_accepts: self.late_accepts.get(),
+        }
+    }
+}
+
+/// Every reason `undecodable` is counted under.
+pub(crate) const UNDECODABLE_REASONS: [&str; 3] =
+    [UNDECODABLE_TOPIC, UNDECODABLE_TOO_LONG, UNDECODABLE_SNAPPY];
+pub(crate) const UNDECODABLE_TOPIC: &str = "topic_not_joined";
+pub(crate) const UNDECODABLE_TOO_LONG: &str = "too_long";
+pub(crate) const UNDECODABLE_SNAPPY: &str = "not_snappy";
+
+impl From<&Verdict> for VerdictLabels {
+    fn from(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Accept(_) => Self {
+                verdict: "accept",
+                reason: "",
+            },
+            Verdict::Ignore(reason) => Self {
+                verdict: "ignore",
+                reason: reason.label(),
+            },
+            Verdict::Reject(reason) => Self {
+                verdict: "reject",
+                reason: reason.label(),
+            },
+        }
+    }
+}
+
+/// The network's counters at one moment, all since start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NetworkCounters {
+    /// Bytes read from peers' sockets, encryption and multiplexing included.
+    pub bytes_received: u64,
+    /// Bytes written to peers' sockets, encryption and multiplexing included.
+    pub bytes_sent: u64,
+    /// Gossip messages taken in, once each.
+    pub messages_received: u64,
+    /// Gossip data that was no message at all.
+    pub messages_undecodable: u64,
+    /// Accepted messages that went on to the mesh.
+    pub messages_forwarded: u64,
+    /// Proofs of this node's own (or asked for) that went out.
+    pub messages_published: u64,
+    /// Proofs that found no peer to go to when they were published; they wait for one.
+    pub published_without_peers: u64,
+    /// Messages accepted.
+    pub accepted: u64,
+    /// Messages ignored by the verifier.
+    pub ignored: u64,
+    /// Messages rejected by the verifier.
+    pub rejected: u64,
+    /// Messages whose verdict had to wait.
+    pub parked: u64,
+    /// Messages on the topic of another fork digest than their payload's.
+    pub wrong_digest: u64,
+    /// Messages accepted too late to be forwarded.
+    pub late_accepts: u64,
+}

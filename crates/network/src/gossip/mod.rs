@@ -1,0 +1,72 @@
+//! Gossip of execution proofs (protocol.md section 4): what goes through gossipsub, and how.
+//!
+//! A message's way: `transform` unpacks it, bounded; gossipsub names it (message id over the unpacked data) and passes
+//! over what it has seen; `validation` gives it to the verifier in a task of its own; the verdict goes back to
+//! gossipsub, which forwards, forgets, or makes the sender pay. What this node itself brings goes through `publisher`
+//! to the host, and waits in the `outbox` while nobody listens.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `topics` | which fork digests' topics are joined at an epoch: a state machine |
+//! | `params` | gossipsub's parameters, and why they are what they are |
+//! | `score` | what a REJECT costs |
+//! | `filter` | which of a peer's subscriptions are remembered |
+//! | `transform` | raw snappy, both ways |
+//! | `validation` | from a message to a verdict |
+//! | `publisher` | the `ProofSink` for proofs that did not come by gossip |
+//! | `outbox` | proofs that nobody listened for yet |
+
+mod filter;
+mod outbox;
+mod params;
+mod publisher;
+mod score;
+mod topics;
+mod transform;
+mod validation;
+
+pub(crate) use filter::ProofTopicsOnly;
+pub(crate) use outbox::Outbox;
+pub use publisher::{PublishQueue, Publisher, publisher};
+pub use topics::{TopicChange, TopicManager, TopicSchedule};
+pub(crate) use transform::{JoinedTopics, ProofTransform};
+pub(crate) use validation::{GossipMessage, Report, Validation};
+
+use crate::{NetworkError, counters::Counters};
+use assay_types::{ForkDigest, Spec, digest::execution_proof_topic};
+use libp2p::gossipsub::{self, IdentTopic, MessageAuthenticity, MetricsConfig};
+use prometheus_client::registry::Registry;
+
+/// Gossipsub as this node runs it.
+pub(crate) type GossipBehaviour = gossipsub::Behaviour<ProofTransform, ProofTopicsOnly>;
+
+/// The topic of a digest.
+pub(crate) fn proof_topic(digest: ForkDigest) -> IdentTopic {
+    IdentTopic::new(execution_proof_topic(digest))
+}
+
+/// Gossipsub with this node's parameters; joined topics are those that `joined` says, nothing is joined yet.
+pub(crate) fn behaviour(
+    spec: &Spec,
+    schedule: &TopicSchedule,
+    joined: JoinedTopics,
+    counters: Counters,
+    registry: &mut Registry,
+) -> Result<GossipBehaviour, NetworkError> {
+    let transform = ProofTransform::new(joined, spec.max_signed_proof_size(), counters);
+    let mut behaviour = GossipBehaviour::new_with_subscription_filter_and_transform(
+        MessageAuthenticity::Anonymous,
+        params::config(spec, schedule)?,
+        ProofTopicsOnly::new(schedule),
+        transform,
+    )
+    .map_err(|e| NetworkError::Settings(e.to_owned()))?
+    .with_metrics(
+        registry.sub_registry_with_prefix("gossipsub"),
+        MetricsConfig::default(),
+    );
+    behaviour
+        .with_peer_score(score::params(spec, schedule), score::thresholds())
+        .map_err(NetworkError::Settings)?;
+    Ok(behaviour)
+}

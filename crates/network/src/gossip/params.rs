@@ -1,0 +1,121 @@
+//! Gossipsub's parameters. Names and values are those of the phase0 p2p text where it has them.
+
+use super::{TopicSchedule, proof_topic};
+use crate::NetworkError;
+use assay_types::{Spec, digest::message_id_valid};
+use libp2p::gossipsub::{Config, ConfigBuilder, Message, MessageId, ValidationMode};
+use std::time::Duration;
+
+/// `D`: peers a mesh should have.
+const MESH_N: usize = 8;
+/// `D_low`: below this, peers are grafted.
+const MESH_N_LOW: usize = 6;
+/// `D_high`: above this, peers are pruned.
+const MESH_N_HIGH: usize = 12;
+/// `D_lazy`: peers outside the mesh that are told of messages each heartbeat.
+const GOSSIP_LAZY: usize = 6;
+/// `heartbeat_interval`.
+const HEARTBEAT: Duration = Duration::from_millis(700);
+/// `fanout_ttl`.
+const FANOUT_TTL: Duration = Duration::from_secs(60);
+/// `mcache_gossip`: heartbeats during which a message is announced.
+const MCACHE_GOSSIP: usize = 3;
+/// `mcache_len` of the text: heartbeats a message is kept at least.
+const MCACHE_LEN: usize = 6;
+/// Slots a message is kept at least. gossipsub cannot forward what it has forgotten and refuses to publish a seen id,
+/// so this is how long a verdict may take and still carry the message on. A payload may come as late as the end of the
+/// slot after the proof's, and an engine that was away is asked again within seconds. A whole epoch (as long as the
+/// waiting room keeps a proof) would cost up to 512 MiB for four proofs of 4 MiB a slot; two slots cost 32 MiB. What
+/// is judged later is kept, announced by status and served over req/resp.
+const MCACHE_SLOTS: u64 = 2;
+/// `seen_ttl` in epochs: how long a message's id is remembered.
+const SEEN_TTL_EPOCHS: u64 = 2;
+/// Messages of this many bytes (as sent) or more make a node tell its mesh not to send them again. An IDONTWANT costs
+/// some 40 bytes to each of at most 12 peers.
+const IDONTWANT_THRESHOLD: usize = 1000;
+/// Bytes of a message besides its data and of an RPC besides its messages, as the phase0 text allows.
+const OVERHEAD: usize = 1024;
+/// A read may bring the start of the next RPC with the end of one, and gossipsub 0.50 measures both together.
+const READ_AHEAD: usize = 64 * 1024;
+/// Control bytes in one RPC: an IHAVE of 5000 ids is 110 KB, a beacon node's subscriptions some 20 KB; the library's
+/// 16 KiB would cut honest peers off.
+const MAX_CONTROL_BYTES: usize = 512 * 1024;
+/// Messages that may wait for one slow peer. Only what was verified is forwarded, at most a few a slot.
+const PEER_QUEUE_LEN: usize = 32;
+/// Messages a peer that asked for them has to be sent within; at least this, else a slot: 4 MiB to eight peers take
+/// some seconds on a 50 Mbit/s link.
+const MIN_QUEUE_TIME: Duration = Duration::from_secs(4);
+/// How long a peer that announced a message has to send it. The library's 3 s are short for 4 MiB on a slow link.
+const IWANT_FOLLOWUP: Duration = Duration::from_secs(10);
+
+/// Most bytes that raw snappy needs for `len` bytes: `32 + n + n/6`.
+const fn max_compressed_len(len: usize) -> usize {
+    32usize.saturating_add(len).saturating_add(len / 6)
+}
+
+/// Heartbeats that a message is kept: `MCACHE_SLOTS`, and never fewer than `MCACHE_LEN`.
+fn history_length(slot: Duration) -> usize {
+    let wait = slot.as_millis().saturating_mul(u128::from(MCACHE_SLOTS));
+    usize::try_from(wait.div_ceil(HEARTBEAT.as_millis()))
+        .unwrap_or(MCACHE_LEN)
+        .max(MCACHE_LEN)
+}
+
+pub(super) fn config(spec: &Spec, schedule: &TopicSchedule) -> Result<Config, NetworkError> {
+    let slot = Duration::from_millis(spec.slot_duration_ms);
+    let epoch_ms = spec.slot_duration_ms.saturating_mul(spec.slots_per_epoch);
+    let max_message = max_compressed_len(spec.max_signed_proof_size()).saturating_add(OVERHEAD);
+    let max_rpc = usize::try_from(spec.max_payload_size)
+        .map_or(max_message, |max| {
+            max_compressed_len(max).saturating_add(OVERHEAD)
+        })
+        .max(max_message)
+        .saturating_add(READ_AHEAD);
+    let mut builder = ConfigBuilder::default();
+    builder
+        .validation_mode(ValidationMode::Anonymous)
+        .validate_messages()
+        .message_id_fn(message_id)
+        .heartbeat_interval(HEARTBEAT)
+        .heartbeat_initial_delay(HEARTBEAT)
+        .fanout_ttl(FANOUT_TTL)
+        .mesh_n(MESH_N)
+        .mesh_n_low(MESH_N_LOW)
+        .mesh_n_high(MESH_N_HIGH)
+        .gossip_lazy(GOSSIP_LAZY)
+        .history_length(history_length(slot))
+        .history_gossip(MCACHE_GOSSIP)
+        .duplicate_cache_time(Duration::from_millis(epoch_ms.saturating_mul(SEEN_TTL_EPOCHS)))
+        // A proof of megabytes to every peer at once would fill the uplink; the mesh (or as many others, where there
+        // is none yet) passes it on.
+        .flood_publish(false)
+        .idontwant_message_size_threshold(IDONTWANT_THRESHOLD)
+        .max_transmit_size(max_rpc)
+        .max_control_message_size(MAX_CONTROL_BYTES)
+        .connection_handler_queue_len(PEER_QUEUE_LEN)
+        .publish_queue_duration(slot.max(MIN_QUEUE_TIME))
+        .forward_queue_duration(slot.max(MIN_QUEUE_TIME))
+        .iwant_followup_time(IWANT_FOLLOWUP);
+    for digest in schedule.digests() {
+        builder.max_transmit_size_for_topic(max_message, proof_topic(digest).hash());
+    }
+    builder.build().map_err(|e| NetworkError::Settings(e.to_string()))
+}
+
+/// The message id of data that unpacked: gossipsub names a message after `ProofTransform` has, so data that does not
+/// unpack never gets here (it is refused there, and its sender pays).
+fn message_id(message: &Message) -> MessageId {
+    MessageId::new(&message_id_valid(message.topic.as_str(), &message.data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn history_covers_two_slots() {
+        for (slot_ms, heartbeats) in [(12_000, 35), (6_000, 18), (2_000, 6), (200, 6)] {
+            assert_eq!(history_length(Duration::from_millis(slot_ms)), heartbeats);
+        }
+    }
+}

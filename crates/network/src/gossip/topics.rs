@@ -1,0 +1,233 @@
+//! Which fork digests' topics are joined when.
+//!
+//! A digest changes at forks and at blob-parameter forks. A node joins a coming digest's topic `JOIN_AHEAD` before its
+//! first epoch and leaves the old one `LEAVE_BEHIND` after its last (phase0 p2p, "transitioning the gossip"), so that
+//! the mesh stands when the first message comes and late proofs of the old fork still travel. A proof goes out on the
+//! digest of its payload's epoch, on that alone.
+
+use assay_types::{Epoch, ForkDigest, Root, Slot, Spec};
+use std::collections::BTreeSet;
+
+/// Epochs before a digest's first that its topic is joined.
+const JOIN_AHEAD: u64 = 2;
+/// Epochs after a digest's last that its topic is left.
+const LEAVE_BEHIND: u64 = 2;
+
+/// Every fork digest of a network, by first epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSchedule {
+    /// By epoch ascending; the first is epoch 0.
+    entries: Vec<(Epoch, ForkDigest)>,
+    slots_per_epoch: u64,
+}
+
+impl TopicSchedule {
+    /// The schedule of a network.
+    pub fn new(spec: &Spec, genesis_validators_root: &Root) -> Self {
+        let boundaries: BTreeSet<Epoch> = std::iter::once(Epoch(0))
+            .chain(spec.digest_boundaries())
+            .filter(|epoch| *epoch < Epoch::FAR_FUTURE)
+            .collect();
+        let entries = boundaries
+            .into_iter()
+            .map(|epoch| (epoch, spec.fork_digest(genesis_validators_root, epoch)))
+            .collect();
+        Self {
+            entries,
+            slots_per_epoch: spec.slots_per_epoch.max(1),
+        }
+    }
+
+    /// The digest in force at an epoch.
+    pub fn digest_at_epoch(&self, epoch: Epoch) -> ForkDigest {
+        self.entries
+            .iter()
+            .rev()
+            .find(|(from, _)| *from <= epoch)
+            .map_or_else(ForkDigest::default, |(_, d)| *d)
+    }
+
+    /// The digest in force at a slot.
+    pub fn digest_at_slot(&self, slot: Slot) -> ForkDigest {
+        self.digest_at_epoch(self.epoch_at_slot(slot))
+    }
+
+    /// Every digest, whenever it is in force.
+    pub fn digests(&self) -> impl Iterator<Item = ForkDigest> + '_ {
+        self.entries.iter().map(|(_, digest)| *digest)
+    }
+
+    /// The digests whose topics are joined during an epoch.
+    pub fn joined_at_epoch(&self, epoch: Epoch) -> BTreeSet<ForkDigest> {
+        let ends = self
+            .entries
+            .iter()
+            .skip(1)
+            .map(|(from, _)| Some(*from))
+            .chain([None]);
+        self.entries
+            .iter()
+            .zip(ends)
+            .filter(|((from, _), end)| {
+                from.saturating_sub(JOIN_AHEAD) <= epoch
+                    && end.is_none_or(|end| epoch < end.saturating_add(LEAVE_BEHIND))
+            })
+            .map(|((_, digest), _)| *digest)
+            .collect()
+    }
+
+    fn epoch_at_slot(&self, slot: Slot) -> Epoch {
+        Epoch(slot.0 / self.slots_per_epoch)
+    }
+}
+
+/// A topic to join or to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopicChange {
+    /// Join the topic of this digest.
+    Join(ForkDigest),
+    /// Leave it.
+    Leave(ForkDigest),
+}
+
+/// Says which topics to join and to leave as slots pass.
+#[derive(Debug)]
+pub struct TopicManager {
+    schedule: TopicSchedule,
+    joined: BTreeSet<ForkDigest>,
+}
+
+impl TopicManager {
+    /// Nothing is joined yet.
+    pub fn new(schedule: TopicSchedule) -> Self {
+        Self {
+            schedule,
+            joined: BTreeSet::new(),
+        }
+    }
+
+    /// What changes at this slot; slots may be skipped or come twice. Joins come before leaves.
+    pub fn on_slot(&mut self, slot: Slot) -> Vec<TopicChange> {
+        let wanted = self.schedule.joined_at_epoch(self.schedule.epoch_at_slot(slot));
+        let changes = wanted
+            .difference(&self.joined)
+            .map(|digest| TopicChange::Join(*digest))
+            .chain(
+                self.joined
+                    .difference(&wanted)
+                    .map(|digest| TopicChange::Leave(*digest)),
+            )
+            .collect();
+        self.joined = wanted;
+        changes
+    }
+
+    /// The schedule.
+    pub fn schedule(&self) -> &TopicSchedule {
+        &self.schedule
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn digest(n: u8) -> ForkDigest {
+        ForkDigest([n; 4])
+    }
+
+    fn schedule(boundaries: &[u64]) -> TopicSchedule {
+        TopicSchedule {
+            entries: boundaries
+                .iter()
+                .zip(0..)
+                .map(|(epoch, n)| (Epoch(*epoch), digest(n)))
+                .collect(),
+            slots_per_epoch: 32,
+        }
+    }
+
+    #[test]
+    fn two_topics_around_a_boundary_and_one_elsewhere() {
+        let s = schedule(&[0, 10, 12, 100]);
+        for (epoch, joined) in [
+            (0, &[0][..]),
+            (7, &[0]),
+            (8, &[0, 1]),
+            (10, &[0, 1, 2]),
+            (11, &[0, 1, 2]),
+            (12, &[1, 2]),
+            (13, &[1, 2]),
+            (14, &[2]),
+            (97, &[2]),
+            (98, &[2, 3]),
+            (101, &[2, 3]),
+            (102, &[3]),
+            (u64::MAX, &[3]),
+        ] {
+            let expected: BTreeSet<_> = joined.iter().map(|n| digest(*n)).collect();
+            assert_eq!(s.joined_at_epoch(Epoch(epoch)), expected, "epoch {epoch}");
+        }
+        for (slot, in_force) in [
+            (0, 0),
+            (319, 0),
+            (320, 1),
+            (383, 1),
+            (384, 2),
+            (3199, 2),
+            (3200, 3),
+        ] {
+            assert_eq!(s.digest_at_slot(Slot(slot)), digest(in_force), "slot {slot}");
+        }
+    }
+
+    #[test]
+    fn the_manager_says_each_change_once() {
+        let mut manager = TopicManager::new(schedule(&[0, 10]));
+        use TopicChange::{Join, Leave};
+        for (slot, changes) in [
+            (0, vec![Join(digest(0))]),
+            (0, vec![]),
+            (255, vec![]),
+            (256, vec![Join(digest(1))]),
+            (383, vec![]),
+            (384, vec![Leave(digest(0))]),
+            (10_000, vec![]),
+        ] {
+            assert_eq!(manager.on_slot(Slot(slot)), changes, "slot {slot}");
+        }
+        let mut late = TopicManager::new(schedule(&[0, 10]));
+        assert_eq!(late.on_slot(Slot(9_999)), [Join(digest(1))]);
+    }
+
+    proptest! {
+        /// Whatever the schedule and however slots are skipped: the digest in force is always joined, and what was
+        /// joined and not left is what the schedule says.
+        #[test]
+        fn the_digest_in_force_is_always_joined(
+            gaps in proptest::collection::vec(1u64..40, 0..5),
+            mut slots in proptest::collection::vec(0u64..6400, 1..40),
+        ) {
+            let mut boundaries = vec![0];
+            for gap in gaps {
+                boundaries.push(boundaries.last().unwrap() + gap);
+            }
+            let s = schedule(&boundaries);
+            let mut manager = TopicManager::new(s.clone());
+            let mut joined = BTreeSet::new();
+            slots.sort_unstable();
+            for slot in slots {
+                for change in manager.on_slot(Slot(slot)) {
+                    match change {
+                        TopicChange::Join(d) => prop_assert!(joined.insert(d)),
+                        TopicChange::Leave(d) => prop_assert!(joined.remove(&d)),
+                    }
+                }
+                prop_assert!(joined.contains(&s.digest_at_slot(Slot(slot))));
+                prop_assert_eq!(&joined, &s.joined_at_epoch(Epoch(slot / 32)));
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! From a gossip message to a verdict, and what gossipsub is told of it.
+
+use super::TopicSchedule;
+use crate::counters::{Counters, VerdictLabels};
+use assay_chain::Chain;
+use assay_types::{ForkDigest, SignedExecutionProof};
+use assay_verification::{
+    Candidate, IgnoreReason, Intake, PeerRef, Source, Submission, Verdict, VerifiedProof,
+};
+use bytes::Bytes;
+use libp2p::{
+    PeerId,
+    gossipsub::{MessageAcceptance, MessageId},
+};
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// Bytes of unpacked messages that may be with the verifier at once; what waits for its payload is in the verifier's
+/// own waiting room, which has its own bounds. Beyond it messages are ignored and counted as `overloaded`.
+const MAX_BYTES_UNDER_JUDGEMENT: usize = 64 * 1024 * 1024;
+/// The budget is kept in units of this many bytes; a message takes at least one, which bounds their number to 4096.
+const BUDGET_UNIT: usize = 16 * 1024;
+
+/// A message that gossipsub has not seen before.
+pub(crate) struct GossipMessage {
+    pub(crate) id: MessageId,
+    pub(crate) peer: PeerId,
+    /// Of the topic it came on.
+    pub(crate) digest: ForkDigest,
+    pub(crate) ssz: Bytes,
+}
+
+/// What to tell gossipsub of a message, and what else follows from its verdict.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) id: MessageId,
+    pub(crate) peer: PeerId,
+    pub(crate) acceptance: MessageAcceptance,
+    /// A good proof that came on another digest's topic: published on its own.
+    pub(crate) misplaced: Option<Arc<VerifiedProof>>,
+}
+
+/// Gives messages to the verifier and its verdicts back to the host.
+pub(crate) struct Validation {
+    pub(crate) intake: Intake,
+    pub(crate) chain: Arc<dyn Chain>,
+    pub(crate) schedule: TopicSchedule,
+    pub(crate) reports: mpsc::Sender<Report>,
+    pub(crate) counters: Counters,
+    budget: Arc<Semaphore>,
+}
+
+impl Validation {
+    pub(crate) fn new(
+        intake: Intake,
+        chain: Arc<dyn Chain>,
+        schedule: TopicSchedule,
+        reports: mpsc::Sender<Report>,
+        counters: Counters,
+    ) -> Arc<Self> {
+        let budget = Arc::new(Semaphore::new(MAX_BYTES_UNDER_JUDGEMENT / BUDGET_UNIT));
+        Arc::new(Self {
+            intake,
+            chain,
+            schedule,
+            reports,
+            counters,
+            budget,
+        })
+    }
+
+    /// Starts judging a message; its report comes over the channel. Where too much is being judged already, the
+    /// report is returned at once: IGNORE.
+    pub(crate) fn begin(self: &Arc<Self>, message: GossipMessage) -> Option<Report> {
+        let units = u32::try_from(message.ssz.len() / BUDGET_UNIT + 1).unwrap_or(u32::MAX);
+        let Ok(permit) = Arc::clone(&self.budget).try_acquire_many_owned(units) else {
+            return Some(self.report(&message, Verdict::Ignore(IgnoreReason::Overloaded)));
+        };
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            let report = this.judge(message, permit).await;
+            // Fails only when the host has ended, and then nobody is left to tell.
+            let _ = this.reports.send(report).await;
+        });
+        None
+    }
+
+    async fn judge(&self, message: GossipMessage, permit: OwnedSemaphorePermit) -> Report {
+        if self
+            .digest_of_known_payload(&message.ssz)
+            .is_some_and(|digest| digest != message.digest)
+        {
+            return self.wrong_digest(&message, None);
+        }
+        let source = Source::Gossip {
+            peer: PeerRef(message.peer.to_bytes().into()),
+        };
+        let verdict = match self
+            .intake
+            .submit(Candidate::Ssz(message.ssz.clone()), source)
+            .await
+        {
+            Submission::Decided(verdict) => verdict,
+            Submission::Parked { reason, verdict } => {
+                // From here on the waiting room bounds it.
+                drop(permit);
+                self.counters.parked.inc();
+                tracing::debug!(peer = %message.peer, %reason, "gossip message waits");
+                verdict.await.unwrap_or(Verdict::Ignore(IgnoreReason::Internal))
+            }
+        };
+        match verdict {
+            Verdict::Accept(proof) if self.schedule.digest_at_slot(proof.slot()) != message.digest => {
+                self.wrong_digest(&message, Some(proof))
+            }
+            verdict => self.report(&message, verdict),
+        }
+    }
+
+    /// The digest a message should have come on, where its payload is known already: before anything is recorded as
+    /// seen, so that a message on the wrong topic takes nothing from the same proof on the right one.
+    fn digest_of_known_payload(&self, ssz: &Bytes) -> Option<ForkDigest> {
+        let signed = SignedExecutionProof::from_ssz_bytes(ssz).ok()?;
+        let named = signed.message.public_input.new_payload_request_root;
+        let slot = match self.chain.payload(&named) {
+            Some(payload) => payload.slot,
+            // `beta` names the block.
+            None => self.chain.block(&named)?.slot,
+        };
+        Some(self.schedule.digest_at_slot(slot))
+    }
+
+    /// IGNORE: an honest peer may see the fork schedule differently for a while. A proof that turned out good is
+    /// published on its own digest, because this node now ignores the same proof when it comes on the right topic.
+    fn wrong_digest(&self, message: &GossipMessage, misplaced: Option<Arc<VerifiedProof>>) -> Report {
+        self.counters.wrong_digest.inc();
+        tracing::debug!(peer = %message.peer, topic = %message.digest, "gossip message on another fork's topic");
+        Report {
+            id: message.id.clone(),
+            peer: message.peer,
+            acceptance: MessageAcceptance::Ignore,
+            misplaced,
+        }
+    }
+
+    fn report(&self, message: &GossipMessage, verdict: Verdict) -> Report {
+        let labels = VerdictLabels::from(&verdict);
+        self.counters.verdict(labels);
+        tracing::debug!(peer = %message.peer, message_id = %message.id, verdict = labels.verdict,
+            reason = labels.reason, "gossip message judged");
+        let acceptance = match verdict {
+            Verdict::Accept(_) => MessageAcceptance::Accept,
+            Verdict::Ignore(_) => MessageAcceptance::Ignore,
+            Verdict::Reject(_) => MessageAcceptance::Reject,
+        };
+        Report {
+            id: message.id.clone(),
+            peer: message.peer,
+            acceptance,
+            misplaced: None,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What runs on every connection. Requests and discovery join here.
+
+use crate::{NetworkConfig, NetworkError, counters::Counters, gossip};
+use assay_types::Spec;
+use libp2p::{
+    connection_limits::{self, ConnectionLimits},
+    identify,
+    identity::Keypair,
+    ping,
+    swarm::NetworkBehaviour,
+};
+use prometheus_client::registry::Registry;
+
+/// What identify calls the protocol family, as beacon nodes do.
+const IDENTIFY_PROTOCOL: &str = "eth2/1.0.0";
+/// Connections to one peer: two that dial each other at once may both succeed.
+const MAX_CONNECTIONS_PER_PEER: u32 = 2;
+/// Connections that are being opened, each way.
+const MAX_PENDING: u32 = 64;
+
+#[derive(NetworkBehaviour)]
+pub(super) struct Behaviour {
+    /// First, so that what it refuses reaches no other.
+    limits: connection_limits::Behaviour,
+    pub(super) gossip: gossip::GossipBehaviour,
+    identify: identify::Behaviour,
+    /// Finds connections that died without a word. Peers that do not know the protocol (Lighthouse) are let be.
+    ping: ping::Behaviour,
+}
+
+impl Behaviour {
+    pub(super) fn new(
+        config: &NetworkConfig,
+        keypair: &Keypair,
+        spec: &Spec,
+        schedule: &gossip::TopicSchedule,
+        joined: gossip::JoinedTopics,
+        counters: &Counters,
+        registry: &mut Registry,
+    ) -> Result<Self, NetworkError> {
+        let max = config.max_peers.saturating_mul(MAX_CONNECTIONS_PER_PEER);
+        let mut limits = connection_limits::Behaviour::new(
+            ConnectionLimits::default()
+                .with_max_established(Some(max))
+                .with_max_established_per_peer(Some(MAX_CONNECTIONS_PER_PEER))
+                .with_max_pending_incoming(Some(MAX_PENDING))
+                .with_max_pending_outgoing(Some(MAX_PENDING)),
+        );
+        for peer in &config.peers {
+            limits.bypass_peer_id(&peer.peer_id);
+        }
+        let identify = identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), keypair.public())
+            .with_agent_version(format!("assay/{}", env!("CARGO_PKG_VERSION")))
+            .with_cache_size(0);
+        Ok(Self {
+            limits,
+            gossip: gossip::behaviour(spec, schedule, joined, counters.clone(), registry)?,
+            identify: identify::Behaviour::new(identify),
+            ping: ping::Behaviour::default(),
+        })
+    }
+}

@@ -1,0 +1,225 @@
+//! The libp2p host: one task owns the swarm; everybody else has a `NetworkHandle`.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `task` | the task: swarm events, verdicts, proofs to publish, time |
+//! | `behaviour` | what runs on every connection |
+//! | `transport`, `counted_io` | TCP, noise, yamux, bytes counted |
+//! | `listen` | listening, and the addresses to tell others |
+
+mod behaviour;
+mod counted_io;
+mod listen;
+mod task;
+mod transport;
+
+use crate::{
+    NetworkConfig, NetworkCounters, NetworkError, NodeKey, PeerCount, PeerInfo,
+    counters::Counters,
+    enr::{EnrContent, EnrExt, EnrForkId, LocalEnr},
+    gossip::{JoinedTopics, PublishQueue, TopicManager, TopicSchedule, Validation},
+    peers::Peers,
+};
+use assay_chain::Chain;
+use assay_verification::Intake;
+use behaviour::Behaviour;
+use libp2p::{Multiaddr, PeerId, Swarm, multiaddr::Protocol, swarm};
+use parking_lot::{Mutex, RwLock};
+use prometheus_client::registry::Registry;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use task::Host;
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// Verdicts that may wait for the host; then the tasks that bring them wait.
+const REPORT_QUEUE_LEN: usize = 256;
+/// Connections stay open without a word: a peer outside the mesh is still one to publish to. Dead ones are found by
+/// ping, unwanted ones by the connection limits.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
+/// `custody_group_count`: `CUSTODY_REQUIREMENT` (Fulu), the least a node may say.
+const CUSTODY_GROUP_COUNT: u64 = 4;
+
+/// `MetaData` of the base protocols: this node joins no subnets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metadata {
+    /// Grows with every change.
+    pub seq_number: u64,
+    /// Attestation subnets, a bit each.
+    pub attnets: [u8; 8],
+    /// Sync committee subnets, a bit each.
+    pub syncnets: u8,
+    /// `cgc`.
+    pub custody_group_count: u64,
+}
+
+/// Who this node is in the network, as `/eth/v1/node/identity` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The libp2p id.
+    pub peer_id: PeerId,
+    /// The node record in text form.
+    pub enr: String,
+    /// Where it listens, each with `/p2p/<id>`.
+    pub p2p_addresses: Vec<Multiaddr>,
+    /// Where its record says discovery finds it, each with `/p2p/<id>`.
+    pub discovery_addresses: Vec<Multiaddr>,
+    /// Its metadata.
+    pub metadata: Metadata,
+}
+
+/// What the host's task shares with handles.
+struct Shared {
+    identity: RwLock<Identity>,
+    peers: Mutex<Peers>,
+    counters: Counters,
+}
+
+/// The network as the rest of the node sees it. Cheap to clone; answers from memory.
+#[derive(Clone)]
+pub struct NetworkHandle {
+    shared: Arc<Shared>,
+}
+
+impl NetworkHandle {
+    /// Who this node is.
+    pub fn identity(&self) -> Identity {
+        self.shared.identity.read().clone()
+    }
+
+    /// Every peer known, by id.
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.shared.peers.lock().list()
+    }
+
+    /// How many peers are in each state.
+    pub fn peer_count(&self) -> PeerCount {
+        self.shared.peers.lock().count()
+    }
+
+    /// The counters now.
+    pub fn counters(&self) -> NetworkCounters {
+        self.shared.counters.snapshot()
+    }
+}
+
+/// A network that was started.
+pub struct Network {
+    /// What it looks like from outside.
+    pub handle: NetworkHandle,
+    /// Ends soon after the token given to `start` is cancelled.
+    pub task: JoinHandle<()>,
+}
+
+/// Starts the network: reads or makes key and record, listens, and runs until `shutdown` is cancelled. Gossip goes to
+/// `intake`; what the verifier accepts from elsewhere comes by `publish`. Metrics are registered with `registry`.
+///
+/// When it returns, the node listens, and `identity` names the ports really used. Errors are those of `NetworkError`;
+/// nothing runs after one.
+pub async fn start(
+    config: NetworkConfig,
+    chain: Arc<dyn Chain>,
+    intake: Intake,
+    publish: PublishQueue,
+    registry: &mut Registry,
+    shutdown: CancellationToken,
+) -> Result<Network, NetworkError> {
+    if config.listen_addresses.is_empty() {
+        return Err(NetworkError::Settings("no address to listen on".to_owned()));
+    }
+    let key = NodeKey::load_or_create(&config.directory)?;
+    let keypair = key.keypair();
+    let counters = Counters::default();
+    counters.register(registry);
+
+    let spec = Arc::clone(chain.spec());
+    let genesis_validators_root = chain.genesis().genesis_validators_root;
+    let schedule = TopicSchedule::new(&spec, &genesis_validators_root);
+    let joined = JoinedTopics::default();
+    let behaviour = Behaviour::new(
+        &config,
+        &keypair,
+        &spec,
+        &schedule,
+        Arc::clone(&joined),
+        &counters,
+        registry,
+    )?;
+    let mut swarm = Swarm::new(
+        transport::build(&keypair, &counters)?,
+        behaviour,
+        key.peer_id(),
+        swarm_config(),
+    );
+    let listening = listen::listen(&mut swarm, &config).await?;
+
+    let (tcp4, tcp6) = listen::record_sockets(&config, &listening);
+    let epoch = spec.epoch_at_slot(chain.current_slot());
+    let content = EnrContent {
+        fork_id: EnrForkId::at(&spec, &genesis_validators_root, epoch),
+        eproof: config.eproof,
+        tcp4,
+        tcp6,
+    };
+    let enr = LocalEnr::open(&config.directory, &key, content)?;
+    let shared = Arc::new(Shared {
+        identity: RwLock::new(identity(key.peer_id(), &enr, &listening)),
+        peers: Mutex::new(Peers::new(key.peer_id(), &config.peers, Instant::now())),
+        counters: counters.clone(),
+    });
+    let (report_sender, reports) = mpsc::channel(REPORT_QUEUE_LEN);
+    let validation = Validation::new(
+        intake,
+        Arc::clone(&chain),
+        schedule.clone(),
+        report_sender,
+        counters,
+    );
+    tracing::info!(peer_id = %key.peer_id(), enr = %enr.enr(), addresses = ?listening, "network listens");
+
+    let host = Host::new(task::Parts {
+        swarm,
+        chain,
+        topics: TopicManager::new(schedule),
+        joined,
+        validation,
+        reports,
+        publish: publish.0,
+        enr,
+        shared: Arc::clone(&shared),
+        shutdown,
+    });
+    Ok(Network {
+        handle: NetworkHandle { shared },
+        task: tokio::spawn(host.run()),
+    })
+}
+
+fn swarm_config() -> swarm::Config {
+    swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE_TIMEOUT)
+}
+
+fn identity(peer_id: PeerId, enr: &LocalEnr, listening: &[Multiaddr]) -> Identity {
+    let mut p2p_addresses: Vec<Multiaddr> = enr.enr().tcp_multiaddrs();
+    for address in listening.iter().filter(|address| listen::is_specific(address)) {
+        let named = address.clone().with(Protocol::P2p(peer_id));
+        if !p2p_addresses.contains(&named) {
+            p2p_addresses.push(named);
+        }
+    }
+    Identity {
+        peer_id,
+        enr: enr.enr().to_base64(),
+        p2p_addresses,
+        discovery_addresses: enr.enr().udp_multiaddrs(),
+        // The record's number: what the metadata says changes with the record or never.
+        metadata: Metadata {
+            seq_number: 0,
+            attnets: [0; 8],
+            syncnets: 0,
+            custody_group_count: CUSTODY_GROUP_COUNT,
+        },
+    }
+}

@@ -1,0 +1,252 @@
+//! One or two nodes: identity, ports, reconnecting, ending, and peers that send what is no message.
+
+use crate::support::*;
+use assay_chain::Chain;
+use assay_network::{
+    Direction, NetworkError, PeerAddress, PeerState,
+    enr::{Enr, EnrExt, EnrForkId},
+    publisher,
+};
+use assay_types::Epoch;
+use futures::StreamExt;
+use libp2p::{SwarmBuilder, gossipsub, noise, swarm::SwarmEvent, tcp, yamux};
+use prometheus_client::registry::Registry;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+const SLOT: u64 = 30;
+
+#[tokio::test]
+async fn identity_names_the_real_port_and_survives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let chain = TestChain::new(spec(), SLOT);
+    let node = Node::start_with(config(dir.path(), vec![]), chain.clone()).await;
+    let before = node.network.identity();
+    let enr: Enr = before.enr.parse().unwrap();
+    let address: PeerAddress = before.p2p_addresses[0].to_string().parse().unwrap();
+    assert_ne!(enr.tcp4(), Some(0));
+    assert_eq!(enr.tcp_multiaddrs(), before.p2p_addresses);
+    assert_eq!(enr.peer_id(), Some(before.peer_id));
+    assert_eq!((enr.seq(), enr.eproof()), (1, 1));
+    let expected = EnrForkId::at(chain.spec(), &chain.genesis().genesis_validators_root, Epoch(3));
+    assert_eq!(enr.fork_id(), Some(expected));
+    assert_eq!(expected.next_fork_epoch, BOUNDARY);
+    node.stop().await;
+
+    let port = enr.tcp4().unwrap();
+    let again = assay_network::NetworkConfig {
+        port,
+        ..config(dir.path(), vec![])
+    };
+    let node = Node::start_with(again, chain.clone()).await;
+    assert_eq!(node.network.identity(), before);
+    assert_eq!(node.address(), address);
+
+    // The fork entry follows the clock.
+    chain.set_slot(BOUNDARY.0 * 8);
+    let moved = wait_for(|| {
+        let enr: Enr = node.network.identity().enr.parse().unwrap();
+        (enr.seq() == 2).then_some(enr)
+    });
+    assert_eq!(
+        moved.await.unwrap().fork_id().unwrap().fork_digest,
+        chain.digest_at(BOUNDARY)
+    );
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_a_clear_error() {
+    let (node, _dir) = Node::start(vec![]).await;
+    let port = node
+        .network
+        .identity()
+        .enr
+        .parse::<Enr>()
+        .unwrap()
+        .tcp4()
+        .unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let (_publisher, queue) = publisher();
+    let result = assay_network::start(
+        assay_network::NetworkConfig {
+            port,
+            ..config(other.path(), vec![])
+        },
+        node.chain.clone(),
+        node.intake(),
+        queue,
+        &mut Registry::default(),
+        CancellationToken::new(),
+    )
+    .await;
+    match result {
+        Err(e @ NetworkError::PortInUse { .. }) => {
+            assert!(e.to_string().contains("choose another --port"), "{e}")
+        }
+        Err(e) => panic!("{e}"),
+        Ok(_) => panic!("two nodes on one port"),
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_peer_is_dialled_again_until_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let chain = TestChain::new(spec(), SLOT);
+    let b = Node::start_with(config(dir.path(), vec![]), chain.clone()).await;
+    let port = b.network.identity().enr.parse::<Enr>().unwrap().tcp4().unwrap();
+    let by_record: PeerAddress = b.network.identity().enr.parse().unwrap();
+    let (a, _dir) = Node::start(vec![by_record]).await;
+    a.connected_to(1).await;
+    let seen = wait_for(|| a.network.peers().into_iter().find(|p| p.agent.is_some()))
+        .await
+        .unwrap();
+    assert_eq!(
+        seen.agent.unwrap(),
+        format!("assay/{}", env!("CARGO_PKG_VERSION"))
+    );
+    assert_eq!(
+        (seen.state, seen.direction),
+        (PeerState::Connected, Some(Direction::Outbound))
+    );
+    assert_eq!(seen.enr, Some(b.network.identity().enr));
+
+    b.stop().await;
+    wait_for(|| (a.network.peer_count().connected == 0).then_some(()))
+        .await
+        .unwrap();
+    assert_eq!(
+        a.network.peers().len(),
+        1,
+        "a peer to stay connected to is not forgotten"
+    );
+    let again = assay_network::NetworkConfig {
+        port,
+        ..config(dir.path(), vec![])
+    };
+    let b = Node::start_with(again, chain).await;
+    a.connected_to(1).await;
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test]
+async fn a_proof_published_before_anybody_listens_goes_to_the_first_who_does() {
+    let (a, _dir_a) = Node::start(vec![]).await;
+    let payload = root(1);
+    a.chain.see_payload(payload, SLOT);
+    let proof = signed_proof(&a.chain, payload, SLOT, 1000);
+    a.post(proof.clone()).await;
+    wait_for(|| (a.network.counters().published_without_peers == 1).then_some(()))
+        .await
+        .unwrap();
+    assert_eq!(a.network.counters().messages_published, 0);
+
+    let (b, _dir_b) = Node::start(vec![a.address()]).await;
+    b.chain.see_payload(payload, SLOT);
+    assert_eq!(b.gets(&proof.key()).await, Some("gossip"));
+    assert_eq!(a.network.counters().messages_published, 1);
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test]
+async fn peers_of_another_network_share_no_topic() {
+    let (a, _dir_a) = Node::start(vec![]).await;
+    let mut other = spec();
+    other.blob_schedule.clear();
+    other
+        .fork_schedule
+        .iter_mut()
+        .for_each(|entry| entry.1.0[3] ^= 0x55);
+    let dir_b = tempfile::tempdir().unwrap();
+    let b = Node::start_with(
+        config(dir_b.path(), vec![a.address()]),
+        TestChain::new(other, SLOT),
+    )
+    .await;
+    a.connected_to(1).await;
+    let payload = root(1);
+    a.chain.see_payload(payload, SLOT);
+    b.chain.see_payload(payload, SLOT);
+    a.post(signed_proof(&a.chain, payload, SLOT, 1000)).await;
+    wait_for(|| (a.network.counters().published_without_peers == 1).then_some(()))
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(b.network.counters().messages_received, 0);
+    a.stop().await;
+    b.stop().await;
+}
+
+/// A bare gossipsub peer that sends what no node of ours would.
+#[tokio::test]
+async fn what_does_not_unpack_is_refused_counted_and_paid_for() {
+    let (node, _dir) = Node::start(vec![]).await;
+    let topic = format!(
+        "/eth2/{}/execution_proof/ssz_snappy",
+        node.chain.digest_at(Epoch(3))
+    );
+    // 5 GiB declared; 4 GiB - 1 declared; a literal that is cut off.
+    let declared_5_gib = vec![0x80, 0x80, 0x80, 0x80, 0x14, 0xfe, 0x01, 0x00];
+    let declared_4_gib = vec![0xff, 0xff, 0xff, 0xff, 0x0f, 0x00, 0x00];
+    let cut_off = vec![0xc8, 0x01, 0xf0, 0xc7, 0x00];
+    let after_the_third = b"not snappy at all".to_vec();
+    let messages = [declared_5_gib, declared_4_gib, cut_off, after_the_third];
+
+    let config = gossipsub::ConfigBuilder::default()
+        .validation_mode(gossipsub::ValidationMode::Anonymous)
+        .message_id_fn(|m: &gossipsub::Message| gossipsub::MessageId::new(&m.data))
+        .build()
+        .unwrap();
+    let mut peer = SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+        .unwrap()
+        .with_behaviour(|_| {
+            gossipsub::Behaviour::<gossipsub::IdentityTransform, gossipsub::AllowAllSubscriptionFilter>::new(
+                gossipsub::MessageAuthenticity::Anonymous,
+                config,
+            )
+            .unwrap()
+        })
+        .unwrap()
+        .build();
+    peer.dial(node.network.identity().p2p_addresses[0].clone())
+        .unwrap();
+    let id = *peer.local_peer_id();
+
+    let talk = async {
+        let mut joined = 0;
+        loop {
+            let event = peer.select_next_some().await;
+            if matches!(event, SwarmEvent::Behaviour(gossipsub::Event::Subscribed { .. })) {
+                joined += 1;
+            }
+            if joined == 2 {
+                joined = 0;
+                for data in &messages {
+                    let topic = gossipsub::IdentTopic::new(&topic);
+                    peer.behaviour_mut().publish(topic, data.clone()).unwrap();
+                }
+            }
+        }
+    };
+    // 10 for the square of the number of invalid messages; after the third nothing of the peer's is looked at.
+    let paid = wait_for(|| {
+        node.network
+            .peers()
+            .into_iter()
+            .find(|p| p.peer_id == id && p.score < -80.0)
+            .map(|p| p.score)
+    });
+    let paid = tokio::select! { paid = paid => paid, () = talk => None };
+    assert_eq!(paid, Some(-90.0));
+    let counters = node.network.counters();
+    assert_eq!(
+        (counters.messages_undecodable, counters.messages_received),
+        (3, 0)
+    );
+    node.stop().await;
+}

@@ -1,0 +1,349 @@
+//! Whole nodes in one process: real sockets on loopback, the real verifier, a chain the test makes up.
+
+use assay_chain::{
+    BlockInfo, Chain, ChainEvent, Checkpoint, PayloadInfo, PayloadSource, ValidatorAnswer, ValidatorRecord,
+};
+use assay_network::{Network, NetworkConfig, NetworkHandle, PeerAddress, Publisher, publisher};
+use assay_proof_engine::{DevConfig, DevEngine, DevProver};
+use assay_types::{
+    BlockHash, Epoch, ExecutionProof, ForkDigest, ForkName, ProofKey, PublicInput, Root, SecretKey,
+    SignedExecutionProof, Slot, Spec, ValidatorIndex,
+    spec::{BlobParameters, Genesis},
+};
+use assay_verification::{
+    Candidate, Intake, MemoryContainment, NoKnownProofs, ProofSink, SinkError, Source, Submission,
+    VerifiedProof, Verifier, VerifierConfig, VerifierParts,
+};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+/// The first epoch of the network's second fork digest.
+pub(crate) const BOUNDARY: Epoch = Epoch(4);
+const SEED: &[u8] = b"network tests";
+const PROOF_TYPE: u8 = 1;
+const VALIDATORS: u64 = 64;
+/// More than anything here takes; what must not happen is waited for much shorter.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Slots of 2 s, 8 an epoch, a blob-parameter fork at `BOUNDARY`.
+pub(crate) fn spec() -> Spec {
+    let mut spec = Spec::minimal();
+    spec.slot_duration_ms = 2000;
+    spec.blob_schedule = vec![BlobParameters {
+        epoch: BOUNDARY,
+        max_blobs_per_block: 12,
+    }];
+    spec
+}
+
+/// A chain of payloads the test tells of.
+pub(crate) struct TestChain {
+    spec: Arc<Spec>,
+    genesis: Genesis,
+    slot: AtomicU64,
+    payloads: Mutex<HashMap<Root, PayloadInfo>>,
+    events: broadcast::Sender<ChainEvent>,
+}
+
+impl TestChain {
+    pub(crate) fn new(spec: Spec, slot: u64) -> Arc<Self> {
+        Arc::new(Self {
+            spec: Arc::new(spec),
+            genesis: Genesis {
+                genesis_time: 0,
+                genesis_validators_root: Root::from([7; 32]),
+            },
+            slot: AtomicU64::new(slot),
+            payloads: Mutex::default(),
+            events: broadcast::channel(64).0,
+        })
+    }
+
+    pub(crate) fn set_slot(&self, slot: u64) {
+        self.slot.store(slot, Ordering::Relaxed);
+    }
+
+    /// The payload named by `root` is seen, at a slot.
+    pub(crate) fn see_payload(&self, root: Root, slot: u64) {
+        let info = PayloadInfo {
+            new_payload_request_root: root,
+            block_hash: BlockHash::from_slice(root.as_slice()).unwrap(),
+            parent_hash: BlockHash::ZERO,
+            slot: Slot(slot),
+            fork: ForkName::Fulu,
+            block_root: None,
+            source: PayloadSource::EngineApi,
+        };
+        self.payloads.lock().insert(root, info.clone());
+        let _ = self.events.send(ChainEvent::Payload(info));
+    }
+
+    pub(crate) fn digest_at(&self, epoch: Epoch) -> ForkDigest {
+        self.spec
+            .fork_digest(&self.genesis.genesis_validators_root, epoch)
+    }
+}
+
+#[async_trait]
+impl Chain for TestChain {
+    fn spec(&self) -> &Arc<Spec> {
+        &self.spec
+    }
+    fn genesis(&self) -> Genesis {
+        self.genesis
+    }
+    fn current_slot(&self) -> Slot {
+        Slot(self.slot.load(Ordering::Relaxed))
+    }
+    fn payload(&self, root: &Root) -> Option<PayloadInfo> {
+        self.payloads.lock().get(root).cloned()
+    }
+    fn payload_by_block_hash(&self, hash: &BlockHash) -> Option<PayloadInfo> {
+        self.payloads
+            .lock()
+            .values()
+            .find(|p| p.block_hash == *hash)
+            .cloned()
+    }
+    fn block(&self, _: &Root) -> Option<BlockInfo> {
+        None
+    }
+    fn canonical_block_at(&self, _: Slot) -> Option<BlockInfo> {
+        None
+    }
+    fn is_canonical(&self, root: &Root) -> bool {
+        self.payloads.lock().contains_key(root)
+    }
+    fn head(&self) -> Option<BlockInfo> {
+        None
+    }
+    fn finalized(&self) -> Checkpoint {
+        Checkpoint::default()
+    }
+    fn is_synced(&self) -> bool {
+        true
+    }
+    async fn validator(&self, index: ValidatorIndex, _: &PayloadInfo) -> ValidatorAnswer {
+        if index >= VALIDATORS {
+            return ValidatorAnswer::Absent { decisive: true };
+        }
+        let record = Arc::new(ValidatorRecord {
+            pubkey: SecretKey::interop(index).public_key(),
+            activation_epoch: Epoch(0),
+            exit_epoch: Epoch::FAR_FUTURE,
+        });
+        ValidatorAnswer::Known {
+            record,
+            decisive: true,
+        }
+    }
+    fn subscribe(&self) -> broadcast::Receiver<ChainEvent> {
+        self.events.subscribe()
+    }
+}
+
+/// Stands where the store will: keeps what was accepted, and from whom.
+#[derive(Default)]
+pub(crate) struct Kept(Mutex<HashMap<ProofKey, &'static str>>);
+
+impl Kept {
+    pub(crate) fn source_of(&self, key: &ProofKey) -> Option<&'static str> {
+        self.0.lock().get(key).copied()
+    }
+}
+
+#[async_trait]
+impl ProofSink for Kept {
+    fn name(&self) -> &'static str {
+        "kept"
+    }
+    async fn accepted(&self, proof: &Arc<VerifiedProof>, source: &Source) -> Result<(), SinkError> {
+        self.0.lock().insert(proof.key(), source.label());
+        Ok(())
+    }
+}
+
+/// A node: network, verifier, chain.
+pub(crate) struct Node {
+    pub(crate) network: NetworkHandle,
+    pub(crate) chain: Arc<TestChain>,
+    pub(crate) kept: Arc<Kept>,
+    pub(crate) publisher: Publisher,
+    verifier: Verifier,
+    task: tokio::task::JoinHandle<()>,
+    shutdown: CancellationToken,
+}
+
+/// Settings of a node on loopback, on any port.
+pub(crate) fn config(directory: &Path, peers: Vec<PeerAddress>) -> NetworkConfig {
+    NetworkConfig {
+        listen_addresses: vec!["127.0.0.1".parse().unwrap()],
+        port: 0,
+        peers,
+        ..NetworkConfig::new(directory)
+    }
+}
+
+impl Node {
+    /// Starts a node whose clock stands in the epoch before `BOUNDARY`, so that both topics are joined.
+    pub(crate) async fn start(peers: Vec<PeerAddress>) -> (Self, TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let chain = TestChain::new(spec(), BOUNDARY.0 * 8 - 2);
+        (Self::start_with(config(dir.path(), peers), chain).await, dir)
+    }
+
+    pub(crate) async fn start_with(config: NetworkConfig, chain: Arc<TestChain>) -> Self {
+        let engine = DevEngine::new(DevConfig {
+            proof_types: vec![PROOF_TYPE],
+            ..DevConfig::new(SEED, 1337, chain.spec.max_proof_size as usize)
+        });
+        let kept = Arc::new(Kept::default());
+        let verifier = Verifier::start(
+            VerifierConfig::default(),
+            VerifierParts {
+                chain: chain.clone(),
+                engine: Arc::new(engine.unwrap()),
+                known: Arc::new(NoKnownProofs),
+                containment: Arc::new(MemoryContainment::default()),
+                store: kept.clone(),
+            },
+        );
+        let (publisher, queue) = publisher();
+        verifier.add_sink(Arc::new(publisher.clone()));
+        let shutdown = CancellationToken::new();
+        let Network { handle, task } = assay_network::start(
+            config,
+            chain.clone(),
+            verifier.intake(),
+            queue,
+            &mut Registry::default(),
+            shutdown.clone(),
+        )
+        .await
+        .unwrap();
+        Self {
+            network: handle,
+            chain,
+            kept,
+            publisher,
+            verifier,
+            task,
+            shutdown,
+        }
+    }
+
+    /// As `--peer` takes it.
+    pub(crate) fn address(&self) -> PeerAddress {
+        self.network.identity().p2p_addresses[0]
+            .to_string()
+            .parse()
+            .unwrap()
+    }
+
+    pub(crate) fn intake(&self) -> Intake {
+        self.verifier.intake()
+    }
+
+    /// Posts a proof as the HTTP API would.
+    pub(crate) async fn post(&self, proof: SignedExecutionProof) -> Submission {
+        self.verifier
+            .intake()
+            .submit(Candidate::Signed(proof), Source::Http)
+            .await
+    }
+
+    /// Publishes what no verifier has seen, as a faulty or lying node would.
+    pub(crate) async fn publish_unverified(&self, proof: SignedExecutionProof, slot: u64) {
+        let ssz = proof.to_ssz_bytes();
+        let lie = VerifiedProof::assume_verified(ssz, proof, Root::ZERO, Slot(slot), None);
+        self.publisher
+            .accepted(&Arc::new(lie), &Source::Http)
+            .await
+            .unwrap();
+    }
+
+    /// Whether the proof is kept before patience ends.
+    pub(crate) async fn gets(&self, key: &ProofKey) -> Option<&'static str> {
+        wait_for(|| self.kept.source_of(key)).await
+    }
+
+    pub(crate) async fn connected_to(&self, peers: usize) {
+        wait_for(|| (self.network.peer_count().connected == peers).then_some(()))
+            .await
+            .unwrap();
+    }
+
+    /// Ends it, within seconds.
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(Duration::from_secs(5), self.task)
+            .await
+            .unwrap()
+            .unwrap();
+        self.verifier.shutdown().await;
+    }
+}
+
+/// Polls until something is there; `None` when patience ends.
+pub(crate) async fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        if tokio::time::Instant::now() >= end {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A good proof of `size` bytes for a payload at `slot`, signed.
+pub(crate) fn signed_proof(chain: &TestChain, root: Root, slot: u64, size: usize) -> SignedExecutionProof {
+    let prover = DevProver::new(SEED, chain.spec.max_proof_size as usize);
+    sign(chain, root, slot, prover.prove(&root, PROOF_TYPE, size).unwrap())
+}
+
+/// A proof that the engine will call invalid, properly signed.
+pub(crate) fn invalid_proof(chain: &TestChain, root: Root, slot: u64) -> SignedExecutionProof {
+    sign(chain, root, slot, vec![1; 100].into())
+}
+
+fn sign(chain: &TestChain, root: Root, slot: u64, proof_data: bytes::Bytes) -> SignedExecutionProof {
+    let message = ExecutionProof {
+        proof_data,
+        proof_type: PROOF_TYPE,
+        public_input: PublicInput {
+            new_payload_request_root: root,
+        },
+    };
+    let epoch = chain.spec.epoch_at_slot(Slot(slot));
+    let proof_root = chain.spec.execution_proof_root(epoch, &message);
+    let signing_root = chain
+        .spec
+        .execution_proof_signing_root(&chain.genesis, epoch, &proof_root);
+    let validator_index = 3;
+    let signature = SecretKey::interop(validator_index).sign(&signing_root);
+    SignedExecutionProof {
+        message,
+        validator_index,
+        signature,
+    }
+}
+
+pub(crate) fn root(n: u8) -> Root {
+    Root::from([n; 32])
+}
