@@ -28,7 +28,7 @@ pub struct NetworkConfig {
     pub peers: Vec<PeerAddress>,
     /// The record's `eproof`: non-zero says proof-aware.
     pub eproof: u8,
-    /// Most peers connected at once; those of `peers` come on top.
+    /// Most connections at once; those of `peers` come on top.
     pub max_peers: u32,
 }
 

@@ -64,8 +64,8 @@ pub fn encode_success_chunk(ssz: &[u8]) -> Vec<u8> {
 }
 
 /// A chunk that says what went wrong and ends the response. The message is cut to `MAX_ERROR_MESSAGE_BYTES`.
-pub fn encode_error_chunk(code: ErrorCode, message: &str) -> Vec<u8> {
-    let bytes = message.as_bytes();
+pub fn encode_error_chunk(code: ErrorCode, message: impl AsRef<[u8]>) -> Vec<u8> {
+    let bytes = message.as_ref();
     let mut out = vec![code.as_byte()];
     append_payload(&bytes[..bytes.len().min(MAX_ERROR_MESSAGE_BYTES)], &mut out);
     out

@@ -42,11 +42,11 @@ pub(crate) struct Report {
 
 /// Gives messages to the verifier and its verdicts back to the host.
 pub(crate) struct Validation {
-    pub(crate) intake: Intake,
-    pub(crate) chain: Arc<dyn Chain>,
-    pub(crate) schedule: TopicSchedule,
-    pub(crate) reports: mpsc::Sender<Report>,
-    pub(crate) counters: Counters,
+    intake: Intake,
+    chain: Arc<dyn Chain>,
+    schedule: TopicSchedule,
+    reports: mpsc::Sender<Report>,
+    counters: Counters,
     budget: Arc<Semaphore>,
 }
 

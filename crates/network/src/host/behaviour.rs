@@ -38,10 +38,9 @@ impl Behaviour {
         counters: &Counters,
         registry: &mut Registry,
     ) -> Result<Self, NetworkError> {
-        let max = config.max_peers.saturating_mul(MAX_CONNECTIONS_PER_PEER);
         let mut limits = connection_limits::Behaviour::new(
             ConnectionLimits::default()
-                .with_max_established(Some(max))
+                .with_max_established(Some(config.max_peers))
                 .with_max_established_per_peer(Some(MAX_CONNECTIONS_PER_PEER))
                 .with_max_pending_incoming(Some(MAX_PENDING))
                 .with_max_pending_outgoing(Some(MAX_PENDING)),

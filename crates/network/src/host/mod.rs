@@ -214,7 +214,7 @@ fn identity(peer_id: PeerId, enr: &LocalEnr, listening: &[Multiaddr]) -> Identit
         enr: enr.enr().to_base64(),
         p2p_addresses,
         discovery_addresses: enr.enr().udp_multiaddrs(),
-        // The record's number: what the metadata says changes with the record or never.
+        // None of it ever changes.
         metadata: Metadata {
             seq_number: 0,
             attnets: [0; 8],

@@ -137,13 +137,12 @@ impl Host {
             ..self.parts.enr.content().clone()
         };
         match self.parts.enr.update(content) {
-            Ok(false) => {}
-            Ok(true) => {
-                tracing::info!(enr = %self.parts.enr.enr(), "node record changed");
-                self.refresh_identity();
-            }
-            Err(error) => tracing::error!(%error, "the node record cannot be kept"),
+            Ok(false) => return,
+            Ok(true) => tracing::info!(enr = %self.parts.enr.enr(), "node record changed"),
+            // It holds all the same until the next start.
+            Err(error) => tracing::error!(%error, "the node record changed and cannot be kept"),
         }
+        self.refresh_identity();
     }
 
     fn refresh_identity(&self) {
