@@ -11,11 +11,13 @@
 //! | `fields` | QUANTITY and DATA: strict reading and writing |
 //! | `payload_json` | `engine_newPayload*` parameters to `NewPayloadRequest` |
 //! | `payload_writer` | `NewPayloadRequest` and `ExecutionPayload` to the Engine API's JSON |
+//! | `block_hash` | a payload's block hash and versioned hashes held against its fields |
 //! | `status` | payload status, fork choice state and answers |
 //! | `status_edit` | changing a status inside an answer, every other byte kept |
 //! | `jwt` | the shared secret, tokens made and checked |
 //! | `client` | the HTTP client of those that originate calls |
 
+pub mod block_hash;
 pub mod client;
 pub mod error_code;
 pub mod fields;

@@ -3,11 +3,15 @@
 
 use assay_engine_api::{
     ForkchoiceStateV1, ForkchoiceUpdatedResponse, NewPayloadParams, NewPayloadParamsJson, PayloadAttributes,
-    PayloadStatusV1, methods,
+    PayloadStatusV1, block_hash, methods,
     methods::MethodKind,
     status_edit::{NewStatus, Shape, StatusAnswer, read},
 };
-use assay_types::{BeaconBlockSummary, ForkName, Slot, Spec, block::BlockPayload};
+use assay_types::{
+    BeaconBlockSummary, ForkName, Hash256, NewPayloadRequest, PayloadEnvelope, Slot, Spec,
+    block::BlockPayload,
+    payload::{Withdrawal, WithdrawalRequest},
+};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use std::{
@@ -104,6 +108,7 @@ fn check_new_payload(dir: &Path, name: &str, recorded: &Recorded<'_>, roots: &Ha
     assert_eq!(block["slot"], slot.as_u64(), "{name}");
     assert_eq!(block["parent_hash"], params.parent_hash().to_string(), "{name}");
     let request = params.into_request(fork, &spec).unwrap();
+    check_hashes(&request, name);
     let root = request.hash_tree_root(&spec).unwrap();
     assert_eq!(block["new_payload_request_root"], root.to_string(), "{name}");
 
@@ -122,6 +127,85 @@ fn check_new_payload(dir: &Path, name: &str, recorded: &Recorded<'_>, roots: &Ha
         call["params"],
         "{name}"
     );
+}
+
+/// The block hash is that of the fields, and of no others.
+fn check_hashes(request: &NewPayloadRequest, name: &str) {
+    assert_eq!(block_hash::check(request), Ok(()), "{name}");
+    let mut others = vec![request.clone(); 8];
+    others[0].execution_payload.gas_used ^= 1;
+    others[1]
+        .execution_payload
+        .transactions
+        .push(vec![2, 0xc0].into());
+    others[2]
+        .execution_payload
+        .withdrawals
+        .push(Withdrawal::default());
+    others[3].parent_beacon_block_root.0[0] ^= 1;
+    others[4].execution_requests.withdrawals.push(WithdrawalRequest {
+        source_address: [1; 20],
+        validator_pubkey: [2; 48].into(),
+        amount: 3,
+    });
+    others[5].execution_payload.block_access_list = vec![0xc0].into();
+    others[6].execution_payload.slot_number ^= 1;
+    others[7].versioned_hashes.push(Hash256([1; 32]));
+    let since = [
+        ForkName::Bellatrix,
+        ForkName::Bellatrix,
+        ForkName::Capella,
+        ForkName::Deneb,
+        ForkName::Electra,
+        ForkName::Gloas,
+        ForkName::Gloas,
+        ForkName::Deneb,
+    ];
+    for (number, (other, since)) in others.iter().zip(since).enumerate() {
+        assert_eq!(
+            block_hash::check(other).is_err(),
+            request.fork >= since,
+            "{name}, change {number}"
+        );
+    }
+}
+
+/// Every captured block: its payload's hash is that of its fields.
+#[test]
+fn captured_blocks() {
+    let Some(capture) = capture() else {
+        println!("skipped: no realnet/capture beside the vectors");
+        return;
+    };
+    let mut checked = 0;
+    for dir in ["electra-fulu-gloas", "capella-lodestar-1.5.1"].map(|name| capture.join(name)) {
+        let Ok(files) = std::fs::read_dir(&dir) else {
+            continue;
+        };
+        let (spec, _) = spec(&dir);
+        for file in files.map(|entry| entry.unwrap().path()) {
+            let name = file.file_name().unwrap().to_string_lossy().into_owned();
+            let Some(slot) = name.strip_suffix(".ssz").and_then(|n| n.strip_prefix("block-")) else {
+                continue;
+            };
+            let slot = Slot(slot.split('-').next().unwrap().parse().unwrap());
+            let fork = spec.fork_at_epoch(spec.epoch_at_slot(slot));
+            let bytes = std::fs::read(&file).unwrap().into();
+            let block = BeaconBlockSummary::from_signed_block_ssz(fork, &spec, &bytes).unwrap();
+            let request = match &block.payload {
+                BlockPayload::Request(request) => request.as_ref().clone(),
+                _ => {
+                    let envelope = std::fs::read(dir.join(format!("envelope-{slot}-{fork}.ssz"))).unwrap();
+                    let envelope = PayloadEnvelope::from_signed_envelope_ssz(fork, &spec, &envelope.into());
+                    envelope.unwrap().request(&block).unwrap()
+                }
+            };
+            check_hashes(&request, &name);
+            checked += 1;
+        }
+    }
+    println!("captured blocks: {checked} run");
+    assert!(checked > 0, "no blocks in {}", capture.display());
 }
 
 fn check_answer(name: &str, shape: Shape, recorded: &Recorded<'_>) {

@@ -209,6 +209,11 @@ impl GateHandle {
         self.0.gate.lock().newest_proven()
     }
 
+    /// The settings in force.
+    pub fn config(&self) -> GateConfig {
+        *self.0.gate.lock().config()
+    }
+
     /// The gate in numbers.
     pub fn stats(&self) -> GateStats {
         self.0.gate.lock().stats()

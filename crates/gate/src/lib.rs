@@ -7,12 +7,17 @@
 //! |---|---|
 //! | `machine` | the decision as a state machine without I/O (design.md, Gate, rules 1 to 7) |
 //! | `handle` | `GateHandle`: the machine behind a lock, its records written behind it, events, queries; a `ProofSink` |
+//! | `endpoint` | the Engine API endpoint in front of the execution client |
 //! | `persistence` | where the records are kept |
 
+pub mod endpoint;
 pub mod handle;
 pub mod machine;
 pub mod persistence;
 
+pub use endpoint::{
+    EndpointConfig, EndpointContext, EndpointError, EngineObserver, Network, RunningEndpoint, UpstreamConfig,
+};
 pub use handle::{GateEvent, GateHandle, OpenError, ProofRecall};
 pub use machine::{
     Alarm, Decision, ElAnswer, ForkchoiceState, Gate, GateConfig, GateStats, HeldBy, ImportPolicy,

@@ -1,0 +1,187 @@
+//! A batch that holds newPayload or fcU is taken apart: each request goes to the execution client by itself, handled as
+//! if it had come alone, and the answers are put together in the batch's order. Any other batch passes as it is.
+
+use super::{
+    Shared, answers,
+    body::{Answer, Intake, full},
+    forkchoice, new_payload,
+    new_payload::Outcome,
+    service::intake_failed,
+    stats::count,
+    upstream::{Head, pass, read},
+};
+use assay_engine_api::{ErrorCode, ErrorObject, Id, Incoming, Response, methods::MethodKind};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http::header::CONTENT_LENGTH;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Other requests of one batch that are under way at once.
+const OTHERS_AT_ONCE: usize = 8;
+
+/// One request of a batch.
+struct Part {
+    id: Option<Id>,
+    bytes: Bytes,
+    kind: Result<MethodKind, ErrorObject>,
+}
+
+/// What a part waits for.
+enum Pending {
+    Told(oneshot::Receiver<Outcome>),
+    Send(Bytes),
+    Known(ErrorObject),
+}
+
+/// A batch.
+pub(super) async fn batch(shared: Arc<Shared>, head: Head, mut intake: Intake) -> Answer {
+    let held = match intake.hold().await {
+        Ok(held) => held,
+        Err(why) => return intake_failed(&shared, Id::null(), &why),
+    };
+    let parts = match parts(&held.bytes) {
+        Ok(parts) => parts,
+        Err(error) => {
+            count(&shared.stats.malformed_requests);
+            return answers::error(Id::null(), error);
+        }
+    };
+    let ours = |part: &Part| {
+        matches!(
+            part.kind,
+            Ok(MethodKind::NewPayload | MethodKind::ForkchoiceUpdated)
+        )
+    };
+    if !parts.iter().any(ours) {
+        count(&shared.stats.passed_calls);
+        return match shared.upstream.send(&head, full(held.bytes.clone())).await {
+            Ok(response) => pass(response),
+            Err(no_answer) => {
+                shared.upstream.note_no_answer(&no_answer.why);
+                all_failed(&parts, &no_answer.why)
+            }
+        };
+    }
+    count(&shared.stats.split_batches);
+    let answer = split(shared, head, parts).await;
+    // Counted against the budget until every part is answered.
+    drop(held);
+    answer
+}
+
+fn parts(body: &Bytes) -> Result<Vec<Part>, ErrorObject> {
+    let incoming = match Incoming::parse(body)? {
+        Incoming::Batch(elements) => elements,
+        Incoming::Single(_) => return Err(ErrorCode::InvalidRequest.into()),
+    };
+    Ok(incoming
+        .into_iter()
+        .map(|element| Part {
+            bytes: body.slice_ref(element.raw.get().as_bytes()),
+            id: match &element.request {
+                Ok(request) => request.id.map(Id::from),
+                Err(_) => Some(Id::null()),
+            },
+            kind: element.request.map(|request| MethodKind::of(&request.method)),
+        })
+        .collect())
+}
+
+fn all_failed(parts: &[Part], why: &str) -> Answer {
+    let failed = |id: &Id| Response::error(id.clone(), answers::no_answer(why)).to_json();
+    join(
+        parts
+            .iter()
+            .filter_map(|part| part.id.as_ref())
+            .map(failed)
+            .collect(),
+    )
+}
+
+async fn split(shared: Arc<Shared>, mut head: Head, parts: Vec<Part>) -> Answer {
+    head.headers.remove(CONTENT_LENGTH);
+    let head = head.uncompressed();
+    // newPayload and fcU start at once, in the batch's order.
+    let started: Vec<(Option<Id>, Pending)> = parts
+        .into_iter()
+        .map(|part| {
+            let id = part.id.clone().unwrap_or_else(Id::null);
+            let pending = match part.kind {
+                Ok(MethodKind::NewPayload) => {
+                    let (reply, told) = oneshot::channel();
+                    let call = new_payload::held(Arc::clone(&shared), head.clone(), id, part.bytes, reply);
+                    shared.spawn(call);
+                    Pending::Told(told)
+                }
+                Ok(MethodKind::ForkchoiceUpdated) => {
+                    match forkchoice::start(&shared, head.clone(), id, part.bytes, None) {
+                        Ok(told) => Pending::Told(told),
+                        Err((_, error)) => Pending::Known(error),
+                    }
+                }
+                Ok(_) => Pending::Send(part.bytes),
+                Err(error) => Pending::Known(error),
+            };
+            (part.id, pending)
+        })
+        .collect();
+    let answers: Vec<Option<Vec<u8>>> = stream::iter(started)
+        .map(|(id, pending)| finish(&shared, &head, id, pending))
+        .buffered(OTHERS_AT_ONCE)
+        .collect()
+        .await;
+    join(answers.into_iter().flatten().collect())
+}
+
+/// The answer to one part; `None` for a notification.
+async fn finish(shared: &Arc<Shared>, head: &Head, id: Option<Id>, pending: Pending) -> Option<Vec<u8>> {
+    let answer = match pending {
+        Pending::Known(error) => Err(error),
+        Pending::Told(told) => match told.await {
+            Ok(outcome) => body_of(new_payload::to_answer(shared, outcome)).await,
+            Err(_) => Err(answers::no_answer("Assay is stopping")),
+        },
+        Pending::Send(bytes) => match shared.upstream.send(head, full(bytes)).await {
+            Ok(response) => match read(response).await {
+                Ok(answer) if answer.is_plain_success() => Ok(answer.body.to_vec()),
+                Ok(answer) => Err(answers::no_answer(&format!("HTTP {}", answer.status()))),
+                Err(no_answer) => Err(answers::no_answer(&no_answer.why)),
+            },
+            Err(no_answer) => {
+                shared.upstream.note_no_answer(&no_answer.why);
+                Err(answers::no_answer(&no_answer.why))
+            }
+        },
+    };
+    let id = id?;
+    let readable = answer.and_then(|body| match serde_json::from_slice::<&RawValue>(&body) {
+        Ok(_) => Ok(body),
+        Err(e) => Err(answers::no_answer(&format!("its answer is no JSON: {e}"))),
+    });
+    Some(readable.unwrap_or_else(|error| Response::error(id, error).to_json()))
+}
+
+async fn body_of(answer: Answer) -> Result<Vec<u8>, ErrorObject> {
+    use http_body_util::BodyExt;
+    let status = answer.status();
+    if !status.is_success() {
+        return Err(answers::no_answer(&format!("HTTP {status}")));
+    }
+    let collected = answer.into_body().collect().await;
+    collected
+        .map(|body| body.to_bytes().to_vec())
+        .map_err(|e| answers::no_answer(&e.to_string()))
+}
+
+/// Answers in an array; nothing at all where there are none, as JSON-RPC asks.
+fn join(answers: Vec<Vec<u8>>) -> Answer {
+    if answers.is_empty() {
+        return answers::json(Vec::new());
+    }
+    let mut out = vec![b'['];
+    out.extend_from_slice(&answers.join(&b','));
+    out.push(b']');
+    answers::json(out)
+}

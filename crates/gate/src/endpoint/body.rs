@@ -1,0 +1,263 @@
+//! Bodies on their way through: what comes from the beacon node is counted, sniffed and passed on chunk by chunk.
+
+use super::sniff::{Sniffed, Sniffer};
+use assay_engine_api::Id;
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use hyper::body::Incoming;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// Longest wait for the next bytes of a request.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
+/// Chunks between the beacon node's connection and the execution client's.
+const CHUNKS_UNDER_WAY: usize = 8;
+/// Unit in which held bytes are counted against the budget.
+const BUDGET_UNIT: usize = 1024;
+
+/// Any error of a body.
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// A body of any kind.
+pub(super) type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
+/// An answer to the beacon node.
+pub(super) type Answer = http::Response<AnyBody>;
+
+/// A body that is here.
+pub(super) fn full(bytes: impl Into<Bytes>) -> AnyBody {
+    Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
+/// Why a request's body was not taken to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum IntakeError {
+    /// Over the limit.
+    #[error("the request is larger than {0} bytes")]
+    TooLarge(usize),
+    /// Too many bytes of other requests are held.
+    #[error("too many large requests at once")]
+    Busy,
+    /// The caller went away, or its bytes are no HTTP.
+    #[error("the request broke off: {0}")]
+    Broken(String),
+    /// Nothing came.
+    #[error("no bytes of the request for {} s", CHUNK_TIMEOUT.as_secs())]
+    TimedOut,
+    /// Two readers could understand it differently.
+    #[error("the request names its method twice, or goes on after its end")]
+    Ambiguous,
+}
+
+/// Bytes of requests that are held in memory at once, in all.
+#[derive(Debug, Clone)]
+pub(super) struct Budget(Arc<Semaphore>);
+
+impl Budget {
+    /// A budget of so many bytes.
+    pub(super) fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes / BUDGET_UNIT)))
+    }
+
+    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, IntakeError> {
+        let units = u32::try_from(bytes.div_ceil(BUDGET_UNIT)).map_err(|_| IntakeError::Busy)?;
+        Arc::clone(&self.0)
+            .try_acquire_many_owned(units)
+            .map_err(|_| IntakeError::Busy)
+    }
+}
+
+/// A whole body; its bytes count against the budget while it lives.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) bytes: Bytes,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A request's body as it comes.
+pub(super) struct Intake {
+    body: Incoming,
+    sniffer: Sniffer,
+    /// Read while sniffing, not yet passed on.
+    head: Vec<Bytes>,
+    taken: usize,
+    limit: usize,
+    budget: Budget,
+    /// `Content-Length`.
+    pub(super) declared: Option<u64>,
+}
+
+impl Intake {
+    /// Of a request that has passed the checks on its head.
+    pub(super) fn new(body: Incoming, limit: usize, budget: Budget) -> Self {
+        let declared = body.size_hint().exact();
+        Self {
+            body,
+            sniffer: Sniffer::new(),
+            head: Vec::new(),
+            taken: 0,
+            limit,
+            budget,
+            declared,
+        }
+    }
+
+    /// Reads as much as it takes to know what is asked for.
+    pub(super) async fn sniff(&mut self) -> Result<Sniffed, IntakeError> {
+        while self.sniffer.known() == Sniffed::Undecided {
+            match self.next().await? {
+                Some(chunk) => self.head.push(chunk),
+                None => return Ok(self.sniffer.end()),
+            }
+        }
+        Ok(self.sniffer.known())
+    }
+
+    /// The method, once sniffed.
+    pub(super) fn method(&self) -> &str {
+        self.sniffer.method().unwrap_or_default()
+    }
+
+    /// The id as far as the body was read.
+    pub(super) fn id(&self) -> Id {
+        self.sniffer.id()
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, IntakeError> {
+        loop {
+            let frame = tokio::time::timeout(CHUNK_TIMEOUT, self.body.frame())
+                .await
+                .map_err(|_| IntakeError::TimedOut)?
+                .transpose()
+                .map_err(|e| IntakeError::Broken(e.to_string()))?;
+            let Some(frame) = frame else { return Ok(None) };
+            // Trailers of a request mean nothing here.
+            let Ok(chunk) = frame.into_data() else { continue };
+            self.taken += chunk.len();
+            if self.taken > self.limit {
+                return Err(IntakeError::TooLarge(self.limit));
+            }
+            if self.sniffer.feed(&chunk) == Sniffed::Ambiguous {
+                return Err(IntakeError::Ambiguous);
+            }
+            return Ok(Some(chunk));
+        }
+    }
+
+    /// The next chunk to be passed on, those read while sniffing first.
+    async fn next_in_order(&mut self) -> Result<Option<Bytes>, IntakeError> {
+        if self.head.is_empty() {
+            self.next().await
+        } else {
+            Ok(Some(self.head.remove(0)))
+        }
+    }
+
+    /// Reads the whole body and holds it.
+    pub(super) async fn hold(&mut self) -> Result<Held, IntakeError> {
+        self.pass_on(None, true).await
+    }
+
+    /// Reads the body to its end, passes it on where `to` is given, and holds it where `keep`. An error is passed on as
+    /// well, so that the execution client never sees a whole request where we do not. Where the other side is gone the
+    /// rest is read all the same: its id is needed for the error.
+    pub(super) async fn pass_on(
+        &mut self,
+        to: Option<mpsc::Sender<Result<Bytes, BoxError>>>,
+        keep: bool,
+    ) -> Result<Held, IntakeError> {
+        let outcome = self.pass_chunks(to.as_ref(), keep).await;
+        if let (Some(to), Err(error)) = (&to, &outcome) {
+            // A closed channel has no one left to tell.
+            let _ = to.send(Err(error.clone().into())).await;
+        }
+        outcome
+    }
+
+    async fn pass_chunks(
+        &mut self,
+        mut to: Option<&mpsc::Sender<Result<Bytes, BoxError>>>,
+        keep: bool,
+    ) -> Result<Held, IntakeError> {
+        let expected = self
+            .declared
+            .and_then(|n| usize::try_from(n).ok())
+            .filter(|n| *n <= self.limit);
+        let mut permit = keep
+            .then(|| self.budget.take(expected.unwrap_or(0)))
+            .transpose()?;
+        let mut held = BytesMut::with_capacity(if keep { expected.unwrap_or(0) } else { 0 });
+        while let Some(chunk) = self.next_in_order().await? {
+            if let Some(permit) = &mut permit {
+                if expected.is_none() {
+                    permit.merge(self.budget.take(chunk.len())?);
+                }
+                held.extend_from_slice(&chunk);
+            }
+            if let Some(sender) = to
+                && sender.send(Ok(chunk)).await.is_err()
+            {
+                to = None;
+            }
+        }
+        if self.sniffer.end() == Sniffed::Ambiguous {
+            return Err(IntakeError::Ambiguous);
+        }
+        Ok(Held {
+            bytes: held.freeze(),
+            _permit: permit,
+        })
+    }
+}
+
+/// The body of a request to the execution client while it is still coming.
+pub(super) struct RelayBody {
+    chunks: mpsc::Receiver<Result<Bytes, BoxError>>,
+    left: Option<u64>,
+}
+
+/// The two ends of a body that is passed on; `declared` becomes its `Content-Length`.
+pub(super) fn relay(declared: Option<u64>) -> (mpsc::Sender<Result<Bytes, BoxError>>, AnyBody) {
+    let (sender, chunks) = mpsc::channel(CHUNKS_UNDER_WAY);
+    (
+        sender,
+        RelayBody {
+            chunks,
+            left: declared,
+        }
+        .boxed_unsync(),
+    )
+}
+
+impl Body for RelayBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.chunks.poll_recv(cx).map(|next| {
+            next.map(|chunk| {
+                let chunk = chunk?;
+                let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+                self.left = self.left.map(|left| left.saturating_sub(length));
+                Ok(Frame::data(chunk))
+            })
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

@@ -1,0 +1,113 @@
+//! The gate's own work on a payload: from the call's bytes to what the payload is and what it is called. It runs on a
+//! thread for blocking work, beside the call to the execution client.
+
+use super::{EngineObserver, Network};
+use crate::machine::{PayloadFacts, RequestCheck};
+use assay_engine_api::{NewPayloadParams, block_hash};
+use assay_types::NewPayloadRequest;
+use bytes::Bytes;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// Longest wait for the network's values when a payload comes before the beacon node has told them.
+const NETWORK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a payload is.
+#[derive(Debug, Clone)]
+pub(super) struct Examined {
+    /// What it says of itself, and its request root.
+    pub(super) facts: PayloadFacts,
+    /// Whether its hashes are those of its fields (design.md gate rule 5).
+    pub(super) check: RequestCheck,
+    request: Arc<NewPayloadRequest>,
+}
+
+/// Why the gate does not know what the payload is. Such a call is never raised, and under `require-proofs` lowered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unreadable {
+    /// Not the parameters of a payload of its fork.
+    #[error("{0}")]
+    Params(String),
+    /// Its timestamp is that of no slot.
+    #[error("no slot begins at its timestamp {0}")]
+    Timestamp(u64),
+    /// The beacon node has not told its network yet.
+    #[error("the beacon node has not told its network's values yet")]
+    NetworkUnknown,
+    /// The thread that worked on it ended.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+impl Examined {
+    /// Tells the chain view and the proof engines; a payload whose hashes do not fit belongs to no chain.
+    pub(super) fn tell(&self, observer: &dyn EngineObserver) {
+        if self.check == RequestCheck::Matches {
+            observer.on_payload(&self.facts.new_payload_request_root, &self.request);
+        }
+    }
+}
+
+/// Examines the call in `body`.
+pub(super) async fn examine(
+    body: Bytes,
+    mut network: watch::Receiver<Option<Network>>,
+) -> Result<Examined, Unreadable> {
+    let params =
+        blocking(move || NewPayloadParams::from_call(&body).map_err(|e| Unreadable::Params(e.to_string())))
+            .await?;
+    let network = match tokio::time::timeout(NETWORK_PATIENCE, network.wait_for(Option::is_some)).await {
+        Ok(Ok(network)) => network.clone(),
+        _ => None,
+    };
+    let network = network.ok_or(Unreadable::NetworkUnknown)?;
+    blocking(move || place(params, &network)).await
+}
+
+fn place(params: NewPayloadParams, network: &Network) -> Result<Examined, Unreadable> {
+    let spec = &network.spec;
+    let timestamp = params.timestamp();
+    let slot = spec
+        .slot_at_timestamp(network.genesis.genesis_time, timestamp)
+        .ok_or(Unreadable::Timestamp(timestamp))?;
+    let fork = spec.fork_at_epoch(spec.epoch_at_slot(slot));
+    let unreadable = |e: String| Unreadable::Params(e);
+    let request = params
+        .into_request(fork, spec)
+        .map_err(|e| unreadable(e.to_string()))?;
+    let root = request
+        .hash_tree_root(spec)
+        .map_err(|e| unreadable(e.to_string()))?;
+    let facts = PayloadFacts {
+        block_hash: request.execution_payload.block_hash,
+        parent_hash: request.execution_payload.parent_hash,
+        new_payload_request_root: root,
+        slot,
+        fork,
+    };
+    let check = match block_hash::check(&request) {
+        Ok(()) => RequestCheck::Matches,
+        Err(mismatch) => {
+            tracing::warn!(
+                block_hash = %facts.block_hash,
+                slot = slot.as_u64(),
+                %mismatch,
+                "payload's hashes are not those of its fields"
+            );
+            RequestCheck::Mismatch
+        }
+    };
+    Ok(Examined {
+        facts,
+        check,
+        request: Arc::new(request),
+    })
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Unreadable> + Send + 'static,
+) -> Result<T, Unreadable> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Unreadable::Internal(e.to_string()))?
+}

@@ -1,0 +1,182 @@
+//! One `engine_forkchoiceUpdated*` call: forwarded whole, in the order received, the next only after the answer to the
+//! one before or its time-out (design.md gate rule 8). The call itself goes on for as long as its caller waits (rule 9),
+//! and some time longer when the caller has hung up: the execution client must not miss a head.
+
+use super::{
+    Shared, answers,
+    body::{Answer, Held, Intake},
+    lane::Ticket,
+    new_payload::{ABANDONED_PATIENCE, Outcome, to_answer},
+    service::intake_failed,
+    stats::count,
+    upstream::{Head, read},
+    verdict::{Judged, judge},
+};
+use crate::machine::{ElAnswer, ForkchoiceState, ImportPolicy};
+use assay_engine_api::{ErrorCode, ErrorObject, ForkchoiceStateV1, Id, Request, status_edit::Shape};
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// A call of its own.
+pub(super) async fn single(
+    shared: Arc<Shared>,
+    head: Head,
+    mut intake: Intake,
+    place: OwnedSemaphorePermit,
+) -> Answer {
+    let taken = intake.hold().await;
+    let id = intake.id();
+    let Held { bytes, .. } = match taken {
+        Ok(held) => held,
+        Err(why) => return intake_failed(&shared, id, &why),
+    };
+    // The place in the order is taken here, before anything is awaited: it is that of the last byte's arrival.
+    match start(&shared, head, id, bytes, Some(place)) {
+        Ok(told) => match told.await {
+            Ok(outcome) => to_answer(&shared, outcome),
+            Err(_) => answers::error(Id::null(), answers::no_answer("Assay is stopping")),
+        },
+        Err((id, error)) => answers::error(id, error),
+    }
+}
+
+/// Takes the next place in the order and starts the call.
+pub(super) fn start(
+    shared: &Arc<Shared>,
+    head: Head,
+    id: Id,
+    body: Bytes,
+    place: Option<OwnedSemaphorePermit>,
+) -> Result<oneshot::Receiver<Outcome>, (Id, ErrorObject)> {
+    count(&shared.stats.forkchoice_updated_calls);
+    let Ok(ticket) = shared.lane.ticket() else {
+        count(&shared.stats.refused_requests);
+        let why = "too many fork choice updates wait for the execution client";
+        return Err((id, ErrorObject::new(ErrorCode::InternalError, why)));
+    };
+    let (reply, told) = oneshot::channel();
+    let call = Call {
+        shared: Arc::clone(shared),
+        head: head.uncompressed(),
+        id,
+        body,
+    };
+    shared.spawn(async move {
+        call.run(ticket, reply).await;
+        drop(place);
+    });
+    Ok(told)
+}
+
+struct Call {
+    shared: Arc<Shared>,
+    head: Head,
+    id: Id,
+    body: Bytes,
+}
+
+impl Call {
+    async fn run(self, mut ticket: Ticket, mut reply: oneshot::Sender<Outcome>) {
+        ticket.turn().await;
+        let shared = &self.shared;
+        let state = read_state(&self.body);
+        match &state {
+            Some(state) => shared.observer.on_forkchoice(state),
+            None => tracing::warn!(
+                "fork choice update cannot be read; it passes to the execution client unjudged"
+            ),
+        }
+        let state = state.map(|s| ForkchoiceState {
+            head: s.head_block_hash,
+            safe: s.safe_block_hash,
+            finalized: s.finalized_block_hash,
+        });
+        let mut ticket = Some(ticket);
+        let sent = {
+            let answered = async {
+                let response = shared.upstream.send_held(&self.head, &self.body).await?;
+                read(response).await
+            };
+            // The machine hears of the call before its answer.
+            let heard = async {
+                if let Some(state) = state {
+                    shared.gate.forkchoice_updated(state).await;
+                }
+            };
+            let call = async { tokio::join!(answered, heard).0 };
+            let next_may_go = async {
+                tokio::time::sleep(shared.forkchoice_patience).await;
+                ticket = None;
+                std::future::pending::<()>().await;
+            };
+            let given_up = async {
+                reply.closed().await;
+                tokio::time::sleep(ABANDONED_PATIENCE).await;
+            };
+            tokio::select! {
+                sent = call => Some(sent),
+                () = next_may_go => None,
+                () = given_up => None,
+            }
+        };
+        match sent {
+            Some(Ok(answer)) => {
+                let verdict = judge(Shape::ForkchoiceUpdated, &answer);
+                // The beacon node may have hung up: then nobody is told.
+                if shared.gate.config().policy == ImportPolicy::Observe {
+                    let said = verdict.said;
+                    let _ = reply.send(Outcome::Answered(answer, Judged::pass()));
+                    shared.gate.forkchoice_updated_answered(state, said).await;
+                } else {
+                    let decision = shared.gate.forkchoice_updated_answered(state, verdict.said).await;
+                    let _ = reply.send(Outcome::Answered(answer, verdict.edit(decision, &self.id)));
+                }
+            }
+            Some(Err(no_answer)) => {
+                shared.upstream.note_no_answer(&no_answer.why);
+                let _ = reply.send(Outcome::NoAnswer(self.id.clone(), no_answer.why));
+                shared
+                    .gate
+                    .forkchoice_updated_answered(state, ElAnswer::Unavailable)
+                    .await;
+            }
+            None => {}
+        }
+        drop(ticket);
+    }
+}
+
+/// The state of a call, `None` where it is none.
+fn read_state(body: &[u8]) -> Option<ForkchoiceStateV1> {
+    let request = Request::parse(body).ok()?;
+    let params: Vec<&RawValue> = request.params_as().ok()?;
+    serde_json::from_str(params.first()?.get()).ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states() {
+        let hash = |n: u8| format!("0x{}", format!("{n:02x}").repeat(32));
+        let state = format!(
+            r#"{{"headBlockHash":"{}","safeBlockHash":"{}","finalizedBlockHash":"{}","x":1}}"#,
+            hash(1),
+            hash(2),
+            hash(0)
+        );
+        let call =
+            |params: &str| format!(r#"{{"id":1,"method":"engine_forkchoiceUpdatedV3","params":{params}}}"#);
+        let read = read_state(call(&format!("[{state},null]")).as_bytes()).unwrap();
+        assert_eq!(read.head_block_hash.to_string(), hash(1));
+        assert_eq!(read.safe_block_hash.to_string(), hash(2));
+        assert!(read.finalized_block_hash.is_zero());
+        for bad in ["[]", "[null]", "{}", "[{\"headBlockHash\":\"0x\"}]", "["] {
+            assert!(read_state(call(bad).as_bytes()).is_none(), "{bad}");
+        }
+    }
+}

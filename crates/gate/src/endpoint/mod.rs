@@ -1,0 +1,303 @@
+//! The Engine API endpoint in front of the execution client.
+//!
+//! In: HTTP requests of the beacon node. Out: the execution client's answers, byte for byte but for the status of
+//! newPayload and fcU where the machine lowers it; payloads and fork choices to whoever observes. What the execution
+//! client does not answer is a JSON-RPC error -32603 with HTTP 200, which every consensus client shows and retries.
+//!
+//! ```text
+//!            ┌ service ─ sniff ─┬─ newPayload ─▶ new_payload ─▶ upstream ──▶ execution client
+//! beacon ──▶ │ (JWT, limits)    │                    └ examine ─▶ machine ─▶ verdict
+//! node       │                  ├─ fcU ────────▶ forkchoice (lane) ─▶ upstream
+//!            └ server           ├─ batch ──────▶ batch ─▶ either of the above, or as it is
+//!                               └─ else ───────▶ byte for byte
+//! ```
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `server` | sockets, keep-alive, ending |
+//! | `service` | one HTTP request: token, limits, which way it goes; byte-for-byte pass-through |
+//! | `sniff` | method and id of a body while it passes |
+//! | `body` | bodies on their way through: limits, budget, tee |
+//! | `headers` | which headers pass |
+//! | `new_payload` | one newPayload call |
+//! | `examine` | from a payload's bytes to its request root |
+//! | `forkchoice` | one fcU call |
+//! | `lane` | the order of fcU calls |
+//! | `batch` | batches that hold one of them |
+//! | `verdict` | the execution client's answer, the machine's decision, the bytes that go back |
+//! | `upstream` | the execution client |
+//! | `answers` | answers of the endpoint's own |
+//! | `stats` | the endpoint in numbers |
+
+mod answers;
+mod batch;
+mod body;
+mod examine;
+mod forkchoice;
+mod headers;
+mod lane;
+mod new_payload;
+mod server;
+mod service;
+mod sniff;
+mod stats;
+mod upstream;
+mod verdict;
+
+pub use stats::{EndpointCounts, EndpointStats};
+pub use upstream::UpstreamUrlError;
+
+use crate::GateHandle;
+use assay_engine_api::{ForkchoiceStateV1, JwtSecret, methods::IMPORT_TIMEOUT};
+use assay_types::{NewPayloadRequest, Root, Spec, spec::Genesis};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use url::Url;
+
+/// Largest request body that is taken, as the Engine API asks.
+pub const DEFAULT_BODY_LIMIT: usize = 128 * 1024 * 1024;
+/// The port that beacon nodes expect an Engine API at.
+pub const DEFAULT_PORT: u16 = 8551;
+/// Bytes of requests held in memory at once, in all.
+const HELD_BYTES: usize = 512 * 1024 * 1024;
+/// Requests under way at once.
+const MAX_IN_FLIGHT: usize = 256;
+/// A caller with a wrong token is logged once in this time.
+const UNAUTHORIZED_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The execution client behind the endpoint.
+#[derive(Debug, Clone)]
+pub struct UpstreamConfig {
+    /// Its Engine API; `http` only.
+    pub url: Url,
+    /// The secret shared with it.
+    pub jwt: JwtSecret,
+}
+
+/// Settings of the endpoint.
+#[derive(Debug, Clone)]
+pub struct EndpointConfig {
+    /// Where the beacon node connects; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// The secret shared with the beacon node.
+    pub jwt: JwtSecret,
+    /// Largest request body in bytes.
+    pub body_limit: usize,
+    /// How long a fork choice update that is not answered keeps the next one waiting.
+    pub forkchoice_patience: Duration,
+    /// The execution client.
+    pub upstream: UpstreamConfig,
+}
+
+impl EndpointConfig {
+    /// Loopback, the usual port, one secret for both sides.
+    pub fn new(execution_endpoint: Url, jwt: JwtSecret) -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
+            jwt: jwt.clone(),
+            body_limit: DEFAULT_BODY_LIMIT,
+            forkchoice_patience: IMPORT_TIMEOUT,
+            upstream: UpstreamConfig {
+                url: execution_endpoint,
+                jwt,
+            },
+        }
+    }
+}
+
+/// The network's values. A beacon node tells them over its own API, which may come up after its first Engine API call.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// Numbers and forks.
+    pub spec: Arc<Spec>,
+    /// When slot 0 began.
+    pub genesis: Genesis,
+}
+
+/// Hears what passes through the endpoint: the chain view, proof engines. Must return at once.
+pub trait EngineObserver: Send + Sync + 'static {
+    /// A payload came, before the beacon node imports its block. Its block hash and versioned hashes were checked; the
+    /// execution client has not judged it. May be told more than once.
+    fn on_payload(&self, new_payload_request_root: &Root, request: &Arc<NewPayloadRequest>);
+    /// The beacon node named head, safe and finalized payload; told in the order of the calls.
+    fn on_forkchoice(&self, state: &ForkchoiceStateV1);
+}
+
+/// What the endpoint works with.
+#[derive(Clone)]
+pub struct EndpointContext {
+    /// The decision.
+    pub gate: GateHandle,
+    /// The network's values, `None` until they are known. Until then payloads pass, and are never VALID where proofs
+    /// are required.
+    pub network: watch::Receiver<Option<Network>>,
+    /// Hears of payloads and fork choices.
+    pub observer: Arc<dyn EngineObserver>,
+}
+
+/// Why the endpoint could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// The address cannot be had.
+    #[error("Engine API endpoint: cannot listen on {address}: {source}{}", hint(.source))]
+    Bind {
+        /// Which one.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The execution client's URL is of no use.
+    #[error(transparent)]
+    UpstreamUrl(#[from] UpstreamUrlError),
+}
+
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            " (the execution client itself, or another Assay, may be listening there: give one of them another port)"
+        }
+        _ => "",
+    }
+}
+
+/// An endpoint that is running.
+pub struct RunningEndpoint {
+    local_addr: SocketAddr,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+impl RunningEndpoint {
+    /// The bound address.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The endpoint in numbers.
+    pub fn counts(&self) -> EndpointCounts {
+        self.shared.stats.snapshot()
+    }
+
+    /// The counters, to be read for as long as somebody likes.
+    pub fn stats(&self) -> Arc<EndpointStats> {
+        Arc::clone(&self.shared.stats)
+    }
+
+    /// Whether the execution client answered the last call; true before the first.
+    pub fn execution_client_is_up(&self) -> bool {
+        self.shared.upstream.is_up()
+    }
+
+    /// Ends once the token given to `run` is cancelled and the calls under way are done, or their grace is over.
+    pub async fn ended(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "Engine API endpoint ended by itself");
+        }
+    }
+}
+
+/// Starts the endpoint. It runs until `stop` is cancelled.
+pub async fn run(
+    config: EndpointConfig,
+    context: EndpointContext,
+    stop: CancellationToken,
+) -> Result<RunningEndpoint, EndpointError> {
+    let stats = Arc::new(EndpointStats::default());
+    let upstream = upstream::Upstream::new(config.upstream, Arc::clone(&stats))?;
+    let bind = |source| EndpointError::Bind {
+        address: config.listen,
+        source,
+    };
+    let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
+    let local_addr = listener.local_addr().map_err(bind)?;
+    if !local_addr.ip().is_loopback() {
+        tracing::warn!(address = %local_addr, "Engine API endpoint listens beyond this machine; only the JWT guards it");
+    }
+    let shared = Arc::new(Shared {
+        jwt: config.jwt,
+        body_limit: config.body_limit,
+        forkchoice_patience: config.forkchoice_patience,
+        upstream,
+        gate: context.gate,
+        network: context.network,
+        observer: context.observer,
+        lane: lane::Lane::default(),
+        budget: body::Budget::new(HELD_BYTES),
+        in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+        calls: TaskTracker::new(),
+        abort: CancellationToken::new(),
+        stats,
+        started: Instant::now(),
+        unauthorized_logged_ms: AtomicU64::new(0),
+    });
+    let task = tokio::spawn(server::serve(Arc::clone(&shared), listener, stop));
+    tracing::info!(address = %local_addr, execution_client = shared.upstream.shown(), "Engine API endpoint listens");
+    Ok(RunningEndpoint {
+        local_addr,
+        shared,
+        task,
+    })
+}
+
+/// What every request works with.
+struct Shared {
+    jwt: JwtSecret,
+    body_limit: usize,
+    forkchoice_patience: Duration,
+    upstream: upstream::Upstream,
+    gate: GateHandle,
+    network: watch::Receiver<Option<Network>>,
+    observer: Arc<dyn EngineObserver>,
+    lane: lane::Lane,
+    budget: body::Budget,
+    in_flight: Arc<Semaphore>,
+    /// Calls that go on by themselves.
+    calls: TaskTracker,
+    /// Ends what is still under way when the grace after `stop` is over.
+    abort: CancellationToken,
+    stats: Arc<EndpointStats>,
+    started: Instant,
+    unauthorized_logged_ms: AtomicU64,
+}
+
+impl Shared {
+    /// Runs a call by itself: it goes on when the beacon node hangs up, until the endpoint ends.
+    fn spawn<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<Option<T>> {
+        let abort = self.abort.clone();
+        self.calls
+            .spawn(async move { abort.run_until_cancelled(call).await })
+    }
+
+    /// Logs a refused caller, not each of its calls.
+    fn note_unauthorized(&self, why: &str) {
+        let now = u64::try_from(self.started.elapsed().as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(1);
+        let last = self.unauthorized_logged_ms.load(Ordering::Relaxed);
+        let interval = u64::try_from(UNAUTHORIZED_LOG_INTERVAL.as_millis()).unwrap_or(u64::MAX);
+        let due = last == 0 || now.saturating_sub(last) >= interval;
+        if due
+            && self
+                .unauthorized_logged_ms
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
+            tracing::warn!(error = why, "Engine API caller refused");
+        }
+    }
+}

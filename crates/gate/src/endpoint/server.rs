@@ -1,0 +1,107 @@
+//! Sockets: accepting, serving HTTP/1.1 with keep-alive, and ending.
+
+use super::{Shared, service};
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{convert::Infallible, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Connections at once; more wait to be accepted. A beacon node has a handful.
+const MAX_CONNECTIONS: usize = 256;
+/// A connection without a request for so long is closed. Beacon nodes call at least once a slot.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long requests under way may take to end when the endpoint ends.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+/// Wait after an accept that failed (no file descriptors, mostly).
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Serves until `stop` is cancelled.
+pub(super) async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: CancellationToken) {
+    let connections = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut accept_failed = false;
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((socket, place)) => {
+                accept_failed = false;
+                let connection = connection(Arc::clone(&shared), socket, stop.clone());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                if !accept_failed {
+                    tracing::error!(%error, "Engine API endpoint cannot accept connections");
+                }
+                accept_failed = true;
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    shared.calls.close();
+    let ended = async {
+        connections.wait().await;
+        shared.calls.wait().await;
+    };
+    if tokio::time::timeout(SHUTDOWN_GRACE, ended).await.is_err() {
+        tracing::debug!(
+            connections = connections.len(),
+            "ending Engine API connections that are still busy"
+        );
+        shared.abort.cancel();
+        connections.wait().await;
+        shared.calls.wait().await;
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places)
+        .acquire_owned()
+        .await
+        .map_err(std::io::Error::other)?;
+    let (socket, _) = listener.accept().await?;
+    // Answers are small: none may wait for an acknowledgement.
+    socket.set_nodelay(true)?;
+    Ok((socket, place))
+}
+
+async fn connection(shared: Arc<Shared>, socket: TcpStream, stop: CancellationToken) {
+    let abort = shared.abort.clone();
+    let service = service_fn(move |request| {
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(service::serve(shared, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_TIMEOUT)
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(socket), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = abort.cancelled() => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "Engine API connection ended");
+    }
+}

@@ -1,0 +1,169 @@
+//! One HTTP request: who asks, what is asked, and which way it goes.
+
+use super::{
+    Shared, answers, batch,
+    body::{Answer, Intake, IntakeError, relay},
+    forkchoice, headers, new_payload,
+    sniff::Sniffed,
+    stats::count,
+    upstream::{Head, pass},
+};
+use assay_engine_api::{ErrorCode, ErrorObject, Id, methods::MethodKind};
+use http::{
+    Method, Request, StatusCode,
+    header::{AUTHORIZATION, CONNECTION, CONTENT_ENCODING, HeaderValue, UPGRADE},
+};
+use hyper::body::{Body, Incoming};
+use std::{sync::Arc, time::SystemTime};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Answers one request. Whoever has no valid token learns that and nothing else.
+pub(super) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
+    if let Err(error) = authorize(&shared, &request) {
+        count(&shared.stats.unauthorized_requests);
+        shared.note_unauthorized(&error);
+        return answers::text(StatusCode::UNAUTHORIZED, &error);
+    }
+    if request.headers().contains_key(UPGRADE) {
+        return answers::text(
+            StatusCode::NOT_IMPLEMENTED,
+            "WebSocket is not spoken here; use an http:// URL",
+        );
+    }
+    let encoded = request
+        .headers()
+        .get(CONTENT_ENCODING)
+        .is_some_and(|encoding| encoding != "identity");
+    if encoded && request.method() == Method::POST {
+        // It could not be judged, and no execution client takes one.
+        return answers::text(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "compressed requests are not taken",
+        );
+    }
+    if request.body().size_hint().lower() > u64::try_from(shared.body_limit).unwrap_or(u64::MAX) {
+        return intake_failed(&shared, Id::null(), &IntakeError::TooLarge(shared.body_limit));
+    }
+    let Ok(place) = Arc::clone(&shared.in_flight).try_acquire_owned() else {
+        count(&shared.stats.refused_requests);
+        return answers::text(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once");
+    };
+    route(&shared, request, place).await
+}
+
+fn authorize(shared: &Shared, request: &Request<Incoming>) -> Result<(), String> {
+    let header = request
+        .headers()
+        .get(AUTHORIZATION)
+        .map(HeaderValue::to_str)
+        .transpose();
+    let header = header.map_err(|_| "the Authorization header is no text".to_owned())?;
+    shared
+        .jwt
+        .verify_header(header, SystemTime::now())
+        .map_err(|e| e.to_string())
+}
+
+/// `place` is kept for as long as the call is under way, its caller gone or not.
+async fn route(shared: &Arc<Shared>, request: Request<Incoming>, place: OwnedSemaphorePermit) -> Answer {
+    let (parts, body) = request.into_parts();
+    let is_post = parts.method == Method::POST;
+    let head = Head {
+        method: parts.method,
+        path: parts.uri.into_parts().path_and_query,
+        headers: headers::of_request(parts.headers),
+    };
+    let mut intake = Intake::new(body, shared.body_limit, shared.budget.clone());
+    if !is_post {
+        return relayed(shared, head, intake).await;
+    }
+    let sniffed = match intake.sniff().await {
+        Ok(sniffed) => sniffed,
+        Err(why) => return intake_failed(shared, intake.id(), &why),
+    };
+    let refuse = |code, why: &str| {
+        count(&shared.stats.malformed_requests);
+        answers::error(intake.id(), ErrorObject::new(code, why))
+    };
+    match sniffed {
+        Sniffed::Method => match MethodKind::of(intake.method()) {
+            MethodKind::NewPayload => new_payload::streamed(Arc::clone(shared), head, intake, place).await,
+            MethodKind::ForkchoiceUpdated => {
+                forkchoice::single(Arc::clone(shared), head, intake, place).await
+            }
+            // The list of capabilities is the execution client's: the gate serves no method of its own.
+            MethodKind::ExchangeCapabilities | MethodKind::Other => relayed(shared, head, intake).await,
+        },
+        Sniffed::Batch => batch::batch(Arc::clone(shared), head, intake).await,
+        Sniffed::NoMethod => refuse(ErrorCode::InvalidRequest, "the request has no method"),
+        Sniffed::NotJsonRpc | Sniffed::Undecided => {
+            refuse(ErrorCode::ParseError, "the body is no JSON-RPC request")
+        }
+        Sniffed::Ambiguous => intake_failed(shared, intake.id(), &IntakeError::Ambiguous),
+    }
+}
+
+/// Byte for byte, both ways, as it comes.
+async fn relayed(shared: &Arc<Shared>, head: Head, mut intake: Intake) -> Answer {
+    count(&shared.stats.passed_calls);
+    let has_body = intake.declared != Some(0);
+    let (sender, body) = relay(intake.declared);
+    let (sent, refused) = {
+        let sending = shared.upstream.send(&head, body);
+        let taking = intake.pass_on(has_body.then_some(sender), false);
+        tokio::pin!(sending, taking);
+        let mut taken = None;
+        let sent = loop {
+            tokio::select! {
+                sent = &mut sending => break sent,
+                outcome = &mut taking, if taken.is_none() => taken = Some(outcome.err()),
+            }
+        };
+        // Without an answer, the rest of the request holds the id to answer with, or the fault that stopped it.
+        let refused = match taken {
+            None if sent.is_err() => taking.await.err(),
+            taken => taken.flatten(),
+        };
+        (sent, refused)
+    };
+    let no_answer = match (sent, refused) {
+        (Ok(response), _) => return pass(response),
+        (Err(_), Some(why)) => return intake_failed(shared, intake.id(), &why),
+        (Err(no_answer), None) => no_answer,
+    };
+    shared.upstream.note_no_answer(&no_answer.why);
+    if head.method == Method::POST {
+        answers::error(intake.id(), answers::no_answer(&no_answer.why))
+    } else {
+        answers::text(
+            StatusCode::BAD_GATEWAY,
+            &format!("execution client: {}", no_answer.why),
+        )
+    }
+}
+
+/// The answer to a request that was not taken to its end. The connection ends with it: bytes of the request may be left
+/// on it.
+pub(super) fn intake_failed(shared: &Shared, id: Id, why: &IntakeError) -> Answer {
+    let text = why.to_string();
+    let mut answer = match why {
+        IntakeError::TooLarge(_) => {
+            count(&shared.stats.oversize_requests);
+            answers::text(StatusCode::PAYLOAD_TOO_LARGE, &text)
+        }
+        IntakeError::Busy => {
+            count(&shared.stats.refused_requests);
+            answers::text(StatusCode::SERVICE_UNAVAILABLE, &text)
+        }
+        IntakeError::Broken(_) => answers::text(StatusCode::BAD_REQUEST, &text),
+        IntakeError::TimedOut => answers::text(StatusCode::REQUEST_TIMEOUT, &text),
+        IntakeError::Ambiguous => {
+            count(&shared.stats.malformed_requests);
+            answers::error(id, ErrorObject::new(ErrorCode::InvalidRequest, text))
+        }
+    };
+    answer
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+}

@@ -1,0 +1,64 @@
+//! The endpoint in numbers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! stats {
+    ($($(#[$doc:meta])* $name:ident,)+) => {
+        /// Counters since start. Read with `snapshot`.
+        #[derive(Debug, Default)]
+        pub struct EndpointStats { $($(#[$doc])* pub(super) $name: AtomicU64,)+ }
+
+        /// The counters at one moment.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+        pub struct EndpointCounts { $($(#[$doc])* pub $name: u64,)+ }
+
+        impl EndpointStats {
+            /// The counters now.
+            pub fn snapshot(&self) -> EndpointCounts {
+                EndpointCounts { $($name: self.$name.load(Ordering::Relaxed),)+ }
+            }
+        }
+
+        impl EndpointCounts {
+            /// Every counter with its name, for metrics.
+            pub fn each(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)+]
+            }
+        }
+    };
+}
+
+stats! {
+    /// `engine_newPayload*` calls, in batches too.
+    new_payload_calls,
+    /// `engine_forkchoiceUpdated*` calls, in batches too.
+    forkchoice_updated_calls,
+    /// Everything that passed byte for byte.
+    passed_calls,
+    /// Batches that were taken apart.
+    split_batches,
+    /// Payloads whose request could not be read; they are never answered VALID but by the execution client's own word
+    /// under `observe`.
+    unreadable_payloads,
+    /// Payloads whose block hash or versioned hashes are not those of their fields.
+    mismatched_payloads,
+    /// Answers lowered to SYNCING.
+    lowered_answers,
+    /// Calls to which the execution client gave no answer.
+    unanswered_calls,
+    /// Calls sent a second time because the first met a connection that was closing.
+    retried_calls,
+    /// Requests with a wrong token, or none.
+    unauthorized_requests,
+    /// Requests over the body limit.
+    oversize_requests,
+    /// Requests that were no JSON-RPC.
+    malformed_requests,
+    /// Requests refused because too much was under way.
+    refused_requests,
+}
+
+/// Adds one.
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
