@@ -255,6 +255,7 @@ fn multiaddrs(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use assay_types::{ForkName, spec::BlobParameters};
 
     fn content() -> EnrContent {
         EnrContent {
@@ -277,6 +278,57 @@ mod tests {
         assert_eq!(EnrForkId::from_ssz_bytes(&bytes), Some(id));
         assert_eq!(EnrForkId::from_ssz_bytes(&bytes[..15]), None);
         assert_eq!(EnrForkId::from_ssz_bytes(&[&bytes[..], &[0]].concat()), None);
+    }
+
+    /// `next_fork_version` passes over blob-parameter forks, `next_fork_epoch` does not (protocol.md section 6).
+    #[test]
+    fn fork_id_follows_the_schedule() {
+        let mut spec = Spec::mainnet();
+        let scheduled = |spec: &mut Spec, fork: ForkName, epoch: u64| {
+            let entry = spec
+                .fork_schedule
+                .iter_mut()
+                .find(|entry| entry.0 == fork)
+                .unwrap();
+            entry.2 = Epoch(epoch);
+            entry.1
+        };
+        for fork in ForkName::ALL.iter().filter(|fork| **fork <= ForkName::Electra) {
+            scheduled(&mut spec, *fork, 0);
+        }
+        let electra = spec.fork_version_at_epoch(Epoch(0));
+        let fulu = scheduled(&mut spec, ForkName::Fulu, 10);
+        let gloas = scheduled(&mut spec, ForkName::Gloas, 20);
+        spec.blob_schedule = [12, 25]
+            .map(|epoch| BlobParameters {
+                epoch: Epoch(epoch),
+                max_blobs_per_block: epoch,
+            })
+            .to_vec();
+        assert_ne!(electra, fulu);
+        let root = Root::from([7; 32]);
+        let never = u64::MAX;
+        for (epoch, version, next) in [
+            (0, fulu, 10),
+            (9, fulu, 10),
+            (10, gloas, 12),
+            (11, gloas, 12),
+            (12, gloas, 20),
+            (20, gloas, 25),
+            (25, gloas, never),
+            (99, gloas, never),
+        ] {
+            let expected = EnrForkId {
+                fork_digest: spec.fork_digest(&root, Epoch(epoch)),
+                next_fork_version: version,
+                next_fork_epoch: Epoch(next),
+            };
+            assert_eq!(
+                EnrForkId::at(&spec, &root, Epoch(epoch)),
+                expected,
+                "epoch {epoch}"
+            );
+        }
     }
 
     #[test]
