@@ -9,12 +9,16 @@
 //! | `view` | the `Chain` trait, its answers and events |
 //! | `tree` | the block tree as a state machine without I/O |
 //! | `chain_view` | `ChainView`: the tree behind a lock, fed by gate and follower; implements `Chain` |
+//! | `follower` | the follower of a beacon node's HTTP API |
+//! | `node_api` | a small client of the Beacon API: JSON, SSZ, events |
 //! | `seen` | from blocks, envelopes and requests to what the tree takes |
 //! | `validators` | validators asked for one at a time, and kept |
 //! | `clock` | wall-clock time and slots |
 
 pub mod chain_view;
 pub mod clock;
+pub mod follower;
+pub mod node_api;
 pub mod seen;
 pub mod tree;
 pub mod validators;
@@ -22,6 +26,8 @@ pub mod view;
 
 pub use chain_view::ChainView;
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use follower::{Anchor, Bootstrap, ConnectError, Follower, connect};
+pub use node_api::NodeApi;
 pub use seen::PayloadSeen;
 pub use validators::{StateId, StateValidator, ValidatorSource};
 pub use view::{

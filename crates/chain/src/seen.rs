@@ -52,11 +52,11 @@ pub enum Misplaced {
         /// The fork of the request.
         actual: ForkName,
     },
-    /// The timestamp is of another slot than the block's.
-    #[error("the payload's timestamp is of slot {payload}, its block's slot is {block}")]
+    /// The timestamp is not that of the block's slot.
+    #[error("the payload's timestamp {timestamp} is not that of its block's slot {block}")]
     Slot {
-        /// The payload's slot.
-        payload: assay_types::Slot,
+        /// The payload's timestamp.
+        timestamp: u64,
         /// The block's slot.
         block: assay_types::Slot,
     },
@@ -96,24 +96,28 @@ pub fn place_payload(seen: PayloadSeen, spec: &Spec, genesis: &Genesis) -> Resul
     })
 }
 
+/// The payload of a block whose slot is known: where slots are shorter than a second, a timestamp alone names several.
 fn payload_of_block(
     request: &NewPayloadRequest,
     block: &BeaconBlockSummary,
     spec: &Spec,
     genesis: &Genesis,
 ) -> Result<SeenPayload, BadBlock> {
-    let payload = place_payload(
-        PayloadSeen::of(request, request.hash_tree_root(spec)?),
-        spec,
-        genesis,
-    )?;
-    if payload.slot != block.slot {
-        return Err(BadBlock::Misplaced(Misplaced::Slot {
-            payload: payload.slot,
+    let timestamp = request.execution_payload.timestamp;
+    if spec.timestamp_at_slot(genesis.genesis_time, block.slot) != timestamp {
+        return Err(Misplaced::Slot {
+            timestamp,
             block: block.slot,
-        }));
+        }
+        .into());
     }
-    Ok(payload)
+    Ok(SeenPayload {
+        new_payload_request_root: request.hash_tree_root(spec)?,
+        block_hash: request.execution_payload.block_hash,
+        parent_hash: request.execution_payload.parent_hash,
+        slot: block.slot,
+        fork: block.fork,
+    })
 }
 
 /// A block of the Beacon API.

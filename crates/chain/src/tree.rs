@@ -428,6 +428,24 @@ impl Tree {
             .map(|_| block.parent_root)
     }
 
+    /// Whether a Gloas block builds on the payload that its parent bids for.
+    pub fn builds_on_parents_payload(&self, block_root: &Root) -> bool {
+        let block = self.blocks.get(block_root);
+        let parent = block.and_then(|block| self.blocks.get(&block.parent_root));
+        match (
+            block.map(|block| block.execution),
+            parent.map(|parent| parent.execution),
+        ) {
+            (
+                Some(Execution::Bid {
+                    parent_block_hash, ..
+                }),
+                Some(Execution::Bid { block_hash, .. }),
+            ) => parent_block_hash == block_hash,
+            _ => false,
+        }
+    }
+
     /// The last forkchoice the Engine API told.
     pub fn engine_forkchoice(&self) -> Option<EngineForkchoice> {
         self.engine

@@ -41,10 +41,18 @@ impl Tree {
         let root = seen.new_payload_request_root;
         let beacon = source == PayloadSource::BeaconApi;
         if let Some(known) = self.payloads.get_mut(&root) {
-            // A root fixes every field of a payload; another value beside the same root is an error of the teller.
-            if known.seen != seen {
+            // A root fixes every field of a payload; another value beside the same root is an error of the teller. Only
+            // the slot may differ, where a timestamp names several: the block knows better.
+            let slot = if beacon { seen.slot } else { known.seen.slot };
+            if known.seen
+                != (SeenPayload {
+                    slot: known.seen.slot,
+                    ..seen
+                })
+            {
                 return Insertion::Refused(Refusal::Contradiction);
             }
+            known.seen.slot = slot;
             known.beacon |= beacon;
             return Insertion::Known;
         }

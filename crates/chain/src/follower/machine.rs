@@ -1,0 +1,499 @@
+//! What to ask the beacon node next: a state machine without I/O. The tree says what is missing; this decides when and in
+//! which order it is asked for, when to connect again, and when the view is caught up.
+//!
+//! What answers and events bring is put into the view first, then told here with a look at the tree.
+
+use super::event::{NodeEvent, TopicsForm};
+use super::wants::Wants;
+use crate::tree::{Insertion, Refusal, Tree};
+use assay_types::{Root, Slot};
+use std::time::{Duration, Instant};
+
+/// Wait before the first new attempt at a beacon node that cannot be reached; doubled each time.
+pub const MIN_BACKOFF: Duration = Duration::from_millis(250);
+/// Longest wait between attempts.
+pub const MAX_BACKOFF: Duration = Duration::from_secs(8);
+/// Wait before a node on another network is looked at again.
+pub const WRONG_NETWORK_RECHECK: Duration = Duration::from_secs(30);
+/// A stream that lived this long was a good one: the next attempt comes at once.
+pub const GOOD_STREAM: Duration = Duration::from_secs(20);
+/// How often the node's sync state is asked for.
+pub const SYNCING_EVERY: Duration = Duration::from_secs(12);
+/// Slots of the walk back from the head at most; beyond it the view begins above.
+pub const MAX_CATCH_UP_SLOTS: u64 = 32_768;
+/// Slots without a head event after which the head is asked for: some nodes drop events for slow readers.
+pub const HEAD_POLL_SLOTS: u32 = 2;
+
+/// What can be asked of the beacon node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Request {
+    /// Genesis and config: whether it is still the same network.
+    Network,
+    /// The finalized checkpoint.
+    Finality,
+    /// The head.
+    Head,
+    /// The sync state.
+    Syncing,
+    /// A block.
+    Block(Root),
+    /// A Gloas block's envelope.
+    Envelope(Root),
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// It was answered, and the view has what it brought.
+    Done,
+    /// The same network (`Network`).
+    SameNetwork,
+    /// Another network (`Network`). The text says what differs.
+    OtherNetwork(String),
+    /// The node's sync state (`Syncing`).
+    Syncing {
+        /// `is_syncing`.
+        is_syncing: bool,
+        /// `sync_distance` in slots.
+        distance: u64,
+    },
+    /// A block was put into the tree, or refused by it.
+    Block(Insertion),
+    /// The node does not have it.
+    NotFound,
+    /// It came and cannot be used; asking again brings the same.
+    Unusable,
+    /// No answer now.
+    Failed(String),
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Time passed.
+    Tick,
+    /// The event stream is open.
+    StreamOpened,
+    /// The node refused the form of topics.
+    StreamRefused(String),
+    /// The stream could not be opened, or ended.
+    StreamEnded(String),
+    /// An event; the view has been told.
+    Event(NodeEvent),
+    /// An answer.
+    Reply(Request, Reply),
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Send a request; its reply comes back once.
+    Ask(Request),
+    /// Open the event stream.
+    OpenStream(TopicsForm),
+    /// Close the stream and give up all requests; no reply of theirs counts any more.
+    Reset,
+    /// No ancestors will come below this block.
+    NoMoreAncestors(Root),
+    /// Whether the view is caught up.
+    Synced(bool),
+    /// Whether the node can be asked.
+    Connected(bool),
+    /// How things stand, once per change.
+    Report(Health),
+}
+
+/// How things stand with the beacon node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Not asked yet.
+    Starting,
+    /// It answers; blocks are still missing here.
+    CatchingUp,
+    /// The view is the node's.
+    Following,
+    /// The view is the node's, which is itself not synced.
+    NodeSyncing {
+        /// Slots it is behind.
+        distance: u64,
+    },
+    /// It cannot be reached.
+    Unreachable(String),
+    /// It gives no events.
+    NoEvents(String),
+    /// It is on another network than before; nothing of it is taken.
+    OtherNetwork(String),
+}
+
+impl Health {
+    fn same_kind(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Not connected; the next attempt at this time.
+    Waiting { until: Instant },
+    /// The network is being checked.
+    Checking,
+    /// The stream is being opened.
+    Opening,
+    /// The stream is open.
+    Live { since: Instant },
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Machine {
+    slot_duration: Duration,
+    phase: Phase,
+    attempts: u32,
+    /// Place in `TopicsForm::ALL` of the form that is tried or works.
+    form: usize,
+    health: Health,
+    connected: bool,
+    synced: bool,
+    /// Since the stream opened: whether finality, the head and the sync state have been told.
+    finality_told: bool,
+    head_told: bool,
+    node_syncing: Option<(bool, u64)>,
+    last_head: Instant,
+    last_syncing: Instant,
+    /// Since when something is missing.
+    behind_since: Option<Instant>,
+    wants: Wants,
+    random: u64,
+}
+
+impl Machine {
+    /// `seed`: of the jitter.
+    pub fn new(slot_duration: Duration, seed: u64, now: Instant) -> Self {
+        Self {
+            slot_duration,
+            phase: Phase::Waiting { until: now },
+            attempts: 0,
+            form: 0,
+            health: Health::Starting,
+            connected: false,
+            synced: false,
+            finality_told: false,
+            head_told: false,
+            node_syncing: None,
+            last_head: now,
+            last_syncing: now,
+            behind_since: None,
+            wants: Wants::new(slot_duration),
+            random: seed,
+        }
+    }
+
+    /// How things stand.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// When it wants a `Tick` at the latest.
+    pub fn next_tick(&self, now: Instant) -> Instant {
+        let far = now + SYNCING_EVERY;
+        match self.phase {
+            Phase::Waiting { until } => until,
+            Phase::Checking | Phase::Opening => far,
+            Phase::Live { .. } => {
+                let polls = [
+                    self.last_syncing + SYNCING_EVERY,
+                    self.last_head + self.head_poll(),
+                ];
+                let patience = self
+                    .behind_since
+                    .filter(|_| self.is_following())
+                    .map(|since| since + self.slot_duration);
+                polls
+                    .into_iter()
+                    .chain(patience)
+                    .chain(self.wants.next_due())
+                    .min()
+                    .unwrap_or(far)
+            }
+        }
+    }
+
+    /// Takes in what happened.
+    pub fn on(&mut self, input: Input, tree: &Tree, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match input {
+            Input::Tick => self.tick(now, &mut actions),
+            Input::StreamOpened => {
+                self.phase = Phase::Live { since: now };
+                (self.finality_told, self.head_told, self.node_syncing) = (false, false, None);
+                (self.last_head, self.last_syncing) = (now, now);
+                self.behind_since = None;
+                actions.extend([Request::Syncing, Request::Finality, Request::Head].map(Action::Ask));
+                self.set_connected(true, &mut actions);
+            }
+            Input::StreamRefused(why) => self.stream_refused(why, now, &mut actions),
+            Input::StreamEnded(why) => self.stream_ended(why, now, &mut actions),
+            Input::Event(event) => self.event(event, tree, now),
+            Input::Reply(request, reply) => self.reply(request, reply, tree, now, &mut actions),
+        }
+        if matches!(self.phase, Phase::Live { .. }) {
+            self.plan(tree, now, &mut actions);
+            self.judge(tree, now, &mut actions);
+        }
+        actions
+    }
+
+    fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Waiting { until } if until <= now => {
+                self.phase = Phase::Checking;
+                actions.push(Action::Ask(Request::Network));
+            }
+            Phase::Live { .. } => {
+                if now >= self.last_syncing + SYNCING_EVERY {
+                    self.last_syncing = now;
+                    actions.push(Action::Ask(Request::Syncing));
+                }
+                if now >= self.last_head + self.head_poll() {
+                    self.last_head = now;
+                    actions.extend([Request::Finality, Request::Head].map(Action::Ask));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn head_poll(&self) -> Duration {
+        self.slot_duration * HEAD_POLL_SLOTS
+    }
+
+    fn stream_refused(&mut self, why: String, now: Instant, actions: &mut Vec<Action>) {
+        self.form = (self.form + 1) % TopicsForm::ALL.len();
+        if self.form == 0 {
+            // Every form was refused.
+            self.disconnect(Health::NoEvents(why), now, actions);
+        } else {
+            actions.push(Action::OpenStream(self.topics_form()));
+        }
+    }
+
+    fn topics_form(&self) -> TopicsForm {
+        TopicsForm::ALL
+            .get(self.form)
+            .copied()
+            .unwrap_or(TopicsForm::ALL[0])
+    }
+
+    fn stream_ended(&mut self, why: String, now: Instant, actions: &mut Vec<Action>) {
+        match self.phase {
+            // A stream that lived is opened again at once, and only if that fails is the node called unreachable.
+            Phase::Live { since } if now >= since + GOOD_STREAM => {
+                self.attempts = 0;
+                self.wait(now, actions);
+            }
+            Phase::Live { .. } => self.wait(now, actions),
+            _ => self.disconnect(Health::Unreachable(why), now, actions),
+        }
+    }
+
+    fn disconnect(&mut self, health: Health, now: Instant, actions: &mut Vec<Action>) {
+        self.set_synced(false, actions);
+        self.set_connected(false, actions);
+        let recheck = matches!(health, Health::OtherNetwork(_));
+        self.report(health, actions);
+        self.wait(now, actions);
+        if recheck {
+            self.phase = Phase::Waiting {
+                until: now + WRONG_NETWORK_RECHECK,
+            };
+        }
+    }
+
+    /// Gives up what is under way and tries again after a while.
+    fn wait(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let doubled = MIN_BACKOFF
+            .saturating_mul(1 << self.attempts.min(10))
+            .min(MAX_BACKOFF);
+        self.attempts = self.attempts.saturating_add(1);
+        // Between half and all of it, so that many followers of one node do not come back at once.
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let share = u32::try_from(self.random >> 48).unwrap_or(0);
+        self.phase = Phase::Waiting {
+            until: now + doubled / 2 + doubled / 2 * share / 65_536,
+        };
+        self.wants.give_up_requests(now);
+        actions.push(Action::Reset);
+    }
+
+    fn event(&mut self, event: NodeEvent, tree: &Tree, now: Instant) {
+        match event {
+            NodeEvent::Head { block_root, .. } | NodeEvent::Reorg { block_root, .. } => {
+                self.last_head = now;
+                self.wants.hope(&block_root);
+            }
+            NodeEvent::Block { block_root, .. } => self.wants.branch(block_root, tree),
+            NodeEvent::Finalized(_) => {}
+            NodeEvent::Envelope { block_root } => self.wants.envelope_is_there(block_root, tree, now),
+        }
+    }
+
+    fn reply(
+        &mut self,
+        request: Request,
+        reply: Reply,
+        tree: &Tree,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        match (request, reply) {
+            (Request::Network, Reply::SameNetwork) => {
+                self.phase = Phase::Opening;
+                actions.push(Action::OpenStream(self.topics_form()));
+            }
+            (Request::Network, Reply::OtherNetwork(why)) => {
+                self.disconnect(Health::OtherNetwork(why), now, actions);
+            }
+            (Request::Network, reply) => {
+                let why = if let Reply::Failed(why) = reply {
+                    why
+                } else {
+                    format!("{reply:?}")
+                };
+                self.disconnect(Health::Unreachable(why), now, actions);
+            }
+            (Request::Finality, Reply::Done) => self.finality_told = true,
+            (Request::Head, Reply::Done) => {
+                self.head_told = true;
+                if let Some(root) = tree.missing().head {
+                    self.wants.hope(&root);
+                }
+            }
+            (Request::Syncing, Reply::Syncing { is_syncing, distance }) => {
+                self.node_syncing = Some((is_syncing, distance));
+            }
+            // Asked again soon; what cannot be told holds up nothing else.
+            (Request::Finality | Request::Head, _) => {
+                self.last_head = now.checked_sub(self.head_poll()).unwrap_or(now) + Duration::from_secs(1);
+            }
+            (Request::Syncing, _) => {
+                self.node_syncing.get_or_insert((false, 0));
+            }
+            (Request::Block(root), reply) => self.block(root, reply, tree, now, actions),
+            (Request::Envelope(root), reply) => self.wants.envelope_answered(root, &reply, now),
+        }
+    }
+
+    fn block(&mut self, root: Root, reply: Reply, tree: &Tree, now: Instant, actions: &mut Vec<Action>) {
+        let lowest = tree.canonical_chain().next().map(|(_, lowest)| lowest);
+        let ancestor = tree
+            .missing()
+            .ancestor
+            .is_some_and(|(missing, _)| missing == root);
+        match reply {
+            Reply::Block(Insertion::New | Insertion::Known) => self.wants.block_is_here(root, tree, now),
+            Reply::Block(Insertion::Refused(Refusal::TooOld)) if ancestor => {
+                // The tree has no room below.
+                actions.extend(lowest.map(Action::NoMoreAncestors));
+                self.wants.forget(root);
+            }
+            Reply::Block(Insertion::Refused(_)) => self.wants.useless(root),
+            Reply::Unusable => {
+                // Told in the log; the view goes on above it.
+                self.wants.useless(root);
+                actions.extend(lowest.filter(|_| ancestor).map(Action::NoMoreAncestors));
+            }
+            Reply::NotFound => {
+                if self.wants.not_found(root, now) {
+                    self.wants.useless(root);
+                    if ancestor {
+                        // The node itself begins above it.
+                        actions.extend(lowest.map(Action::NoMoreAncestors));
+                    }
+                }
+            }
+            _ => self.wants.failed(root, now),
+        }
+    }
+
+    /// Asks for what is missing, as far as there is room.
+    fn plan(&mut self, tree: &Tree, now: Instant, actions: &mut Vec<Action>) {
+        let missing = tree.missing();
+        let head_slot = tree.head().map_or(Slot(0), |head| head.slot);
+        let finalized = missing.finalized.filter(|root| !self.wants.is_useless(root));
+        let mut roots: Vec<Root> = missing.head.into_iter().chain(finalized).collect();
+        // The walk back ends at the finalized block: it begins once that is known, or known not to be had.
+        if let Some((ancestor, child_slot)) = missing.ancestor
+            && self.finality_told
+            && finalized.is_none()
+        {
+            if head_slot.saturating_sub(MAX_CATCH_UP_SLOTS) > child_slot {
+                actions.extend(
+                    tree.canonical_chain()
+                        .next()
+                        .map(|(_, lowest)| Action::NoMoreAncestors(lowest)),
+                );
+            } else {
+                roots.push(ancestor);
+            }
+        }
+        for request in self.wants.due(&roots, tree, now) {
+            actions.push(Action::Ask(request));
+        }
+    }
+
+    fn is_following(&self) -> bool {
+        matches!(self.health, Health::Following | Health::NodeSyncing { .. })
+    }
+
+    fn judge(&mut self, tree: &Tree, now: Instant, actions: &mut Vec<Action>) {
+        let missing = tree.missing();
+        let here = missing.head.is_none()
+            && missing.ancestor.is_none()
+            && missing.finalized.is_none_or(|root| self.wants.is_useless(&root));
+        let caught_up = here && self.head_told && self.finality_told && tree.head().is_some();
+        if !caught_up {
+            // A new head is missing for some milliseconds in every slot: only what lasts is worth telling.
+            let since = *self.behind_since.get_or_insert(now);
+            if !self.is_following() || now >= since + self.slot_duration {
+                self.set_synced(false, actions);
+                self.report(Health::CatchingUp, actions);
+            }
+            return;
+        }
+        self.behind_since = None;
+        let Some((node_syncing, distance)) = self.node_syncing else {
+            return;
+        };
+        self.set_synced(!node_syncing, actions);
+        self.report(
+            if node_syncing {
+                Health::NodeSyncing { distance }
+            } else {
+                Health::Following
+            },
+            actions,
+        );
+    }
+
+    fn report(&mut self, health: Health, actions: &mut Vec<Action>) {
+        if !self.health.same_kind(&health) {
+            actions.push(Action::Report(health.clone()));
+        }
+        self.health = health;
+    }
+
+    fn set_connected(&mut self, connected: bool, actions: &mut Vec<Action>) {
+        if std::mem::replace(&mut self.connected, connected) != connected {
+            actions.push(Action::Connected(connected));
+        }
+    }
+
+    fn set_synced(&mut self, synced: bool, actions: &mut Vec<Action>) {
+        if std::mem::replace(&mut self.synced, synced) != synced {
+            actions.push(Action::Synced(synced));
+        }
+    }
+}
