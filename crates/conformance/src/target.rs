@@ -26,6 +26,8 @@ const MOST_TOLD: usize = 30;
 /// A crate's conformance target.
 pub struct Target {
     name: String,
+    /// Where the workspace's crates are.
+    crates: PathBuf,
     /// `None`: there are no vectors, and none were asked for.
     dir: Option<PathBuf>,
     map: Map,
@@ -54,6 +56,7 @@ impl Target {
         };
         Ok(Self {
             name: name.to_owned(),
+            crates: manifest_dir.join(".."),
             dir,
             map,
         })
@@ -139,6 +142,14 @@ impl Target {
             return Ok(());
         };
         let mut failures = Vec::new();
+        for row in &self.map.file {
+            if !self.has_test(row) {
+                failures.push(format!(
+                    "specs/conformance.toml: {} has no conformance test that runs {:?}",
+                    row.in_crate, row.test
+                ));
+            }
+        }
         let files = json_files(dir)?;
         for name in &files {
             let rows: Vec<_> = self
@@ -161,6 +172,21 @@ impl Target {
         }
         self.say(&format!("guard: {} files looked through", files.len()));
         told(failures)
+    }
+
+    /// Whether a row's crate has a conformance target in which the test's name stands.
+    fn has_test(&self, row: &Entry) -> bool {
+        let folder = row.in_crate.strip_prefix("assay-").unwrap_or(&row.in_crate);
+        let target = self.crates.join(folder).join("tests/conformance");
+        let mut sources = vec![target.with_extension("rs")];
+        if let Ok(entries) = std::fs::read_dir(&target) {
+            sources.extend(entries.flatten().map(|entry| entry.path()));
+        }
+        let call = format!(".run({:?}", row.test);
+        sources
+            .iter()
+            .filter_map(|path| std::fs::read_to_string(path).ok())
+            .any(|source| source.contains(&call))
     }
 
     fn check_words(
@@ -283,6 +309,12 @@ mod tests {
             std::fs::create_dir_all(path).unwrap();
         }
         std::fs::write(dir.path().join("repo/specs/conformance.toml"), MAP_TEXT).unwrap();
+        std::fs::create_dir_all(manifest.join("tests")).unwrap();
+        std::fs::write(
+            manifest.join("tests/conformance.rs"),
+            "target()?.run(\"first\", |file| {})",
+        )
+        .unwrap();
         if !vectors.is_empty() {
             std::fs::write(vectors_dir.join("a/x.json"), vectors).unwrap();
         }
@@ -357,6 +389,11 @@ mod tests {
         ] {
             assert!(why(guard(vectors)).contains(reason), "{vectors}");
         }
+        let (_dir, manifest, vectors_dir) = house(fine);
+        std::fs::write(manifest.join("tests/conformance.rs"), "run(\"second\"").unwrap();
+        let target = Target::open_in(&manifest, "one", Some(vectors_dir)).unwrap();
+        assert!(why(target.guard(|_| true)).contains("no conformance test that runs \"first\""));
+
         let (_dir, manifest, vectors_dir) = house("");
         std::fs::write(vectors_dir.join("y.json"), "{}").unwrap();
         let target = Target::open_in(&manifest, "one", Some(vectors_dir)).unwrap();
