@@ -125,6 +125,16 @@ impl<'a> Case<'a> {
         Ok(Some(bytes.into()))
     }
 
+    /// Bytes, as they are, of the file that some key ending in `_file` names, if its name ends in `ending`.
+    pub fn raw_file(&self, ending: &str) -> Result<Option<Bytes>, String> {
+        let named = self.value.as_object().into_iter().flatten().find(|(key, value)| {
+            key.ends_with("_file") && value.as_str().is_some_and(|name| name.ends_with(ending))
+        });
+        named.map_or(Ok(None), |(key, _)| {
+            self.read(key).map(|bytes| Some(bytes.into()))
+        })
+    }
+
     /// SSZ of the case that `key` refers to as `<file> <name>`. `None`: that case, or its file, is not in the folder.
     pub fn referred_ssz(&self, key: &str, ssz: &str) -> Result<Option<Bytes>, String> {
         let reference = self.text(key)?;
@@ -153,7 +163,8 @@ impl<'a> Case<'a> {
         std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))
     }
 
-    fn check_bytes(&self, key: &str, bytes: &[u8]) -> Result<(), String> {
+    /// Holds bytes against `<key>_len` and `<key>_sha256`, where the case has them.
+    pub fn check_bytes(&self, key: &str, bytes: &[u8]) -> Result<(), String> {
         let len = format!("{key}_len");
         if self.has(&len) && self.number(&len)? != bytes.len() as u64 {
             return Err(format!("{key:?} has {} bytes, not {len}", bytes.len()));

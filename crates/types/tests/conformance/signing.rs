@@ -85,13 +85,19 @@ fn signing() -> Result<(), Failure> {
         })?;
         file.nested_cases("cases", "invalid", |parent, case| {
             same("expected", &case.boolean("expected")?, &false)?;
-            let message = Root::from(parent.array("signing_root")?);
-            let pubkey = match case.has("pubkey") {
-                true => case.array("pubkey")?,
-                false => parent.array("pubkey")?,
-            };
-            let signature = SignatureBytes(case.array("signature")?);
-            match verifies(&PublicKeyBytes(pubkey), &message, &signature) {
+            // What an entry does not say is its parent's.
+            let holder = |key| if case.has(key) { case } else { parent };
+            let message = Root::from(holder("signing_root").array("signing_root")?);
+            let pubkey = holder("pubkey").hex("pubkey")?;
+            let signature = holder("signature").hex("signature")?;
+            let verified = PublicKeyBytes::from_slice(&pubkey).and_then(|pubkey| {
+                Ok(verifies(
+                    &pubkey,
+                    &message,
+                    &SignatureBytes::from_slice(&signature)?,
+                ))
+            });
+            match verified == Ok(true) {
                 true => Err("it verifies".to_owned()),
                 false => Ok(Outcome::Run),
             }
