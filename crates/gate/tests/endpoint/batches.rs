@@ -1,0 +1,130 @@
+//! Batches pass as they are unless one of their requests is the gate's to judge.
+
+use crate::{
+    http::{Message, MockEl, Reply, ok},
+    rig::{Rig, forkchoice, new_payload, valid},
+};
+use assay_gate::ImportPolicy;
+use assay_types::Hash256;
+use serde_json::json;
+use std::time::Duration;
+
+async fn el() -> MockEl {
+    MockEl::start(|message: Message| async move {
+        let text = message.text();
+        if text.trim_start().starts_with('[') {
+            ok("[\"the whole batch\"]")
+        } else if text.contains("engine_newPayload") {
+            // Slower than what comes after it.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            valid(&message)
+        } else if text.contains("engine_forkchoiceUpdated") {
+            valid(&message)
+        } else if text.contains("eth_broken") {
+            ok("nonsense")
+        } else if text.contains("\"id\"") {
+            ok(&format!(r#"{{"id":{},"result":"r"}}"#, message.json()["id"]))
+        } else {
+            Reply::Bytes(crate::http::response("200 OK", "", b""))
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_batch_without_payloads_passes_as_it_is() {
+    let el = el().await;
+    let rig = Rig::start(&el, ImportPolicy::RequireProofs).await;
+    let body = " [ {\"id\":1, \"method\":\"eth_a\"},5,{\"method\":\"engine_getPayloadV4\"} ]\n";
+    assert_eq!(rig.call(body).await.text(), "[\"the whole batch\"]");
+    assert_eq!(el.received()[0].body, body.as_bytes());
+    assert_eq!(rig.endpoint.counts().split_batches, 0);
+}
+
+#[tokio::test]
+async fn a_batch_with_payloads_is_taken_apart_and_put_together_in_order() {
+    let el = el().await;
+    let rig = Rig::start(&el, ImportPolicy::RequireProofs).await;
+    // The block the beacon node starts from.
+    rig.call(forkchoice(Hash256([7; 32]), 0)).await;
+    let payload = rig.payload(8, Hash256([7; 32]), 1000);
+    let body = format!(
+        r#"[{{"id":"a","method":"eth_a"}},{},7,{{"method":"eth_note"}},{},{{"id":9,"method":"eth_broken"}},{},{{"id":10,"method":"eth_b"}}]"#,
+        new_payload(&payload, 1),
+        forkchoice(payload.execution_payload.block_hash, 2),
+        forkchoice(Hash256([7; 32]), 3),
+    );
+    let answer = rig.call(&body).await;
+    let got = answer.json();
+    let ids: Vec<_> = got.as_array().unwrap().iter().map(|a| a["id"].clone()).collect();
+    assert_eq!(
+        ids,
+        [
+            json!("a"),
+            json!(1),
+            json!(null),
+            json!(2),
+            json!(9),
+            json!(3),
+            json!(10)
+        ]
+    );
+    assert_eq!(got[0]["result"], "r");
+    assert_eq!(got[1]["result"]["status"], "SYNCING");
+    assert_eq!(got[1]["extra"], json!([1]));
+    assert_eq!(got[2]["error"]["code"], -32600);
+    assert_eq!(got[3]["result"]["payloadStatus"]["status"], "SYNCING");
+    assert_eq!(got[4]["error"]["code"], -32603);
+    assert_eq!(got[6]["result"], "r");
+    let bodies: Vec<String> = el.received().iter().map(Message::text).collect();
+    assert_eq!(bodies.len(), 8);
+    assert!(
+        bodies.contains(&new_payload(&payload, 1)),
+        "each goes as it stood in the batch"
+    );
+    let choices: Vec<usize> = [2, 3]
+        .map(|id| {
+            bodies
+                .iter()
+                .position(|b| b.contains(&format!("\"id\":{id},\"method\":\"engine_f")))
+                .unwrap()
+        })
+        .into();
+    assert!(choices.is_sorted());
+    assert_eq!(rig.endpoint.counts().split_batches, 1);
+}
+
+#[tokio::test]
+async fn a_batch_of_notifications_gets_no_answer() {
+    let el = el().await;
+    let rig = Rig::start(&el, ImportPolicy::Observe).await;
+    let payload = rig.payload(8, Hash256([7; 32]), 1000);
+    let note = new_payload(&payload, 1).replace(",\"id\":1}", "}");
+    let answer = rig.call(format!("[{{\"method\":\"eth_note\"}},{note}]")).await;
+    assert_eq!((answer.status(), answer.text()), (200, String::new()));
+    el.wait_for(2).await;
+}
+
+#[tokio::test]
+async fn a_batch_to_a_dead_execution_client_is_answered_one_by_one() {
+    let el = el().await;
+    let rig = Rig::start(&el, ImportPolicy::Observe).await;
+    el.stop().await;
+    let payload = rig.payload(8, Hash256([7; 32]), 1000);
+    for second in [
+        "{\"id\":2,\"method\":\"eth_a\"}".to_owned(),
+        new_payload(&payload, 2),
+    ] {
+        let answer = rig
+            .call(format!(
+                "[{{\"id\":1,\"method\":\"eth_a\"}},{second},{{\"method\":\"eth_note\"}}]"
+            ))
+            .await;
+        let got = answer.json();
+        assert_eq!(got.as_array().unwrap().len(), 2);
+        for n in 0..2 {
+            assert_eq!(got[n]["id"], n + 1);
+            assert_eq!(got[n]["error"]["code"], -32603);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! An execution client that is down, dies or closes: a clear error with the caller's id, and calls go on when it is back.
+
+use crate::{
+    http::{MockEl, Reply, eventually, ok, post, response},
+    rig::{Rig, bearer, forkchoice, new_payload, valid},
+};
+use assay_gate::ImportPolicy;
+use assay_types::Hash256;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+#[tokio::test]
+async fn down_and_up_again() {
+    let el = MockEl::start(|message| async move { valid(&message) }).await;
+    let address = el.address;
+    let rig = Rig::start(&el, ImportPolicy::RequireProofs).await;
+    el.stop().await;
+    let payload = rig.payload(8, Hash256([7; 32]), 300_000);
+    // The id comes after the parameters: it is found all the same.
+    let calls = [
+        new_payload(&payload, 41),
+        forkchoice(Hash256([7; 32]), 42),
+        format!(
+            r#"{{"method":"eth_x","params":["{}"],"id":"forty-three"}}"#,
+            "a".repeat(500_000)
+        ),
+    ];
+    for call in &calls {
+        let answer = rig.call(call).await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.json()["error"]["code"], -32603, "{}", answer.text());
+        let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(
+            message.contains("execution client") && message.contains("refused"),
+            "{message}"
+        );
+        let call: serde_json::Value = serde_json::from_str(call).unwrap();
+        assert_eq!(answer.json()["id"], call["id"]);
+    }
+    let get = format!("GET / HTTP/1.1\r\nhost: a\r\nauthorization: {}\r\n\r\n", bearer());
+    assert_eq!(rig.caller().await.exchange(get.as_bytes()).await.status(), 502);
+    assert!(!rig.endpoint.execution_client_is_up());
+    assert_eq!(rig.endpoint.counts().unanswered_calls, 4);
+
+    let el = MockEl::start_at(address, |message| async move { valid(&message) }).await;
+    assert_eq!(rig.call(&calls[0]).await.json()["result"]["status"], "SYNCING");
+    assert!(rig.endpoint.execution_client_is_up());
+    assert_eq!(el.received().len(), 1);
+}
+
+#[tokio::test]
+async fn dying_in_the_middle_of_an_answer() {
+    let el = MockEl::start(|_| async {
+        let whole = response("200 OK", "", br#"{"id":1,"result":{"status":"VALID"}}"#);
+        Reply::Last(whole[..whole.len() - 5].to_vec())
+    })
+    .await;
+    let rig = Rig::start(&el, ImportPolicy::Observe).await;
+    let payload = rig.payload(8, Hash256([7; 32]), 1000);
+    for call in [new_payload(&payload, 1), forkchoice(Hash256([7; 32]), 1)] {
+        let answer = rig.call(&call).await;
+        assert_eq!(answer.json()["error"]["code"], -32603, "{}", answer.text());
+    }
+    assert_eq!(
+        el.received().len(),
+        2,
+        "what was answered in part is not asked again"
+    );
+    // A call that only passes breaks off as it would without us: no end is made up.
+    let mut caller = rig.caller().await;
+    caller
+        .send(&post(&bearer(), "", br#"{"id":1,"method":"eth_x"}"#))
+        .await;
+    assert!(caller.answer().await.is_err());
+}
+
+#[tokio::test]
+async fn a_connection_that_closes_under_a_call_is_tried_once_more() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let number = Arc::clone(&count);
+    // The first request over each of the first two connections gets no answer at all.
+    let el = MockEl::start(move |message| {
+        let dies = number.fetch_add(1, Ordering::SeqCst) % 2 == 0;
+        async move {
+            if dies {
+                Reply::Last(Vec::new())
+            } else {
+                valid(&message)
+            }
+        }
+    })
+    .await;
+    let rig = Rig::start(&el, ImportPolicy::Observe).await;
+    let payload = rig.payload(8, Hash256([7; 32]), 300_000);
+    let call = new_payload(&payload, 1);
+    assert_eq!(rig.call(&call).await.json()["result"]["status"], "VALID");
+    let received = el.received();
+    assert_eq!(received.len(), 2);
+    assert!(received.iter().all(|m| m.body == call.as_bytes()));
+    // The pool may hold the connection that answered: then the next call's first try is over it.
+    let answer = rig.call(forkchoice(Hash256([7; 32]), 2)).await;
+    assert_eq!(answer.json()["result"]["payloadStatus"]["status"], "VALID");
+    assert_eq!(rig.endpoint.counts().retried_calls, 2);
+    // What might not be harmless twice is not.
+    let answer = rig.call(r#"{"id":3,"method":"eth_sendRawTransaction"}"#).await;
+    assert_eq!(answer.json()["error"]["code"], -32603);
+    assert_eq!(el.received().len(), 5);
+}
+
+#[tokio::test]
+async fn hanging_for_as_long_as_the_caller_waits() {
+    let el = MockEl::start(|message| async move {
+        if message.text().contains("engine_newPayload") {
+            Reply::Nothing
+        } else {
+            ok(&message.text())
+        }
+    })
+    .await;
+    let rig = Rig::start(&el, ImportPolicy::Observe).await;
+    let payload = rig.payload(8, Hash256([7; 32]), 1000);
+    let mut caller = rig.caller().await;
+    caller
+        .send(&post(&bearer(), "", new_payload(&payload, 1).as_bytes()))
+        .await;
+    el.wait_for(1).await;
+    // The chain view hears of the payload while the execution client is silent.
+    eventually(|| rig.observed.payloads.lock().unwrap().len() == 1).await;
+    let waiting = tokio::time::timeout(std::time::Duration::from_millis(300), caller.socket.readable()).await;
+    assert!(waiting.is_err(), "no answer is made up");
+    assert_eq!(rig.call(r#"{"id":3,"method":"eth_x"}"#).await.json()["id"], 3);
+}
+
+#[tokio::test]
+async fn an_execution_client_that_refuses_our_token_is_passed_on() {
+    let el = MockEl::start(|_| async { Reply::Bytes(response("401 Unauthorized", "", b"token")) }).await;
+    let rig = Rig::start(&el, ImportPolicy::RequireProofs).await;
+    let payload = rig.payload(8, Hash256([7; 32]), 1000);
+    for call in [
+        new_payload(&payload, 1),
+        forkchoice(Hash256([7; 32]), 2),
+        r#"{"id":1,"method":"m"}"#.to_owned(),
+    ] {
+        let answer = rig.call(call).await;
+        assert_eq!((answer.status(), answer.text()), (401, "token".to_owned()));
+    }
+    assert!(rig.endpoint.execution_client_is_up());
+}

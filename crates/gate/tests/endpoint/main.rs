@@ -1,0 +1,12 @@
+//! The Engine API endpoint over loopback, bytes written and read by hand on both sides.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(unreachable_pub, missing_docs, reason = "helpers of one test binary")]
+
+mod batches;
+mod faults;
+mod http;
+mod order;
+mod passing;
+mod refusing;
+mod rig;
+mod verdicts;

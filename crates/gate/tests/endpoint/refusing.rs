@@ -1,0 +1,248 @@
+//! Callers that get no further: wrong tokens, bodies that are too large or no JSON-RPC, and endpoints that cannot start.
+
+use crate::{
+    http::{Caller, MockEl, eventually, ok, post},
+    rig::{Rig, bearer, caller_secret},
+};
+use assay_engine_api::JwtSecret;
+use assay_gate::{EndpointConfig, EndpointError, ImportPolicy, endpoint};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, SystemTime},
+};
+
+async fn el() -> MockEl {
+    MockEl::start(|_| async { ok(r#"{"id":1,"result":true}"#) }).await
+}
+
+#[tokio::test]
+async fn tokens_are_checked_as_an_execution_client_does() {
+    let el = el().await;
+    let rig = Rig::start(&el, ImportPolicy::Observe).await;
+    let now = SystemTime::now();
+    let body = br#"{"id":1,"method":"eth_chainId"}"#;
+    for (token, says) in [
+        ("".to_owned(), "no JWT"),
+        ("Basic YTpi".to_owned(), "no JWT"),
+        ("Bearer nonsense".to_owned(), "cannot be read"),
+        (JwtSecret::from([3; 32]).bearer(now), "different JWT secrets"),
+        (caller_secret().bearer(now - Duration::from_secs(70)), "behind"),
+        (caller_secret().bearer(now + Duration::from_secs(70)), "ahead"),
+    ] {
+        let answer = rig.caller().await.exchange(&post(&token, "", body)).await;
+        assert_eq!(answer.status(), 401, "{token}");
+        assert!(answer.text().contains(says), "{token}: {}", answer.text());
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+    }
+    let none = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}";
+    assert_eq!(rig.caller().await.exchange(none.as_bytes()).await.status(), 401);
+    assert!(el.received().is_empty());
+    for seconds in [0, 55] {
+        let token = caller_secret().bearer(now - Duration::from_secs(seconds));
+        assert_eq!(
+            rig.caller()
+                .await
+                .exchange(&post(&token, "", body))
+                .await
+                .status(),
+            200
+        );
+    }
+    assert_eq!(rig.endpoint.counts().unauthorized_requests, 7);
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_said_to_be_none() {
+    let el = el().await;
+    let rig = Rig::start(&el, ImportPolicy::Observe).await;
+    for (body, code) in [
+        ("", -32700),
+        ("hello", -32700),
+        ("\"x\"", -32700),
+        ("[", -32700),
+        ("[{\"method\":\"engine_newPayloadV4\"", -32700),
+        ("{\"id\":7,\"params\":[]}", -32600),
+        ("{\"id\":7,\"method\":4}", -32600),
+        ("[]", -32600),
+        (
+            "{\"id\":7,\"method\":\"eth_a\",\"params\":[],\"method\":\"engine_newPayloadV4\"}",
+            -32600,
+        ),
+        (
+            "{\"id\":7,\"method\":\"eth_a\"}{\"method\":\"engine_newPayloadV4\"}",
+            -32600,
+        ),
+    ] {
+        let answer = rig.call(body).await;
+        assert_eq!(answer.status(), 200, "{body}");
+        assert_eq!(answer.json()["error"]["code"], code, "{body}");
+        if body.contains("\"id\":7") && body.ends_with('}') {
+            assert_eq!(answer.json()["id"], 7, "{body}");
+        }
+    }
+    assert!(el.received().is_empty(), "{:?}", el.received());
+    assert_eq!(rig.endpoint.counts().malformed_requests, 10);
+    assert!(
+        rig.endpoint.execution_client_is_up(),
+        "none of this is the execution client's fault"
+    );
+
+    let compressed = rig
+        .caller()
+        .await
+        .exchange(&post(&bearer(), "content-encoding: gzip\r\n", b"x"))
+        .await;
+    assert_eq!(compressed.status(), 415);
+    let socket = format!(
+        "GET / HTTP/1.1\r\nhost: a\r\nauthorization: {}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+        bearer()
+    );
+    assert_eq!(rig.caller().await.exchange(socket.as_bytes()).await.status(), 501);
+}
+
+#[tokio::test]
+async fn larger_bodies_than_the_limit_are_refused() {
+    let el = el().await;
+    let rig = Rig::start_with(&el, ImportPolicy::Observe, |config| config.body_limit = 10_000).await;
+    for method in ["eth_x", "engine_newPayloadV4", "engine_forkchoiceUpdatedV3"] {
+        let call = |length: usize| {
+            let frame = format!(r#"{{"id":1,"method":"{method}","params":[""]}}"#).len();
+            format!(
+                r#"{{"id":1,"method":"{method}","params":["{}"]}}"#,
+                "a".repeat(length - frame)
+            )
+        };
+        assert_eq!(rig.call(call(10_000)).await.status(), 200, "{method}");
+        let before = el.received().len();
+        let answer = rig.call(call(10_001)).await;
+        assert_eq!(
+            (answer.status(), answer.header("connection")),
+            (413, Some("close")),
+            "{method}"
+        );
+        // Chunked: it shows only on the way.
+        let body = call(30_000);
+        let mut chunked = format!(
+            "POST / HTTP/1.1\r\nhost: a\r\nauthorization: {}\r\ntransfer-encoding: chunked\r\n\r\n",
+            bearer()
+        )
+        .into_bytes();
+        for chunk in body.as_bytes().chunks(5000) {
+            chunked.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+            chunked.extend_from_slice(chunk);
+            chunked.extend_from_slice(b"\r\n");
+        }
+        assert_eq!(
+            rig.caller().await.exchange(&chunked).await.status(),
+            413,
+            "{method}"
+        );
+        assert_eq!(
+            el.received().len(),
+            before,
+            "the execution client saw no whole request of {method}"
+        );
+    }
+    assert_eq!(rig.endpoint.counts().oversize_requests, 6);
+}
+
+#[tokio::test]
+async fn a_caller_that_dies_in_its_request_leaves_none_at_the_execution_client() {
+    let el = el().await;
+    let rig = Rig::start(&el, ImportPolicy::Observe).await;
+    for method in ["eth_x", "engine_newPayloadV4"] {
+        let body = format!(
+            r#"{{"id":1,"method":"{method}","params":["{}"]}}"#,
+            "a".repeat(100_000)
+        );
+        let request = post(&bearer(), "", body.as_bytes());
+        let broken = el.broken.load(Ordering::SeqCst);
+        let connections = el.connections.load(Ordering::SeqCst);
+        let mut caller = rig.caller().await;
+        caller.send(&request[..request.len() - 1]).await;
+        eventually(|| el.connections.load(Ordering::SeqCst) > connections).await;
+        drop(caller);
+        eventually(|| el.broken.load(Ordering::SeqCst) > broken).await;
+    }
+    assert!(el.received().is_empty());
+    assert!(rig.endpoint.execution_client_is_up());
+    assert_eq!(rig.endpoint.counts().unanswered_calls, 0);
+}
+
+#[tokio::test]
+async fn endpoints_that_cannot_start_say_why() {
+    let el = el().await;
+    let rig = Rig::start(&el, ImportPolicy::Observe).await;
+    let context = || endpoint::EndpointContext {
+        gate: rig.gate.clone(),
+        network: rig.network.subscribe(),
+        observer: rig.observed.clone(),
+    };
+    let mut config = EndpointConfig::new(el.url(), caller_secret());
+    config.listen = rig.endpoint.local_addr();
+    let error = endpoint::run(config.clone(), context(), rig.stop.clone())
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        matches!(error, EndpointError::Bind { .. }) && error.to_string().contains("another port"),
+        "{error}"
+    );
+    config.listen = "127.0.0.1:0".parse().unwrap();
+    for (url, says) in [
+        ("https://127.0.0.1:8551", "http://"),
+        ("ws://a:1", "http://"),
+        ("http://u:p@a:1", "JWT"),
+    ] {
+        config.upstream.url = url.parse().unwrap();
+        let error = endpoint::run(config.clone(), context(), rig.stop.clone())
+            .await
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn stopping_lets_calls_end_and_then_closes() {
+    let el = MockEl::start(|_| async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        ok(r#"{"id":1,"result":true}"#)
+    })
+    .await;
+    let rig = Rig::start(&el, ImportPolicy::Observe).await;
+    let address = rig.endpoint.local_addr();
+    let mut idle = rig.caller().await;
+    let mut busy = rig.caller().await;
+    busy.send(&post(&bearer(), "", br#"{"id":1,"method":"eth_x"}"#))
+        .await;
+    el.wait_for(1).await;
+    rig.stop.cancel();
+    assert_eq!(busy.answer().await.unwrap().unwrap().json()["result"], true);
+    assert!(busy.answer().await.unwrap().is_none(), "then the connection ends");
+    assert!(!matches!(idle.answer().await, Ok(Some(_))));
+    tokio::time::timeout(Duration::from_secs(5), rig.endpoint.ended())
+        .await
+        .unwrap();
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn stopping_does_not_wait_for_a_call_that_hangs() {
+    let el = MockEl::start(|_| async { crate::http::Reply::Nothing }).await;
+    let rig = Rig::start(&el, ImportPolicy::Observe).await;
+    let payload = rig.payload(8, assay_types::Hash256([7; 32]), 0);
+    let mut caller: Caller = rig.caller().await;
+    caller
+        .send(&post(
+            &bearer(),
+            "",
+            crate::rig::new_payload(&payload, 1).as_bytes(),
+        ))
+        .await;
+    el.wait_for(1).await;
+    rig.stop.cancel();
+    tokio::time::timeout(Duration::from_secs(10), rig.endpoint.ended())
+        .await
+        .unwrap();
+}
