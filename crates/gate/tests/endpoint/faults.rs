@@ -82,7 +82,7 @@ async fn a_connection_that_closes_under_a_call_is_tried_once_more() {
     let number = Arc::clone(&count);
     // The first request over each of the first two connections gets no answer at all.
     let el = MockEl::start(move |message| {
-        let dies = number.fetch_add(1, Ordering::SeqCst) % 2 == 0;
+        let dies = number.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
         async move {
             if dies {
                 Reply::Last(Vec::new())
