@@ -11,7 +11,7 @@ use crate::{
 use assay_chain::{BlockInfo, Checkpoint};
 use assay_types::{Root, Slot};
 use redb::ReadableTable;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// A block, as far as the index keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,8 +114,9 @@ impl BlockRow {
     }
 }
 
-/// Unknown parents of canonical blocks, each with the child that hangs on it. In memory: rebuilt from the tables.
-pub(crate) type Gaps = HashMap<Root, (u64, Root)>;
+/// Unknown parents of canonical blocks, each with the children that hang on it (slot, root): below a hole the index may
+/// still have a branch left long ago, with the same hole. In memory: rebuilt from the tables.
+pub(crate) type Gaps = HashMap<Root, BTreeSet<(u64, Root)>>;
 
 /// Most holes remembered before those of branches left are swept out.
 const MAX_GAPS: usize = 1024;
@@ -129,7 +130,7 @@ pub(crate) fn find_gaps(tables: &Tables<'_>) -> TxResult<Gaps> {
         if let Some(row) = row(tables, &root)?
             && tables.blocks.get(&row.parent.0)?.is_none()
         {
-            gaps.insert(row.parent, (slot.value(), root));
+            gaps.entry(row.parent).or_default().insert((slot.value(), root));
         }
     }
     Ok(gaps)
@@ -176,12 +177,12 @@ pub(crate) fn on_block(
     tables
         .blocks_by_slot
         .insert(&slot_root(new.slot, &block.block_root.0), ())?;
-    if let Some((child_slot, child)) = gaps.remove(&block.block_root)
-        && new.slot < child_slot
-        && canonical(tables, child_slot)? == Some(child)
-    {
-        clear(tables, new.slot + 1, child_slot)?;
-        adopt(tables, gaps, block.block_root, new)?;
+    // The highest is the one that the head hangs on.
+    for (child_slot, child) in gaps.remove(&block.block_root).into_iter().flatten().rev() {
+        if new.slot < child_slot && canonical(tables, child_slot)? == Some(child) {
+            clear(tables, new.slot + 1, child_slot)?;
+            return adopt(tables, gaps, block.block_root, new);
+        }
     }
     Ok(())
 }
@@ -219,7 +220,7 @@ pub(crate) fn adopt(
                 return Ok(());
             }
             None => {
-                gaps.insert(block.parent, (block.slot, at));
+                gaps.entry(block.parent).or_default().insert((block.slot, at));
                 if gaps.len() > MAX_GAPS {
                     *gaps = find_gaps(tables)?;
                 }

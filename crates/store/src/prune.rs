@@ -25,7 +25,7 @@ const STEP_BLOCKS: usize = 512;
 pub(crate) struct Pruning {
     /// Payloads of branches that finality cut off, with their slots.
     orphans: VecDeque<(u64, Root)>,
-    /// Whether a step may find something.
+    /// Whether finality moved, or a step left something.
     pub(crate) has_work: bool,
     /// Whether the log was told that the limit cannot be kept.
     over_limit_told: bool,
@@ -120,6 +120,8 @@ fn linked(tables: &Tables<'_>, root: &Root, until: u64) -> TxResult<BTreeMap<u64
 }
 
 /// Removes a bounded number of what has to go. Returns how many proofs it removed.
+///
+/// What is put from outside of the retention stays until finality moves again: what was acknowledged is there.
 pub(crate) fn step(
     tables: &mut Tables<'_>,
     marks: &mut Marks,
@@ -128,19 +130,20 @@ pub(crate) fn step(
 ) -> TxResult<u64> {
     let mut removed = 0;
     while removed < STEP_PROOFS {
-        let Some(key) = next_orphan(tables, pruning)?
-            .map_or_else(|| oldest_beyond(tables, marks, config), |k| Ok(Some(k)))?
-        else {
-            break;
+        let next = match next_orphan(tables, pruning)? {
+            Some(orphan) => Some(orphan),
+            None => oldest_beyond(tables, marks, pruning, config)?,
         };
+        let Some(key) = next else { break };
         remove_proof(tables, marks, key)?;
         removed += 1;
     }
     let blocks_left = remove_blocks_below(tables, marks.cutoff)?;
-    pruning.has_work = removed == STEP_PROOFS || blocks_left;
-    if !pruning.has_work {
+    let is_finished = removed < STEP_PROOFS && !blocks_left;
+    if is_finished {
         tell_over_limit(marks, pruning, config);
     }
+    pruning.has_work = !is_finished;
     Ok(removed as u64)
 }
 
@@ -156,7 +159,12 @@ fn next_orphan(tables: &Tables<'_>, pruning: &mut Pruning) -> TxResult<Option<Re
 }
 
 /// The oldest proof, if it is out of retention, or out of the serve range while there are too many bytes.
-fn oldest_beyond(tables: &Tables<'_>, marks: &Marks, config: &StoreConfig) -> TxResult<Option<RecordKey>> {
+fn oldest_beyond(
+    tables: &Tables<'_>,
+    marks: &Marks,
+    pruning: &Pruning,
+    config: &StoreConfig,
+) -> TxResult<Option<RecordKey>> {
     let Some(oldest) = tables
         .proofs
         .first()?
@@ -164,8 +172,8 @@ fn oldest_beyond(tables: &Tables<'_>, marks: &Marks, config: &StoreConfig) -> Tx
     else {
         return Ok(None);
     };
-    let is_out_of_retention = oldest.slot.0 < marks.cutoff;
-    let is_over_limit = config.max_db_size.is_some_and(|max| marks.proof_bytes > max);
+    let is_out_of_retention = pruning.has_work && oldest.slot.0 < marks.cutoff;
+    let is_over_limit = is_over_limit(marks, config);
     let may_go = oldest.slot.0 < marks.serve_range_start;
     Ok((is_out_of_retention || (is_over_limit && may_go)).then_some(oldest))
 }

@@ -2,4 +2,11 @@
 //! Tests over a real file; `support` is what they share.
 
 mod basics;
+mod canonical;
+mod damage;
+mod faults;
+mod following;
+mod model;
+mod opening;
+mod pruning;
 mod support;

@@ -1,0 +1,189 @@
+//! Databases that cannot be opened, and what the user is told.
+
+use super::support::{TestStore, config, key, root};
+use crate::{Store, StoreConfig, StoreError, Table, tables};
+use redb::{Database, ReadableDatabase, TableHandle};
+use std::{collections::BTreeSet, fs, path::Path};
+
+fn open(path: &Path) -> Result<Store, StoreError> {
+    Store::open(path, config())
+}
+
+#[test]
+fn a_database_of_another_chain_is_refused_with_both_names() {
+    let mut t = TestStore::new(config());
+    t.put(key(1, 1, 1, 1), 100);
+    t.close();
+    let mut other = config();
+    other.identity.config_name = "othernet".into();
+    for (root_, chain_id) in [(root(2, 2), 1337), (root(1, 1), 1)] {
+        other.identity.genesis_validators_root = root_;
+        other.identity.chain_id = chain_id;
+        let error = Store::open(t.path(), other.clone()).unwrap_err();
+        assert!(matches!(error, StoreError::OtherChain { .. }), "{error}");
+        let text = error.to_string();
+        for part in ["testnet", "othernet", "--datadir", "proofs.redb"] {
+            assert!(text.contains(part), "{part} is missing in: {text}");
+        }
+    }
+    // Another name for the same chain is the same chain.
+    other.identity = config().identity;
+    other.identity.config_name = "renamed".into();
+    assert!(Store::open(t.path(), other).is_ok());
+}
+
+fn set_meta(path: &Path, name: &'static str, value: &[u8]) {
+    let database = Database::open(path).unwrap();
+    let tx = database.begin_write().unwrap();
+    tx.open_table(tables::META).unwrap().insert(name, value).unwrap();
+    tx.commit().unwrap();
+}
+
+#[test]
+fn schemas_that_are_not_ours_are_refused() {
+    for (version, is_newer) in [(2u32, true), (u32::MAX, true), (0, false)] {
+        let mut t = TestStore::new(config());
+        t.close();
+        set_meta(&t.path(), tables::meta::SCHEMA_VERSION, &version.to_le_bytes());
+        let error = open(&t.path()).unwrap_err();
+        if is_newer {
+            assert_eq!(
+                error,
+                StoreError::NewerSchema {
+                    path: t.path(),
+                    found: version,
+                    known: 1
+                }
+            );
+            assert!(error.to_string().contains("--datadir"), "{error}");
+        } else {
+            assert!(matches!(error, StoreError::Corrupted { .. }), "{error}");
+        }
+    }
+    for (name, value) in [
+        (tables::meta::SCHEMA_VERSION, &[1u8, 0][..]),
+        (tables::meta::CHAIN_ID, &[]),
+        (tables::meta::GENESIS_VALIDATORS_ROOT, &[1; 31]),
+        (tables::meta::MARKS, &[0; 39]),
+    ] {
+        let mut t = TestStore::new(config());
+        t.close();
+        set_meta(&t.path(), name, value);
+        let error = open(&t.path()).unwrap_err();
+        assert!(matches!(error, StoreError::Corrupted { .. }), "{name}: {error}");
+    }
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let t = TestStore::new(config());
+    t.put(key(1, 1, 1, 1), 100);
+    let error = open(&t.path()).unwrap_err();
+    assert_eq!(error, StoreError::Locked { path: t.path() });
+    assert!(error.to_string().contains("another process"), "{error}");
+    t.assert_holds(key(1, 1, 1, 1), 100);
+    let path = t.path();
+    let directory = t.directory.path().to_owned();
+    drop(t);
+    assert!(!directory.exists() && !path.exists());
+}
+
+#[test]
+fn files_that_are_no_database_are_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proofs.redb");
+    for content in [
+        &b"#!/bin/sh\necho no database\n"[..],
+        &[0; 5000],
+        &[0xff; 100_000],
+    ] {
+        fs::write(&path, content).unwrap();
+        let error = open(&path).unwrap_err();
+        assert!(matches!(error, StoreError::Corrupted { .. }), "{error}");
+        assert!(error.to_string().contains("move the file away"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), content);
+    }
+    // A redb file of another program.
+    fs::remove_file(&path).unwrap();
+    let foreign = Database::create(&path).unwrap();
+    let tx = foreign.begin_write().unwrap();
+    tx.open_table(redb::TableDefinition::<u64, u64>::new("theirs"))
+        .unwrap()
+        .insert(1, 1)
+        .unwrap();
+    tx.commit().unwrap();
+    drop(foreign);
+    let error = open(&path).unwrap_err();
+    assert!(matches!(error, StoreError::Corrupted { .. }), "{error}");
+}
+
+#[test]
+fn places_that_cannot_be_written_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a-file");
+    fs::write(&file, b"x").unwrap();
+    for path in [directory.path().to_owned(), file.join("proofs.redb")] {
+        let error = open(&path).unwrap_err();
+        assert!(matches!(error, StoreError::Io { .. }), "{error}");
+        assert!(
+            error.to_string().contains(directory.path().to_str().unwrap()),
+            "{error}"
+        );
+    }
+    let deep = directory.path().join("a/b/c/proofs.redb");
+    open(&deep).unwrap();
+    assert!(deep.exists());
+}
+
+#[test]
+fn an_empty_file_becomes_a_database() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proofs.redb");
+    fs::write(&path, b"").unwrap();
+    assert!(matches!(open(&path), Ok(_) | Err(StoreError::Corrupted { .. })));
+}
+
+#[test]
+fn what_a_kill_during_creation_leaves_is_no_obstacle() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proofs.redb");
+    // As if a process was killed while it made the database: half a file under the temporary name.
+    for id in [std::process::id(), 1] {
+        fs::write(
+            directory.path().join(format!("proofs.redb.new.{id}")),
+            vec![0; 5000],
+        )
+        .unwrap();
+    }
+    fs::write(directory.path().join("proofs.redb.newer"), b"not ours").unwrap();
+    drop(open(&path).unwrap());
+    let left: BTreeSet<_> = fs::read_dir(directory.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert_eq!(
+        left,
+        BTreeSet::from(["proofs.redb".into(), "proofs.redb.newer".into()])
+    );
+}
+
+#[test]
+fn the_file_has_the_documented_tables() {
+    let mut t = TestStore::new(StoreConfig {
+        max_db_size: Some(1),
+        ..config()
+    });
+    t.put(key(1, 1, 1, 1), 100);
+    t.close();
+    let database = Database::open(t.path()).unwrap();
+    let read = database.begin_read().unwrap();
+    let found: BTreeSet<String> = read
+        .list_tables()
+        .unwrap()
+        .map(|table| table.name().to_owned())
+        .collect();
+    assert_eq!(
+        found,
+        Table::ALL.iter().map(|table| table.name().to_owned()).collect()
+    );
+}
