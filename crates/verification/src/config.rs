@@ -6,7 +6,10 @@ use std::time::Duration;
 pub const CANDIDATE_OVERHEAD: usize = 1024;
 
 /// Most submissions of the very same bytes that share one verification; each is a channel that waits.
-pub const MAX_SHARERS: usize = 64;
+pub const MAX_SHARERS: usize = 1024;
+
+/// Most of these from one peer: both gossip topics around a fork and an answer or two.
+pub const MAX_SHARERS_PER_PEER: usize = 4;
 
 /// What the verifier is allowed to hold, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +101,23 @@ impl Default for RoomLimits {
             wait_epochs: 1,
             engine_wait_epochs: 4,
         }
+    }
+}
+
+impl RoomLimits {
+    /// Raised where a network's proofs are so large that the room would not hold a few of them: what may be sent must
+    /// not be refused for its size alone.
+    pub fn fit(mut self, max_signed_proof_size: usize) -> Self {
+        let proofs = |n: usize| {
+            max_signed_proof_size
+                .saturating_add(CANDIDATE_OVERHEAD)
+                .saturating_mul(n)
+        };
+        self.bytes_per_peer = self.bytes_per_peer.max(proofs(2));
+        self.bytes_per_payload = self.bytes_per_payload.max(proofs(4));
+        self.bytes_unknown_payload = self.bytes_unknown_payload.max(proofs(4));
+        self.bytes = self.bytes.max(proofs(8));
+        self
     }
 }
 

@@ -83,7 +83,8 @@ struct Driven {
 
 impl Verifier {
     /// Starts a verifier on the present tokio runtime.
-    pub fn start(config: VerifierConfig, parts: VerifierParts) -> Self {
+    pub fn start(mut config: VerifierConfig, parts: VerifierParts) -> Self {
+        config.room = config.room.fit(parts.chain.spec().max_signed_proof_size());
         let machine = Machine::new(config.clone(), Arc::clone(parts.chain.spec()));
         let inner = Arc::new(Inner {
             parts,

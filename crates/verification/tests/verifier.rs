@@ -15,6 +15,7 @@ use assay_verification::{
 };
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
+use tokio::sync::oneshot;
 
 const SLOT: Slot = Slot(43);
 /// Longest a test waits for what must come; with the clock paused it costs nothing.
@@ -103,12 +104,27 @@ impl House {
         Candidate::Ssz(self.signed(key, data, validator).to_ssz_bytes())
     }
 
+    async fn submit(&self, candidate: Candidate, source: Source) -> Submission {
+        within(self.intake.submit(candidate, source)).await
+    }
+
     async fn verdict(&self, candidate: Candidate, source: Source) -> Verdict {
         match self.intake.submit_and_wait(candidate, source, PATIENCE).await {
             Waited::Decided(verdict) => verdict,
             Waited::StillWaiting(reason) => panic!("no verdict: {reason:?}"),
         }
     }
+}
+
+/// What a parked candidate comes to, in bounded time.
+async fn last_word(verdict: oneshot::Receiver<Verdict>) -> Verdict {
+    within(verdict).await.expect("everybody is answered")
+}
+
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .expect("it takes too long")
 }
 
 fn word(verdict: &Verdict) -> String {
@@ -125,7 +141,7 @@ async fn a_proof_goes_all_the_way() {
     let signed = house.signed(key(1, 1), "V and some more bytes", 2);
     let ssz = signed.to_ssz_bytes();
     let Submission::Decided(Verdict::Accept(proof)) =
-        house.intake.submit(Candidate::Ssz(ssz.clone()), gossip(1)).await
+        house.submit(Candidate::Ssz(ssz.clone()), gossip(1)).await
     else {
         panic!("not accepted")
     };
@@ -238,7 +254,7 @@ async fn the_first_look() {
     // The largest proof there may be waits for its payload like any other.
     let largest = Candidate::Signed(signed(huge - 1));
     assert!(matches!(
-        house.intake.submit(largest, gossip(1)).await,
+        house.submit(largest, gossip(1)).await,
         Submission::Parked {
             reason: ParkReason::UnknownPayload,
             ..
@@ -278,7 +294,7 @@ async fn signatures_are_checked_under_the_payloads_domain() {
 #[tokio::test(start_paused = true)]
 async fn a_proof_before_its_payload_waits_for_it() {
     let house = house();
-    let submission = house.intake.submit(house.ssz(key(2, 1), "V", 1), gossip(1)).await;
+    let submission = house.submit(house.ssz(key(2, 1), "V", 1), gossip(1)).await;
     let Submission::Parked {
         reason: ParkReason::UnknownPayload,
         verdict,
@@ -287,14 +303,14 @@ async fn a_proof_before_its_payload_waits_for_it() {
         panic!("not parked: {submission:?}")
     };
     house.chain.add_payload(root(2), SLOT);
-    assert_eq!(word(&verdict.await.unwrap()), "accept");
+    assert_eq!(word(&last_word(verdict).await), "accept");
 
-    let submission = house.intake.submit(house.ssz(key(3, 1), "V", 1), gossip(1)).await;
+    let submission = house.submit(house.ssz(key(3, 1), "V", 1), gossip(1)).await;
     let Submission::Parked { verdict, .. } = submission else {
         panic!("not parked: {submission:?}")
     };
     let began = tokio::time::Instant::now();
-    assert_eq!(word(&verdict.await.unwrap()), "ignore unknown_payload");
+    assert_eq!(word(&last_word(verdict).await), "ignore unknown_payload");
     assert_eq!(began.elapsed().as_secs(), 48, "an epoch");
 }
 
@@ -306,29 +322,29 @@ async fn an_engine_that_is_down_hangs_or_panics_loses_nothing() {
     let Submission::Parked {
         reason: ParkReason::EngineUnavailable,
         mut verdict,
-    } = house.intake.submit(candidate, gossip(1)).await
+    } = house.submit(candidate, gossip(1)).await
     else {
         panic!("not parked")
     };
     tokio::time::sleep(Duration::from_secs(40)).await;
     assert!(verdict.try_recv().is_err(), "no verdict while it is down");
     house.engine.set_down(false);
-    assert_eq!(word(&verdict.await.unwrap()), "accept");
+    assert_eq!(word(&last_word(verdict).await), "accept");
 
     house.engine.set_delay(Duration::from_secs(3600));
     let Submission::Parked {
         reason: ParkReason::EngineUnavailable,
         verdict,
-    } = house.intake.submit(house.ssz(key(1, 2), "V", 1), gossip(1)).await
+    } = house.submit(house.ssz(key(1, 2), "V", 1), gossip(1)).await
     else {
         panic!("not parked")
     };
     house.engine.set_delay(Duration::ZERO);
-    assert_eq!(word(&verdict.await.unwrap()), "accept");
+    assert_eq!(word(&last_word(verdict).await), "accept");
 
     house.chain.add_payload(root(2), SLOT);
     assert!(matches!(
-        house.intake.submit(house.ssz(key(2, 1), "P", 1), gossip(1)).await,
+        house.submit(house.ssz(key(2, 1), "P", 1), gossip(1)).await,
         Submission::Parked {
             reason: ParkReason::EngineUnavailable,
             ..
@@ -359,7 +375,7 @@ async fn validators_that_cannot_be_read_are_asked_again() {
         house.chain.set_registry(Registry::Decisive);
         let began = tokio::time::Instant::now();
         house.chain.tell(ChainEvent::Connected(true));
-        assert_eq!(word(&verdict.await.unwrap()), "accept");
+        assert_eq!(word(&last_word(verdict).await), "accept");
         assert!(
             began.elapsed() < Duration::from_millis(400),
             "told, not waited for"
@@ -370,8 +386,7 @@ async fn validators_that_cannot_be_read_are_asked_again() {
 #[tokio::test(start_paused = true)]
 async fn missed_chain_events_are_made_up_for() {
     let house = house();
-    let Submission::Parked { verdict, .. } =
-        house.intake.submit(house.ssz(key(2, 1), "V", 1), gossip(1)).await
+    let Submission::Parked { verdict, .. } = house.submit(house.ssz(key(2, 1), "V", 1), gossip(1)).await
     else {
         panic!("not parked")
     };
@@ -381,7 +396,7 @@ async fn missed_chain_events_are_made_up_for() {
         house.chain.tell(ChainEvent::Connected(false));
     }
     let began = tokio::time::Instant::now();
-    assert_eq!(word(&verdict.await.unwrap()), "accept");
+    assert_eq!(word(&last_word(verdict).await), "accept");
     assert!(
         began.elapsed() < Duration::from_millis(400),
         "told, not waited for"
@@ -509,8 +524,7 @@ async fn a_caller_that_waits_no_longer_loses_nothing() {
 #[tokio::test(start_paused = true)]
 async fn the_end_answers_everybody() {
     let house = house();
-    let Submission::Parked { verdict, .. } =
-        house.intake.submit(house.ssz(key(2, 1), "V", 1), gossip(1)).await
+    let Submission::Parked { verdict, .. } = house.submit(house.ssz(key(2, 1), "V", 1), gossip(1)).await
     else {
         panic!("not parked")
     };
@@ -519,14 +533,14 @@ async fn the_end_answers_everybody() {
         let (intake, candidate) = (house.intake.clone(), house.ssz(key(1, 1), "V", 1));
         async move { intake.submit(candidate, gossip(1)).await }
     });
-    while house.engine.calls().0 == 0 {
-        tokio::task::yield_now().await;
-    }
+    // Until it is with the engine.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(house.engine.calls().0, 1);
     tokio::time::timeout(Duration::from_secs(5), house.verifier.shutdown())
         .await
         .expect("it ends");
-    assert_eq!(word(&verdict.await.unwrap()), "ignore internal");
-    let Submission::Decided(verdict) = under_way.await.unwrap() else {
+    assert_eq!(word(&last_word(verdict).await), "ignore internal");
+    let Submission::Decided(verdict) = within(under_way).await.unwrap() else {
         panic!("not decided")
     };
     assert_eq!(word(&verdict), "ignore internal");
@@ -549,8 +563,8 @@ async fn the_end_waits_for_the_store() {
     });
     // Until it is with the store.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    house.verifier.shutdown().await;
-    let Submission::Decided(verdict) = under_way.await.unwrap() else {
+    within(house.verifier.shutdown()).await;
+    let Submission::Decided(verdict) = within(under_way).await.unwrap() else {
         panic!("not decided")
     };
     assert_eq!(word(&verdict), "accept");
@@ -590,7 +604,7 @@ async fn a_flood_stays_within_its_bounds() {
     assert_eq!(word(&honest), "accept");
     for submission in waiting {
         if let Submission::Parked { verdict, .. } = submission {
-            drop(verdict.await.expect("everybody is answered"));
+            drop(last_word(verdict).await);
         }
     }
     assert_eq!(house.intake.metrics().snapshot().held, 0);

@@ -25,7 +25,7 @@ pub(crate) use held::{CandidateId, Stage, Ticket};
 use crate::{
     IgnoreReason, ParkReason, PeerRef, Source, Verdict,
     candidate::Parsed,
-    config::{MAX_SHARERS, VerifierConfig},
+    config::{MAX_SHARERS, MAX_SHARERS_PER_PEER, VerifierConfig},
 };
 use assay_chain::PayloadInfo;
 use assay_types::{Epoch, ProofKey, Root, Spec, ValidatorIndex};
@@ -242,10 +242,22 @@ impl Machine {
     fn share(&mut self, id: CandidateId, sharer: Sharer) {
         let vouched = self.is_vouched(&sharer.source);
         let Some(held) = self.room.get_mut(id) else { return };
-        if held.sharers.len() >= MAX_SHARERS {
+        let holder = Holder::from(&sharer.source);
+        // One peer must not use up the places that others' copies of an honest proof need.
+        let full = match &holder {
+            Holder::Local => held.sharers.len() >= MAX_SHARERS,
+            peer => {
+                held.sharers
+                    .iter()
+                    .filter(|s| Holder::from(&s.source) == *peer)
+                    .count()
+                    >= MAX_SHARERS_PER_PEER
+                    || held.sharers.len() >= MAX_SHARERS
+            }
+        };
+        if full {
             return self.reply(sharer, Verdict::Ignore(IgnoreReason::Overloaded), self.now);
         }
-        let holder = Holder::from(&sharer.source);
         held.worth.vouched |= vouched;
         held.worth.local |= holder == Holder::Local;
         if let State::Parked(reason) = held.state {

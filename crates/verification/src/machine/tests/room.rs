@@ -175,6 +175,14 @@ fn the_operator_has_half_of_the_room() {
     assert_eq!(house.machine.held().1, 64 * KIB);
 }
 
+#[test]
+fn a_network_of_huge_proofs_gets_room_for_a_few() {
+    let limits = RoomLimits::default();
+    assert_eq!(limits.clone().fit(4_194_449), limits);
+    let raised = limits.fit(256 * KIB * KIB);
+    assert!(raised.bytes_per_peer >= 512 * KIB * KIB && raised.bytes >= raised.bytes_unknown_payload);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 

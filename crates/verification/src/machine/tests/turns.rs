@@ -1,7 +1,10 @@
 //! One verification per payload and type at a time, and who comes next.
 
 use super::world::{House, Registry, SLOT, forged, gossip, key, req_resp, signed};
-use crate::{Source, config::MAX_SHARERS};
+use crate::{
+    Source,
+    config::{MAX_SHARERS, MAX_SHARERS_PER_PEER},
+};
 use std::time::Duration;
 
 #[test]
@@ -91,14 +94,25 @@ fn who_shares_a_parked_candidate_is_told_that_it_is_parked() {
 }
 
 #[test]
-fn sharing_is_bounded() {
+fn sharing_is_bounded_in_all_and_by_peer() {
     let mut house = House::new();
     let proof = signed(key(2, 1), "V", 1);
-    let tickets: Vec<_> = (0..=MAX_SHARERS)
+    let greedy: Vec<_> = (0..=MAX_SHARERS_PER_PEER)
+        .map(|_| house.bring(proof.clone(), req_resp(1)))
+        .collect();
+    assert_eq!(
+        house.word(greedy[MAX_SHARERS_PER_PEER - 1]),
+        "parked unknown_payload"
+    );
+    assert_eq!(house.word(greedy[MAX_SHARERS_PER_PEER]), "ignore overloaded");
+    let other = house.bring(proof.clone(), gossip(2));
+    assert_eq!(house.word(other), "parked unknown_payload");
+    let left = MAX_SHARERS - MAX_SHARERS_PER_PEER - 1;
+    let local: Vec<_> = (0..=left)
         .map(|_| house.bring(proof.clone(), Source::Http))
         .collect();
-    assert_eq!(house.word(tickets[MAX_SHARERS - 1]), "parked unknown_payload");
-    assert_eq!(house.word(tickets[MAX_SHARERS]), "ignore overloaded");
+    assert_eq!(house.word(local[left - 1]), "parked unknown_payload");
+    assert_eq!(house.word(local[left]), "ignore overloaded");
 }
 
 #[test]
