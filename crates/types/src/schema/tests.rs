@@ -158,6 +158,13 @@ fn refusals_name_place_and_reason() {
         ],
     );
     let lists = Schema::list(Schema::ByteList(2), 3);
+    let trio = Schema::container(
+        "Trio",
+        ["a", "b", "c"]
+            .into_iter()
+            .map(|name| Field::new(name, Schema::ProgressiveByteList))
+            .collect(),
+    );
     let cases: Vec<(Schema, Vec<u8>, &str, SchemaFault)> = vec![
         (
             Schema::U64,
@@ -316,6 +323,27 @@ fn refusals_name_place_and_reason() {
             [offsets(8, 12), vec![0; 4]].concat(),
             "left",
             F::Limit { len: 4, limit: 3 },
+        ),
+        // Each offset is measured by the one before it, not by the fixed part alone.
+        (
+            trio,
+            [offsets(12, 14), vec![13, 0, 0, 0, 1, 2, 3]].concat(),
+            "c",
+            F::Offset {
+                lowest: 14,
+                highest: 15,
+                actual: 13,
+            },
+        ),
+        (
+            Schema::progressive_list(Schema::ProgressiveByteList),
+            [offsets(12, 14), vec![13, 0, 0, 0, 1, 2, 3]].concat(),
+            "[2]",
+            F::Offset {
+                lowest: 14,
+                highest: 15,
+                actual: 13,
+            },
         ),
         (Schema::container("Nothing", vec![]), vec![], "", F::EmptyShape),
         (
