@@ -44,12 +44,12 @@ impl Outbox {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use assay_types::{ExecutionProof, PublicInput, Root, SignatureBytes, SignedExecutionProof, Slot};
     use bytes::Bytes;
 
-    fn proof(id: u64, len: usize) -> Arc<VerifiedProof> {
+    pub(in crate::gossip) fn proof(id: u64, len: usize) -> Arc<VerifiedProof> {
         let signed = SignedExecutionProof {
             message: ExecutionProof {
                 proof_data: Bytes::new(),

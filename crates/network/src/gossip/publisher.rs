@@ -39,3 +39,28 @@ impl ProofSink for Publisher {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::gossip::outbox::tests::proof;
+    use assay_verification::PeerRef;
+
+    #[tokio::test]
+    async fn everything_but_gossip_is_published() {
+        let (publisher, PublishQueue(mut queue)) = publisher();
+        let peer = PeerRef(Arc::from([1, 2, 3]));
+        for (source, queued) in [
+            (Source::Gossip { peer: peer.clone() }, false),
+            (Source::ReqResp { peer }, true),
+            (Source::Http, true),
+            (Source::Prover, true),
+        ] {
+            publisher.accepted(&proof(1, 10), &source).await.unwrap();
+            assert_eq!(queue.try_recv().is_ok(), queued, "{source:?}");
+        }
+        drop(queue);
+        assert!(publisher.accepted(&proof(1, 10), &Source::Http).await.is_err());
+    }
+}

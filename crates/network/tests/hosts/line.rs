@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use assay_chain::Chain;
+use assay_types::Spec;
 use std::time::Duration;
 
 /// Slot of payloads before the boundary of fork digests, where the clock stands too.
@@ -17,9 +18,13 @@ struct Line {
 }
 
 async fn line() -> Line {
-    let (b, dir_b) = Node::start(vec![]).await;
-    let (a, dir_a) = Node::start(vec![b.address()]).await;
-    let (c, dir_c) = Node::start(vec![b.address()]).await;
+    line_on(spec()).await
+}
+
+async fn line_on(spec: Spec) -> Line {
+    let (b, dir_b) = Node::start_on(spec.clone(), vec![]).await;
+    let (a, dir_a) = Node::start_on(spec.clone(), vec![b.address()]).await;
+    let (c, dir_c) = Node::start_on(spec, vec![b.address()]).await;
     b.connected_to(2).await;
     a.connected_to(1).await;
     c.connected_to(1).await;
@@ -102,7 +107,9 @@ async fn a_proof_goes_on_only_after_the_verdict_and_still_when_the_payload_comes
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_verdict_after_the_cache_has_forgotten_keeps_the_proof_and_is_counted() {
-    let line = line().await;
+    let mut quick = spec();
+    quick.slot_duration_ms = 2000;
+    let line = line_on(quick).await;
     let payload = root(3);
     line.a.chain.see_payload(payload, SLOT);
     let proof = signed_proof(&line.a.chain, payload, SLOT, 5000);
@@ -111,8 +118,8 @@ async fn a_verdict_after_the_cache_has_forgotten_keeps_the_proof_and_is_counted(
     wait_for(|| (line.b.network.counters().parked == 1).then_some(()))
         .await
         .unwrap();
-    // Two slots of 2 s are six heartbeats of 0.7 s.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // Two slots of 2 s are six heartbeats of 0.7 s; twice that, for a machine that is busy.
+    tokio::time::sleep(Duration::from_secs(8)).await;
     line.b.chain.see_payload(payload, SLOT);
     assert_eq!(line.b.gets(&key).await, Some("gossip"));
     wait_for(|| (line.b.network.counters().late_accepts == 1).then_some(()))
@@ -179,6 +186,7 @@ async fn a_message_on_another_forks_topic_is_ignored_and_takes_nothing_from_the_
         (0, 0, 0),
         "the verifier never saw it"
     );
+    assert_eq!(line.b.kept.source_of(&proof.key()), None);
 
     line.a.publish_unverified(proof.clone(), after).await;
     assert_eq!(line.c.gets(&proof.key()).await, Some("gossip"));

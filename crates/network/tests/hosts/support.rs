@@ -38,10 +38,10 @@ const VALIDATORS: u64 = 64;
 /// More than anything here takes; what must not happen is waited for much shorter.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Slots of 2 s, 8 an epoch, a blob-parameter fork at `BOUNDARY`.
+/// Slots of 6 s (a message stays in gossipsub's cache for 12), 8 an epoch, a blob-parameter fork at `BOUNDARY`.
 pub(crate) fn spec() -> Spec {
     let mut spec = Spec::minimal();
-    spec.slot_duration_ms = 2000;
+    spec.slot_duration_ms = 6000;
     spec.blob_schedule = vec![BlobParameters {
         epoch: BOUNDARY,
         max_blobs_per_block: 12,
@@ -200,8 +200,13 @@ pub(crate) fn config(directory: &Path, peers: Vec<PeerAddress>) -> NetworkConfig
 impl Node {
     /// Starts a node whose clock stands in the epoch before `BOUNDARY`, so that both topics are joined.
     pub(crate) async fn start(peers: Vec<PeerAddress>) -> (Self, TempDir) {
+        Self::start_on(spec(), peers).await
+    }
+
+    /// As `start`, on a network of the test's own.
+    pub(crate) async fn start_on(spec: Spec, peers: Vec<PeerAddress>) -> (Self, TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        let chain = TestChain::new(spec(), BOUNDARY.0 * 8 - 2);
+        let chain = TestChain::new(spec, BOUNDARY.0 * 8 - 2);
         (Self::start_with(config(dir.path(), peers), chain).await, dir)
     }
 
