@@ -4,7 +4,7 @@ use crate::{
     http::{MockEl, Reply, eventually, post},
     rig::{Rig, bearer, forkchoice, hash_in, new_payload, short, valid},
 };
-use assay_gate::ImportPolicy;
+use assay_gate::{ImportPolicy, machine::ElStatus};
 use assay_types::{BlockHash, Hash256};
 use std::{
     sync::{
@@ -135,14 +135,22 @@ async fn a_caller_that_hangs_up_leaves_its_calls_to_be_made() {
         forkchoice(head(1), 2),
         forkchoice(head(2), 3),
     ];
-    for (n, call) in calls.iter().enumerate() {
+    for (n, call) in (1u64..).zip(&calls) {
         let mut caller = rig.caller().await;
         caller.send(&post(&bearer(), "", call.as_bytes())).await;
         let counts = || rig.endpoint.counts();
-        eventually(|| counts().new_payload_calls + counts().forkchoice_updated_calls == n as u64 + 1).await;
+        eventually(|| counts().new_payload_calls + counts().forkchoice_updated_calls == n).await;
     }
     // All three callers are gone; the last call has not even been forwarded yet.
+    assert_eq!(el.wait_for(2).await.len(), 2);
     let received = el.wait_for(3).await;
-    assert!(received.iter().any(|m| hash_in(m) == head(2).to_string()));
-    eventually(|| rig.gate.payload(&payload.execution_payload.block_hash).is_some()).await;
+    assert_eq!(hash_in(&received[2]), head(2).to_string());
+    // What the execution client said is noted all the same.
+    let hash = payload.execution_payload.block_hash;
+    eventually(|| {
+        rig.gate
+            .payload(&hash)
+            .is_some_and(|p| p.el_status == ElStatus::Valid)
+    })
+    .await;
 }
