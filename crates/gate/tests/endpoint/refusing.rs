@@ -218,7 +218,11 @@ async fn stopping_lets_calls_end_and_then_closes() {
         .await;
     el.wait_for(1).await;
     rig.stop.cancel();
-    assert_eq!(busy.answer().await.unwrap().unwrap().json()["result"], true);
+    let last = busy.answer().await.unwrap().unwrap();
+    assert_eq!(
+        (last.json()["result"].as_bool(), last.header("connection")),
+        (Some(true), Some("close"))
+    );
     assert!(busy.answer().await.unwrap().is_none(), "then the connection ends");
     assert!(!matches!(idle.answer().await, Ok(Some(_))));
     tokio::time::timeout(Duration::from_secs(5), rig.endpoint.ended())
