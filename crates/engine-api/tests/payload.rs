@@ -185,6 +185,9 @@ fn read(params: &Value, fork: ForkName) -> Result<NewPayloadRequest, String> {
 }
 
 proptest! {
+    // A failing case prints its seed; no file is left beside the test.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn requests_come_back_as_they_were(request in request()) {
         let text = serde_json::to_string(&NewPayloadParamsJson(&request)).unwrap();
