@@ -275,6 +275,8 @@ pub struct Tree {
     canonical: BTreeMap<Slot, Root>,
     head: Option<Root>,
     pending_head: Option<(Root, bool)>,
+    /// The head before, while a gap hides whether the new head descends from it.
+    left: Option<Root>,
     finalized: Option<Finalized>,
     pending_finalized: Option<Checkpoint>,
     /// A block below which no ancestors will come.
@@ -300,6 +302,7 @@ impl Tree {
             canonical: BTreeMap::new(),
             head: None,
             pending_head: None,
+            left: None,
             finalized: None,
             pending_finalized: None,
             floor: None,
@@ -466,9 +469,8 @@ impl Tree {
 
     fn missing_ancestor(&self) -> Option<(Root, Slot)> {
         let (slot, root) = self.canonical.first_key_value()?;
-        let reached = self.floor == Some(*root)
-            || slot.0 == 0
-            || self.finalized.is_some_and(|finalized| *slot <= finalized.slot);
+        let reached =
+            self.floor == Some(*root) || self.finalized.is_some_and(|finalized| *slot <= finalized.slot);
         if reached {
             None
         } else {

@@ -329,6 +329,42 @@ fn a_head_counts_once_its_block_is_here_and_the_latest_word_holds() {
 }
 
 #[test]
+fn reorgs_are_counted_across_a_gap_too() {
+    let mut tree = chain(4);
+    for (n, parent, slot) in [(15, 14, 7), (14, 13, 6)] {
+        tree.insert_block(fulu(n, parent, slot));
+    }
+    tree.set_head(block_root(15), false);
+    assert_eq!(tree.counters().reorgs, 0, "the gap hides it");
+    tree.insert_block(fulu(13, 3, 4));
+    assert_eq!(
+        (canonical(&tree), tree.counters().reorgs),
+        (vec![1, 2, 3, 13, 14, 15], 1)
+    );
+    // A gap below which the head before turns up is none.
+    tree.insert_block(fulu(17, 16, 9));
+    tree.set_head(block_root(17), false);
+    tree.insert_block(fulu(16, 15, 8));
+    assert_eq!((canonical(&tree).len(), tree.counters().reorgs), (8, 1));
+}
+
+#[test]
+fn a_first_finality_above_a_known_chain_waits_for_the_blocks_between() {
+    let mut tree = chain(2);
+    tree.set_floor(block_root(1));
+    tree.set_finalized(checkpoint(1, 8));
+    tree.insert_block(fulu(8, 7, 8));
+    assert_eq!(tree.finalized(), Checkpoint::default());
+    assert!(tree.has_block(&block_root(1)));
+    tree.set_head(block_root(8), false);
+    for n in (3..=7).rev() {
+        tree.insert_block(fulu(n, n - 1, n));
+    }
+    assert_eq!(tree.finalized(), checkpoint(1, 8));
+    assert_eq!(canonical(&tree), [1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
+#[test]
 fn a_valid_head_clears_its_ancestors_of_optimism() {
     let mut tree = tree();
     for n in 1..=3 {

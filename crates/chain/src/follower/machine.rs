@@ -457,6 +457,9 @@ impl Machine {
         if !caught_up {
             // A new head is missing for some milliseconds in every slot: only what lasts is worth telling.
             let since = *self.behind_since.get_or_insert(now);
+            if missing.ancestor.is_some() {
+                self.set_synced(false, actions);
+            }
             if !self.is_following() || now >= since + self.slot_duration {
                 self.set_synced(false, actions);
                 self.report(Health::CatchingUp, actions);

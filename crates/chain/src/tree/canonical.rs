@@ -151,7 +151,31 @@ impl Tree {
             None => self.canonical.clear(),
         }
         self.canonical.extend(path);
-        if before.is_some_and(|before| common.is_some() && !self.is_canonical_block(&before)) {
+        // Across a gap it shows later whether the head before is below this one.
+        self.left = self.left.filter(|_| common.is_none()).or(before);
+        self.note_bottom();
+    }
+
+    /// Looks at the lowest canonical blocks after a change: whether the chain reaches genesis (nothing is below it), and whether it passes by the
+    /// head of before, which makes it a reorg.
+    fn note_bottom(&mut self) {
+        let Some((lowest, root)) = self.canonical.first_key_value() else {
+            return;
+        };
+        let genesis = lowest.0 == 0
+            || self
+                .blocks
+                .get(root)
+                .is_some_and(|block| block.parent_root.is_zero());
+        if genesis {
+            self.floor = Some(*root);
+        }
+        let Some(left) = self.left else { return };
+        let left_slot = self.blocks.get(&left).map(|block| block.slot);
+        if self.is_canonical_block(&left) || left_slot.is_none() {
+            self.left = None;
+        } else if left_slot.is_some_and(|slot| *lowest < slot) || self.missing_ancestor().is_none() {
+            self.left = None;
             self.counters.reorgs += 1;
         }
     }
@@ -169,5 +193,6 @@ impl Tree {
             at = self.parent_of(block);
             self.canonical.insert(block.slot, *root);
         }
+        self.note_bottom();
     }
 }

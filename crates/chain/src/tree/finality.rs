@@ -64,22 +64,25 @@ impl Tree {
         let Some(slot) = self.blocks.get(&checkpoint.root).map(|block| block.slot) else {
             return;
         };
-        if let Some(before) = self.finalized {
+        // Where a chain is already held, down to a finalized block or a floor, finality goes up along it. An empty tree
+        // begins with the block it is given.
+        let base = self.finalized.map(|before| before.checkpoint.root).or(self.floor);
+        let connected = base.is_none_or(|base| self.is_ancestor_or_same(&base, &checkpoint.root));
+        if !connected {
             let lowest = self.lowest_ancestor(checkpoint.root);
-            let connected = self.is_ancestor_or_same(&before.checkpoint.root, &checkpoint.root);
-            if !connected {
-                let known_below = self
+            if let Some(before) = self.finalized {
+                let past_it = self
                     .blocks
                     .get(&lowest)
                     .is_some_and(|block| block.slot <= before.slot);
-                if known_below || slot <= before.slot {
+                if past_it || slot <= before.slot {
                     self.pending_finalized = None;
                     self.counters.finality_conflicts += 1;
                     return;
                 }
-                if self.floor != Some(lowest) {
-                    return;
-                }
+            }
+            if self.floor != Some(lowest) {
+                return;
             }
         }
         self.pending_finalized = None;
