@@ -35,7 +35,13 @@ impl Ran {
 
     /// Standard error of a run that failed with exit code 1 and printed nothing.
     fn error(self) -> String {
-        assert_eq!(self.code, Some(1), "{}{}", String::from_utf8_lossy(&self.out), self.err);
+        assert_eq!(
+            self.code,
+            Some(1),
+            "{}{}",
+            String::from_utf8_lossy(&self.out),
+            self.err
+        );
         assert!(self.out.is_empty(), "{}", String::from_utf8_lossy(&self.out));
         self.err
     }
