@@ -246,7 +246,7 @@ pub enum Action {
     VerdictChanged(VerdictChange),
     /// Tell the operator.
     Alarm(Alarm),
-    /// A payload found its place: any proof of it that is in the store is to be brought as `Event::ProofVerified`.
+    /// A payload came: any proof of it that is in the store is to be brought as `Event::ProofVerified`.
     RecallProofs {
         /// Its request root.
         new_payload_request_root: Root,

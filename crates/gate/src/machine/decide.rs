@@ -16,6 +16,9 @@ impl Gate {
         self.claim(payload.block_hash, payload.parent_hash, now);
         if check == RequestCheck::Matches && self.place(payload, now) == Placed::Here {
             self.note_new_payload(payload.block_hash, now);
+        } else {
+            // The EL's VALID may give it its place: then its proofs must be there.
+            self.out.recalls.push(payload.new_payload_request_root);
         }
     }
 
@@ -83,7 +86,7 @@ impl Gate {
         };
         if self.root_belongs(&payload) {
             self.note_new_payload(hash, now);
-            self.note_told(hash, decision, status, now);
+            self.note_told(hash, decision, status, latest_valid_hash, now);
         }
         decision
     }
@@ -144,13 +147,13 @@ impl Gate {
             return self.without_payload(status, latest_valid_hash);
         };
         let head = state.head;
+        self.touch(head, now);
         let decision = match status {
             StatusWord::Valid if latest_valid_hash != Some(head) => {
                 self.alarm(Alarm::ValidForOtherHash { block_hash: head });
                 self.unless_observed(HeldBy::OtherLatestValidHash)
             }
             StatusWord::Valid => {
-                self.touch(head, now);
                 self.mark_el_valid(head, now);
                 self.valid_or_held(head)
             }
@@ -163,7 +166,7 @@ impl Gate {
                 self.not_better_than(status, latest_valid_hash)
             }
         };
-        self.note_told(head, decision, status, now);
+        self.note_told(head, decision, status, latest_valid_hash, now);
         self.finalize(state.finalized, now);
         decision
     }
@@ -213,9 +216,21 @@ impl Gate {
     }
 
     /// Keeps what the beacon node is told.
-    fn note_told(&mut self, hash: BlockHash, decision: Decision, status: StatusWord, now: UnixMillis) {
+    fn note_told(
+        &mut self,
+        hash: BlockHash,
+        decision: Decision,
+        status: StatusWord,
+        latest_valid_hash: Option<BlockHash>,
+        now: UnixMillis,
+    ) {
         match (decision, status) {
-            (Decision::PassThrough, StatusWord::Valid) => self.tell_valid(hash, now),
+            (Decision::PassThrough, StatusWord::Valid) => {
+                // Under `observe` the EL may have named another payload: what that says nobody knows.
+                if latest_valid_hash == Some(hash) {
+                    self.tell_valid(hash, now);
+                }
+            }
             (Decision::PassThrough, StatusWord::Invalid) => {}
             (Decision::PassThrough, StatusWord::Syncing | StatusWord::Accepted)
             | (Decision::LowerToSyncing(_), _) => self.tell_syncing(hash, now),

@@ -9,8 +9,10 @@ use super::{
     config::ImportPolicy,
     event::{ConflictResolution, UnixMillis},
     node::{ElStatus, Node},
+    settled::SettledPayload,
 };
 use assay_types::BlockHash;
+use std::collections::HashSet;
 
 /// Which ancestors an INVALID speaks of, by its `latestValidHash`.
 struct Called {
@@ -18,10 +20,10 @@ struct Called {
     ancestors: Vec<BlockHash>,
     /// The one that left the tree, where the walk ended at it.
     settled: Option<BlockHash>,
-    /// False where the hash named is no ancestor that is known here.
-    resolved: bool,
-    /// The walk ended where the parent is not known: more ancestors may be meant.
-    hole: bool,
+    /// The walk came to the hash named: it is clear of whom the EL speaks.
+    reached: bool,
+    /// The hash named is older than all that is in the tree: everything the walk came by is meant.
+    all: bool,
 }
 
 impl Gate {
@@ -37,14 +39,13 @@ impl Gate {
     ) -> Decision {
         let called = self.called(parent, latest_valid_hash);
         // Null: this payload alone. A hash that nobody here knows says nothing that can be believed of ancestors.
-        let of_ancestors = latest_valid_hash.is_some() && called.resolved;
         let mut invalid: Vec<BlockHash> = own.filter(|h| self.tree.contains(h)).into_iter().collect();
         let mut settled: Vec<BlockHash> = own.filter(|h| self.settled.contains(h)).into_iter().collect();
-        if of_ancestors {
+        if called.reached || called.all {
             invalid.extend(called.ancestors.iter().copied());
             settled.extend(called.settled);
         }
-        let told_above = latest_valid_hash.is_some_and(|named| self.may_take_back(&called, named));
+        let told_above = latest_valid_hash.is_some_and(|named| self.may_take_back(&called, own, named));
 
         self.mark_invalid(&invalid, now);
         let mut conflict = self.conflict_in_tree(&invalid, now);
@@ -80,8 +81,8 @@ impl Gate {
         let mut called = Called {
             ancestors: Vec::new(),
             settled: None,
-            resolved: false,
-            hole: false,
+            reached: false,
+            all: false,
         };
         let Some(named) = latest_valid_hash else {
             return called;
@@ -89,7 +90,7 @@ impl Gate {
         let mut cursor = parent;
         while let Some(at) = cursor {
             if at == named {
-                called.resolved = true;
+                called.reached = true;
                 return called;
             }
             let Some(node) = self.tree.get(&at) else {
@@ -99,38 +100,62 @@ impl Gate {
             called.ancestors.push(at);
             cursor = node.parent();
         }
-        called.hole = called.settled.is_none();
-        // Zero: everything since the merge. What left the tree is older than all that is in it.
-        called.resolved = named.is_zero() || self.settled.contains(&named);
+        // Zero: everything since the merge.
+        called.all = named.is_zero() || self.is_before(&named, &called.ancestors, called.settled);
         called
     }
 
+    /// Whether a payload of the finalized chain left the tree and is older than all that a walk came by.
+    fn is_before(&self, named: &BlockHash, walked: &[BlockHash], end: Option<BlockHash>) -> bool {
+        let Some(named) = self.settled.get(named).filter(|s| s.canonical) else {
+            return false;
+        };
+        let in_tree = |hash: &BlockHash| self.tree.get(hash).and_then(|n| n.facts).map(|f| f.slot);
+        let oldest = match end {
+            Some(end) => self.settled.get(&end).and_then(|s| s.slot),
+            None => walked.last().and_then(in_tree),
+        };
+        named
+            .slot
+            .zip(oldest)
+            .is_some_and(|(named, oldest)| named < oldest)
+    }
+
     /// Whether the beacon node, which may know more of the chain, would take back a VALID by this `latestValidHash`
-    /// although it is not clear here of which payloads the EL speaks.
-    fn may_take_back(&self, called: &Called, named: BlockHash) -> bool {
-        let told = |h: &BlockHash| self.tree.get(h).is_some_and(|n| n.told_valid);
-        let told_settled = |h: BlockHash| self.settled.get(&h).is_some_and(|s| s.told_valid);
-        if !called.resolved && (called.ancestors.iter().any(told) || called.settled.is_some_and(told_settled))
-        {
-            return true;
-        }
-        if !called.hole {
+    /// although it is not clear here of which payloads the EL speaks: the walk ended at a hole, or where the tree was
+    /// pruned.
+    fn may_take_back(&self, called: &Called, own: Option<BlockHash>, named: BlockHash) -> bool {
+        if called.reached {
             return false;
         }
-        // Beyond the hole: whatever descends from the hash named; anything at all where that is not known.
-        if self.tree.contains(&named) {
-            return self.tree.subtree(&named).iter().any(|h| *h != named && told(h));
+        let told = |h: &BlockHash| self.tree.get(h).is_some_and(|n| n.told_valid);
+        let told_settled = called.settled.is_some_and(|h| self.settled_told(&h));
+        if !called.all && (called.ancestors.iter().any(told) || told_settled) {
+            return true;
         }
+        // Beyond the end of the walk it may be anything that was told, but what the hash named stands on.
+        if self.tree.contains(&named) {
+            let below: HashSet<_> = self.chain_of(named).into_iter().collect();
+            let slot = self.tree.get(&named).and_then(|n| n.facts).map(|f| f.slot);
+            return self
+                .tree
+                .iter()
+                .any(|(hash, node)| node.told_valid && !below.contains(hash))
+                || self.settled.any_told_after(slot);
+        }
+        let mut known = called.ancestors.clone();
+        known.extend(own);
+        let known: HashSet<_> = self.tree.subtrees(&known).into_iter().collect();
         self.tree
             .iter()
-            .any(|(hash, node)| node.told_valid && !called.ancestors.contains(hash))
+            .any(|(hash, node)| node.told_valid && !known.contains(hash))
+            || self.settled.any_told_after(None)
     }
 
     /// These and all their descendants are INVALID to the EL now.
     fn mark_invalid(&mut self, called: &[BlockHash], now: UnixMillis) {
         let mut changed = Vec::new();
-        // The last is the oldest and has the others among its descendants.
-        for hash in called.last().map(|h| self.tree.subtree(h)).unwrap_or_default() {
+        for hash in self.tree.subtrees(called) {
             let Some(node) = self.tree.get_mut(&hash) else {
                 continue;
             };
@@ -166,81 +191,109 @@ impl Gate {
             }
             self.alarm(Alarm::ValidCalledInvalid { block_hash: *hash });
         }
-        if observed && let Some(oldest) = called.last() {
+        if observed {
             // The beacon node is told INVALID now, the EL's word: nothing is left that was told VALID.
-            self.forget_told(*oldest);
+            self.forget_told(called, now);
         }
         self.recompute(told.clone(), Cause::ExecutionClient, now);
         !told.is_empty()
     }
 
-    fn forget_told(&mut self, oldest: BlockHash) {
-        for hash in self.tree.subtree(&oldest) {
-            if let Some(node) = self.tree.get_mut(&hash)
+    fn forget_told(&mut self, called: &[BlockHash], now: UnixMillis) {
+        let subtrees = self.tree.subtrees(called);
+        for hash in &subtrees {
+            if let Some(node) = self.tree.get_mut(hash)
                 && (node.told_valid || node.conflict)
             {
                 node.told_valid = false;
                 node.conflict = false;
-                self.out.dirty.insert(hash);
+                self.out.dirty.insert(*hash);
             }
         }
+        self.recompute(subtrees, Cause::ExecutionClient, now);
     }
 
-    /// As `conflict_in_tree`, of payloads that left the tree.
+    /// As `mark_invalid` and `conflict_in_tree`, of payloads that left the tree.
     fn conflict_in_settled(&mut self, called: &[BlockHash], now: UnixMillis) -> bool {
         let observed = self.config.policy == ImportPolicy::Observe;
         let mut any = false;
         for hash in called {
-            let Some(settled) = self.settled.get_mut(hash) else {
+            let Some(settled) = self.settled.get(hash).copied() else {
                 continue;
             };
+            let above = self.standing_on(hash, settled.canonical);
+            let mut told = settled.told_valid;
+            for top in &above {
+                told |= self
+                    .tree
+                    .subtree(top)
+                    .iter()
+                    .any(|h| self.tree.get(h).is_some_and(|n| n.told_valid));
+                self.mark_invalid(&[*top], now);
+            }
             if observed {
-                let told = std::mem::take(&mut settled.told_valid);
-                settled.valid = false;
-                self.out.dirty.insert(*hash);
-                if told {
-                    self.alarm(Alarm::ValidCalledInvalid { block_hash: *hash });
+                // Nor is what stood on it rooted in anything VALID.
+                for top in &above {
+                    if let Some(node) = self.tree.get_mut(top) {
+                        node.rooted = false;
+                        self.out.dirty.insert(*top);
+                    }
                 }
+                self.forget_told(&above, now);
+            }
+            any |= told;
+            let after = match observed {
+                true => SettledPayload {
+                    told_valid: false,
+                    valid: false,
+                    ..settled
+                },
+                false => SettledPayload {
+                    told_valid: told,
+                    conflict: told,
+                    ..settled
+                },
+            };
+            if after == settled {
                 continue;
             }
-            if !settled.told_valid {
-                continue;
-            }
-            any = true;
-            if settled.conflict {
-                continue;
-            }
-            settled.conflict = true;
-            let canonical = settled.canonical;
             self.out.dirty.insert(*hash);
-            self.out.durable = true;
-            self.alarm(Alarm::ValidCalledInvalid { block_hash: *hash });
-            if canonical {
-                self.set_conflict_of_rooted(true, now);
+            self.out.durable |= !observed;
+            if let Some(settled) = self.settled.get_mut(hash) {
+                *settled = after;
             }
-            let children = self.tree.children(hash).to_vec();
-            self.recompute(children, Cause::ExecutionClient, now);
+            if told && !settled.conflict {
+                self.alarm(Alarm::ValidCalledInvalid { block_hash: *hash });
+            }
+            if told && !observed {
+                for top in &above {
+                    if let Some(node) = self.tree.get_mut(top) {
+                        node.conflict = true;
+                        self.out.dirty.insert(*top);
+                    }
+                }
+            }
+            self.recompute(above, Cause::ExecutionClient, now);
         }
         any
     }
 
-    /// What is rooted stands on payloads that left the tree.
-    fn set_conflict_of_rooted(&mut self, conflict: bool, now: UnixMillis) {
-        let rooted: Vec<_> = self
-            .tree
+    /// Whether VALID was told of a payload that left the tree, or of one that stands on it.
+    fn settled_told(&self, hash: &BlockHash) -> bool {
+        let told = |top: &BlockHash| self.tree.get(top).is_some_and(|n| n.told_valid);
+        self.settled
+            .get(hash)
+            .is_some_and(|s| s.told_valid || self.standing_on(hash, s.canonical).iter().any(told))
+    }
+
+    /// The payloads of the tree that stand on one that left it.
+    fn standing_on(&self, hash: &BlockHash, canonical: bool) -> Vec<BlockHash> {
+        let on_it = |node: &Node| node.parent() == Some(*hash) || (canonical && node.rooted);
+        self.tree
             .iter()
-            .filter(|(_, n)| n.rooted)
+            .filter(|(_, node)| on_it(node))
             .map(|(hash, _)| *hash)
-            .collect();
-        for hash in &rooted {
-            if let Some(node) = self.tree.get_mut(hash)
-                && node.conflict != conflict
-            {
-                node.conflict = conflict;
-                self.out.dirty.insert(*hash);
-            }
-        }
-        self.recompute(rooted, Cause::Operator, now);
+            .collect()
     }
 
     /// The operator decided (rule 4).
@@ -261,14 +314,7 @@ impl Gate {
             }
             let canonical = settled.canonical;
             self.out.dirty.insert(hash);
-            let rooted = |n: &Node| canonical && n.rooted;
-            let mut above: Vec<_> = self
-                .tree
-                .iter()
-                .filter(|(_, n)| rooted(n))
-                .map(|(h, _)| *h)
-                .collect();
-            above.extend_from_slice(self.tree.children(&hash));
+            let above = self.standing_on(&hash, canonical);
             for top in above {
                 self.resolve_subtree(top, resolution, now);
             }

@@ -82,6 +82,8 @@ pub struct Gate {
 struct Out {
     /// Keys whose record changed.
     dirty: BTreeSet<BlockHash>,
+    /// Payloads whose claim (`startup`) came or went.
+    claims: BTreeSet<BlockHash>,
     meta: bool,
     durable: bool,
     changes: Vec<VerdictChange>,
@@ -281,11 +283,15 @@ impl Gate {
             self.mark_anchor(hash, now);
         }
         let required = config.required_proofs.get();
-        for (_, node) in self.tree.iter_mut() {
-            if node.proof_count() >= required {
-                node.times.proven_at.get_or_insert(now);
+        for (hash, node) in self.tree.iter_mut() {
+            if node.proof_count() >= required && node.times.proven_at.is_none() {
+                node.times.proven_at = Some(now);
+                self.out.dirty.insert(*hash);
             }
         }
         self.recompute_all(Cause::Operator, now);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
-//! The gate's records: one per payload under its block hash, and one for the gate under the zero hash.
+//! The gate's records: one per payload under its block hash, and one for the gate under the zero hash. Until the beacon
+//! node named its first head, each newPayload has one more, under its block hash with every bit inverted.
 //!
 //! A record is a version byte, a kind byte and fixed-width little-endian fields. Whatever is read is checked; a record
 //! that is not one of these stops the start with a clear error instead of being taken for less than it says.
@@ -287,9 +288,10 @@ impl Gate {
         if let Some(node) = self.tree.get(hash) {
             return Some(write_node(node));
         }
-        if let Some(settled) = self.settled.get(hash) {
-            return Some(write_settled(settled));
-        }
+        self.settled.get(hash).map(write_settled)
+    }
+
+    fn claim_record(&self, hash: &BlockHash) -> Option<Vec<u8>> {
         let parent = self.startup.as_ref().and_then(|s| s.claimed.get(hash))?;
         let mut w = Writer::new(KIND_CLAIMED);
         w.hash(parent);
@@ -301,6 +303,11 @@ impl Gate {
         let out: Out = std::mem::take(&mut self.out);
         let mut changes: Vec<RecordChange> =
             out.dirty.iter().map(|hash| (hash.0, self.record(hash))).collect();
+        changes.extend(
+            out.claims
+                .iter()
+                .map(|hash| (inverted(hash).0, self.claim_record(hash))),
+        );
         if out.meta {
             changes.push((Hash256::ZERO.0, Some(self.write_gate())));
         }
@@ -320,19 +327,23 @@ impl Gate {
                 .into_iter()
                 .map(|(call, decision)| Action::Answer { call, decision }),
         );
-        for root in out.recalls {
-            actions.extend(self.recall(root));
-        }
+        actions.extend(out.recalls.into_iter().map(|root| self.recall(root)));
         actions
     }
 
-    fn recall(&self, new_payload_request_root: Hash256) -> Option<Action> {
-        let hash = self.tree.hash_of_root(&new_payload_request_root)?;
-        let known = self.tree.get(&hash)?.proofs.keys().copied().collect();
-        Some(Action::RecallProofs {
+    fn recall(&self, new_payload_request_root: Hash256) -> Action {
+        let placed = self
+            .tree
+            .hash_of_root(&new_payload_request_root)
+            .and_then(|h| self.tree.get(&h));
+        let proofs = placed
+            .map(|n| &n.proofs)
+            .or_else(|| self.early.by_root.get(&new_payload_request_root));
+        let known = proofs.map(|p| p.keys().copied().collect()).unwrap_or_default();
+        Action::RecallProofs {
             new_payload_request_root,
             known,
-        })
+        }
     }
 
     /// The gate as its records have it. Where the settings are others than those it ran with, they take effect now
@@ -370,9 +381,6 @@ impl Gate {
                             if facts.parent_hash == key || gate.tree.hash_of_root(&root).is_some() {
                                 return Err(damaged());
                             }
-                            if node.times.new_payload_at.is_some() {
-                                claimed.claimed.insert(key, facts.parent_hash);
-                            }
                             gate.out.recalls.push(root);
                             gate.tree.insert(key, node);
                         }
@@ -381,7 +389,9 @@ impl Gate {
                 KIND_SETTLED => settled.push((key, read_settled(r).ok_or_else(damaged)?)),
                 KIND_CLAIMED => {
                     let parent = r.hash().ok_or_else(damaged)?;
-                    claimed.claimed.insert(key, r.end(parent).ok_or_else(damaged)?);
+                    claimed
+                        .claimed
+                        .insert(inverted(&key), r.end(parent).ok_or_else(damaged)?);
                 }
                 _ => return Err(damaged()),
             }
@@ -417,6 +427,11 @@ impl Gate {
         let actions = gate.flush();
         Ok((gate, actions))
     }
+}
+
+/// The key of a claim, which may stand beside the payload's own record.
+fn inverted(hash: &BlockHash) -> BlockHash {
+    Hash256(hash.0.map(|byte| !byte))
 }
 
 /// One change per payload: from what it was before the event to what it is after.

@@ -54,7 +54,7 @@ impl Gate {
     }
 
     /// The payload and its ancestors in the tree, newest first.
-    fn chain_of(&self, hash: BlockHash) -> Vec<BlockHash> {
+    pub(super) fn chain_of(&self, hash: BlockHash) -> Vec<BlockHash> {
         let mut chain = Vec::new();
         let mut cursor = Some(hash);
         while let Some((at, node)) = cursor.and_then(|h| self.tree.get(&h).map(|n| (h, n))) {
@@ -168,8 +168,14 @@ impl Gate {
             .collect();
         oldest.sort_unstable();
         oldest.truncate((self.max_payloads / SHED_PART).max(1));
+        let canonical: HashSet<_> = self
+            .head
+            .map(|head| self.chain_of(head))
+            .unwrap_or_default()
+            .into_iter()
+            .collect();
         for (_, hash) in &oldest {
-            self.drop_node(*hash, true, now);
+            self.drop_node(*hash, canonical.contains(hash), now);
         }
         self.alarm(Alarm::TreeFull {
             dropped: oldest.len(),

@@ -43,6 +43,12 @@ impl Settled {
         self.payloads.contains_key(hash)
     }
 
+    /// Whether VALID was told of any that may be after a slot; `None`: of any at all.
+    pub(crate) fn any_told_after(&self, slot: Option<Slot>) -> bool {
+        let after = |p: &SettledPayload| p.slot.zip(slot).is_none_or(|(own, slot)| own > slot);
+        self.payloads.values().any(|p| p.told_valid && after(p))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.payloads.len()
     }

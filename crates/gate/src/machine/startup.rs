@@ -36,7 +36,7 @@ impl Gate {
     pub(super) fn claim(&mut self, hash: BlockHash, parent: BlockHash, now: UnixMillis) {
         let Some(startup) = &mut self.startup else { return };
         startup.claimed.insert(hash, parent);
-        self.out.dirty.insert(hash);
+        self.out.claims.insert(hash);
         self.out.durable = true;
         if startup.claimed.len() >= MAX_CLAIMED {
             self.end_startup(hash, now);
@@ -49,8 +49,8 @@ impl Gate {
             return;
         };
         let start = startup.start_of(head);
-        // Their records become those of the tree, or go.
-        self.out.dirty.extend(startup.claimed.into_keys());
+        // Their records go.
+        self.out.claims.extend(startup.claimed.into_keys());
         self.out.meta = true;
         self.out.durable = true;
         if !start.is_zero() {

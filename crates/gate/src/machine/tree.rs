@@ -119,9 +119,18 @@ impl Tree {
 
     /// The payload and all its descendants in the tree.
     pub(crate) fn subtree(&self, hash: &BlockHash) -> Vec<BlockHash> {
+        self.subtrees(&[*hash])
+    }
+
+    /// These payloads and all their descendants in the tree, each once, the ones given last first.
+    pub(crate) fn subtrees(&self, tops: &[BlockHash]) -> Vec<BlockHash> {
         let mut found = Vec::new();
-        let mut left = vec![*hash];
+        let mut seen = HashSet::new();
+        let mut left = tops.to_vec();
         while let Some(next) = left.pop() {
+            if !seen.insert(next) {
+                continue;
+            }
             left.extend_from_slice(self.children(&next));
             if self.nodes.contains_key(&next) {
                 found.push(next);
@@ -173,7 +182,13 @@ impl Gate {
             });
             return Placed::Refused;
         }
-        if !self.tree.contains(&hash) && self.settled.contains(&hash) {
+        if !self.tree.contains(&hash)
+            && let Some(settled) = self.settled.get_mut(&hash)
+        {
+            if settled.root.replace(claimed).is_none() {
+                self.out.dirty.insert(hash);
+                self.out.durable |= self.config.policy != ImportPolicy::Observe;
+            }
             return Placed::Settled;
         }
         if known.is_some() {
@@ -213,9 +228,11 @@ impl Gate {
         let told_self = self.tree.get(&hash).is_some_and(|n| n.told_valid);
         if told || told_self {
             self.spread_told_valid(hash, now);
+            // The next VALID of it waits for nothing: its root must be on disk by then (rule 5).
+            self.out.durable |= self.config.policy != ImportPolicy::Observe;
         }
         if el == ElStatus::Valid || (implied && el == ElStatus::Unknown) {
-            self.mark_el_valid(hash, now);
+            self.spread_el_valid(hash, |el| matches!(el, ElStatus::Unknown | ElStatus::Valid), now);
         }
         self.recompute(vec![hash], Cause::Payload, now);
         self.shed(now);
@@ -227,8 +244,7 @@ impl Gate {
         if hash.is_zero() || self.tree.contains(&hash) || self.settled.contains(&hash) {
             return;
         }
-        self.tree.insert(hash, Node::new(None, now));
-        self.out.dirty.insert(hash);
+        self.insert_hash_only(hash, now);
         self.recompute(vec![hash], Cause::Payload, now);
         while let Some(oldest) = self.tree.hash_only_surplus() {
             let spare = self.head != Some(oldest)
@@ -244,11 +260,17 @@ impl Gate {
 
     /// The EL says VALID: it says so of every ancestor too.
     pub(super) fn mark_el_valid(&mut self, hash: BlockHash, now: UnixMillis) {
+        self.spread_el_valid(hash, |_| true, now);
+    }
+
+    /// The EL's VALID for a payload and its ancestors, as far as it is news to them: a VALID from before the link
+    /// between two payloads was known is older than what the EL said of the ancestor itself.
+    fn spread_el_valid(&mut self, hash: BlockHash, is_news: fn(ElStatus) -> bool, now: UnixMillis) {
         let mut changed = Vec::new();
         let mut cursor = Some(hash);
         while let Some(node) = cursor.and_then(|h| self.tree.get_mut(&h).map(|n| (h, n))) {
             let (at, node) = node;
-            if node.standing.el_valid {
+            if node.standing.el_valid || !is_news(node.el) {
                 break;
             }
             if node.el != ElStatus::Valid {
@@ -356,9 +378,21 @@ impl Gate {
     /// As `touch`, without making room: the node is about to become an anchor.
     fn touch_anchor(&mut self, hash: BlockHash, now: UnixMillis) {
         if !hash.is_zero() && !self.tree.contains(&hash) {
-            self.tree.insert(hash, Node::new(None, now));
-            self.out.dirty.insert(hash);
+            self.insert_hash_only(hash, now);
         }
+    }
+
+    /// What was said of its children holds for it.
+    fn insert_hash_only(&mut self, hash: BlockHash, now: UnixMillis) {
+        let mut node = Node::new(None, now);
+        for child in self.tree.children(&hash).iter().filter_map(|c| self.tree.get(c)) {
+            node.told_valid |= child.told_valid;
+            if child.el == ElStatus::Valid {
+                node.el = ElStatus::Valid;
+            }
+        }
+        self.tree.insert(hash, node);
+        self.out.dirty.insert(hash);
     }
 
     /// What a payload gets from its parent.
