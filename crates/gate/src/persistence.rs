@@ -35,3 +35,15 @@ impl GatePersistence for InMemory {
         Ok(())
     }
 }
+
+impl GatePersistence for assay_store::Store {
+    fn load(&self) -> Result<Vec<Record>, PersistenceError> {
+        self.load_gate_records()
+            .map_err(|e| PersistenceError(e.to_string()))
+    }
+
+    fn write(&self, changes: &[RecordChange]) -> Result<(), PersistenceError> {
+        self.put_gate_records_blocking(changes)
+            .map_err(|e| PersistenceError(e.to_string()))
+    }
+}

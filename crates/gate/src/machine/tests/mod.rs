@@ -1,7 +1,9 @@
 //! Tests of the machine: a table per rule, and a model that drives it through random histories.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod conflict;
 mod model;
+mod observation;
 mod prune;
 mod restart;
 mod rules;
