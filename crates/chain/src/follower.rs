@@ -123,11 +123,15 @@ impl Follower {
                     Err(_) => None,
                 },
             };
-            if let Some(input) = input {
+            let mut next = input;
+            while let Some(input) = next.take() {
                 let actions = self
                     .view
                     .with_tree(|tree| running.machine.on(input, tree, Instant::now()));
                 for action in actions {
+                    if matches!(action, Action::NoMoreAncestors(_)) {
+                        next = Some(Input::Tick);
+                    }
                     self.act(action, slot_duration, &mut running);
                 }
             }

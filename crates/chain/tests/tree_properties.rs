@@ -219,7 +219,7 @@ fn connected(tree: &Tree) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_view_is_the_models_in_whatever_order_it_is_told(world in world()) {

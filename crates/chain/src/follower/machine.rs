@@ -4,7 +4,7 @@
 //! What answers and events bring is put into the view first, then told here with a look at the tree.
 
 use super::event::{NodeEvent, TopicsForm};
-use super::wants::Wants;
+use super::wants::{Useless, Wants};
 use crate::tree::{Insertion, Refusal, Tree};
 use assay_types::{Root, Slot};
 use std::time::{Duration, Instant};
@@ -19,6 +19,8 @@ pub const WRONG_NETWORK_RECHECK: Duration = Duration::from_secs(30);
 pub const GOOD_STREAM: Duration = Duration::from_secs(20);
 /// How often the node's sync state is asked for.
 pub const SYNCING_EVERY: Duration = Duration::from_secs(12);
+/// Wait before finality and the head are asked for again where an answer failed.
+pub const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Slots of the walk back from the head at most; beyond it the view begins above.
 pub const MAX_CATCH_UP_SLOTS: u64 = 32_768;
 /// Slots without a head event after which the head is asked for: some nodes drop events for slow readers.
@@ -93,7 +95,7 @@ pub enum Action {
     OpenStream(TopicsForm),
     /// Close the stream and give up all requests; no reply of theirs counts any more.
     Reset,
-    /// No ancestors will come below this block.
+    /// No ancestors will come below this block. A `Tick` at once lets the machine see the tree after it.
     NoMoreAncestors(Root),
     /// Whether the view is caught up.
     Synced(bool),
@@ -160,6 +162,8 @@ pub struct Machine {
     node_syncing: Option<(bool, u64)>,
     last_head: Instant,
     last_syncing: Instant,
+    /// When finality and the head are asked for again, because an answer failed.
+    ask_again: Option<Instant>,
     /// Since when something is missing.
     behind_since: Option<Instant>,
     wants: Wants,
@@ -182,6 +186,7 @@ impl Machine {
             node_syncing: None,
             last_head: now,
             last_syncing: now,
+            ask_again: None,
             behind_since: None,
             wants: Wants::new(slot_duration),
             random: seed,
@@ -211,6 +216,7 @@ impl Machine {
                 polls
                     .into_iter()
                     .chain(patience)
+                    .chain(self.ask_again)
                     .chain(self.wants.next_due())
                     .min()
                     .unwrap_or(far)
@@ -227,7 +233,7 @@ impl Machine {
                 self.phase = Phase::Live { since: now };
                 (self.finality_told, self.head_told, self.node_syncing) = (false, false, None);
                 (self.last_head, self.last_syncing) = (now, now);
-                self.behind_since = None;
+                (self.behind_since, self.ask_again) = (None, None);
                 actions.extend([Request::Syncing, Request::Finality, Request::Head].map(Action::Ask));
                 self.set_connected(true, &mut actions);
             }
@@ -254,8 +260,8 @@ impl Machine {
                     self.last_syncing = now;
                     actions.push(Action::Ask(Request::Syncing));
                 }
-                if now >= self.last_head + self.head_poll() {
-                    self.last_head = now;
+                if now >= self.last_head + self.head_poll() || self.ask_again.is_some_and(|at| at <= now) {
+                    (self.last_head, self.ask_again) = (now, None);
                     actions.extend([Request::Finality, Request::Head].map(Action::Ask));
                 }
             }
@@ -374,44 +380,29 @@ impl Machine {
             (Request::Syncing, Reply::Syncing { is_syncing, distance }) => {
                 self.node_syncing = Some((is_syncing, distance));
             }
-            // Asked again soon; what cannot be told holds up nothing else.
-            (Request::Finality | Request::Head, _) => {
-                self.last_head = now.checked_sub(self.head_poll()).unwrap_or(now) + Duration::from_secs(1);
-            }
+            // What cannot be told holds up nothing else.
+            (Request::Finality | Request::Head, _) => self.ask_again = Some(now + ASK_AGAIN),
             (Request::Syncing, _) => {
                 self.node_syncing.get_or_insert((false, 0));
             }
-            (Request::Block(root), reply) => self.block(root, reply, tree, now, actions),
+            (Request::Block(root), reply) => self.block(root, reply, tree, now),
             (Request::Envelope(root), reply) => self.wants.envelope_answered(root, &reply, now),
         }
     }
 
-    fn block(&mut self, root: Root, reply: Reply, tree: &Tree, now: Instant, actions: &mut Vec<Action>) {
-        let lowest = tree.canonical_chain().next().map(|(_, lowest)| lowest);
-        let ancestor = tree
-            .missing()
-            .ancestor
-            .is_some_and(|(missing, _)| missing == root);
+    fn block(&mut self, root: Root, reply: Reply, tree: &Tree, now: Instant) {
+        let missing = tree.missing().ancestor.map(|(ancestor, _)| ancestor);
         match reply {
             Reply::Block(Insertion::New | Insertion::Known) => self.wants.block_is_here(root, tree, now),
-            Reply::Block(Insertion::Refused(Refusal::TooOld)) if ancestor => {
-                // The tree has no room below.
-                actions.extend(lowest.map(Action::NoMoreAncestors));
-                self.wants.forget(root);
+            // An ancestor for which the tree has no room.
+            Reply::Block(Insertion::Refused(Refusal::TooOld)) if missing == Some(root) => {
+                self.wants.useless(root, Useless::Gone);
             }
-            Reply::Block(Insertion::Refused(_)) => self.wants.useless(root),
-            Reply::Unusable => {
-                // Told in the log; the view goes on above it.
-                self.wants.useless(root);
-                actions.extend(lowest.filter(|_| ancestor).map(Action::NoMoreAncestors));
-            }
+            Reply::Block(Insertion::Refused(_)) => self.wants.useless(root, Useless::Refused),
+            Reply::Unusable => self.wants.useless(root, Useless::Gone),
             Reply::NotFound => {
                 if self.wants.not_found(root, now) {
-                    self.wants.useless(root);
-                    if ancestor {
-                        // The node itself begins above it.
-                        actions.extend(lowest.map(Action::NoMoreAncestors));
-                    }
+                    self.wants.useless(root, Useless::Gone);
                 }
             }
             _ => self.wants.failed(root, now),
@@ -429,7 +420,8 @@ impl Machine {
             && self.finality_told
             && finalized.is_none()
         {
-            if head_slot.saturating_sub(MAX_CATCH_UP_SLOTS) > child_slot {
+            // Nothing comes below: the node itself begins above it, or the way is too long.
+            if self.wants.is_gone(&ancestor) || head_slot.saturating_sub(MAX_CATCH_UP_SLOTS) > child_slot {
                 actions.extend(
                     tree.canonical_chain()
                         .next()

@@ -57,6 +57,15 @@ impl Try {
     }
 }
 
+/// Why a block is not asked for again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Useless {
+    /// The node does not have it, or what it gives cannot be read: the view may begin above it.
+    Gone,
+    /// The tree refused it.
+    Refused,
+}
+
 #[derive(Debug)]
 pub(super) struct Wants {
     slot_duration: Duration,
@@ -64,7 +73,7 @@ pub(super) struct Wants {
     /// Blocks of other branches, and how far below the one that was told.
     branches: HashMap<Root, u32>,
     envelopes: HashMap<Root, Try>,
-    useless: LruCache<Root, ()>,
+    useless: LruCache<Root, Useless>,
     announced: LruCache<Root, ()>,
 }
 
@@ -179,9 +188,13 @@ impl Wants {
     }
 
     /// Not to be asked for again.
-    pub(super) fn useless(&mut self, root: Root) {
+    pub(super) fn useless(&mut self, root: Root, why: Useless) {
         self.forget(root);
-        self.useless.put(root, ());
+        self.useless.put(root, why);
+    }
+
+    pub(super) fn is_gone(&self, root: &Root) -> bool {
+        self.useless.peek(root) == Some(&Useless::Gone)
     }
 
     pub(super) fn is_useless(&self, root: &Root) -> bool {
