@@ -190,7 +190,7 @@ impl Simulation {
         if !self.random.percent(10) {
             self.at(Duration::from_millis(300), Happening::Reveal(number));
         }
-        if self.slot % 8 == 0 && self.slot > 16 {
+        if self.slot.is_multiple_of(8) && self.slot > 16 {
             let finalized = self.ancestor(self.head, self.slot - 16);
             let epoch = self.slot / 8 - 2;
             if finalized > 0 {
