@@ -322,13 +322,16 @@ impl Machine {
         };
         held.last_park = Some(reason);
         let again = self.now.saturating_add(self.config.retry.after(held.tries));
-        for sharer in &held.sharers {
-            let (ticket, source) = (sharer.ticket, sharer.source.clone());
-            self.actions.push(Action::Parked {
-                ticket,
-                source,
-                reason,
-            });
+        // Told once for a reason, not at every try.
+        if held.tries == 1 {
+            for sharer in &held.sharers {
+                let (ticket, source) = (sharer.ticket, sharer.source.clone());
+                self.actions.push(Action::Parked {
+                    ticket,
+                    source,
+                    reason,
+                });
+            }
         }
         let key = held.key();
         self.release_turn(&key, id);

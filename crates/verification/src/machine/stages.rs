@@ -253,7 +253,15 @@ impl Machine {
             Ok(Verification::Valid) if self.is_valid(&key, view) => {
                 self.finish(id, Verdict::Ignore(IgnoreReason::AlreadyValid));
             }
-            Ok(Verification::Valid) => self.ready(id, Stage::Commit),
+            Ok(Verification::Valid) => {
+                // Its block may have come meanwhile.
+                if let (Some(payload), Some(held)) =
+                    (view.payload(&key.new_payload_request_root), self.room.get_mut(id))
+                {
+                    held.payload = Some(payload);
+                }
+                self.ready(id, Stage::Commit);
+            }
             Ok(Verification::Invalid(_)) => {
                 if let Some(root) = root {
                     self.observed.set_invalid(key, root, slot);

@@ -103,6 +103,20 @@ impl MemoryChain {
         self.state.write().slot = slot;
     }
 
+    /// Moves finality to a block of `slot`, forgets orphaned payloads, and tells it.
+    pub fn finalize(&self, checkpoint: Checkpoint, slot: Slot, orphaned: Vec<Root>) {
+        {
+            let mut state = self.state.write();
+            state.finalized = checkpoint;
+            state.payloads.retain(|root, _| !orphaned.contains(root));
+        }
+        self.tell(ChainEvent::Finalized {
+            checkpoint,
+            slot,
+            orphaned,
+        });
+    }
+
     /// How often it was asked about validators.
     pub fn times_asked(&self) -> usize {
         self.state.read().asked

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod interleavings;
+mod memory;
 mod room;
 mod rules;
 mod turns;

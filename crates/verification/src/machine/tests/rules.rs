@@ -444,69 +444,6 @@ fn every_rule_says_what_it_should() {
 }
 
 #[test]
-fn what_is_older_than_the_retention_is_too_old() {
-    let config = crate::VerifierConfig {
-        retention_epochs: Some(1),
-        ..Default::default()
-    };
-    let mut house = House::with(config);
-    house.world.finalized = Epoch(6);
-    assert_eq!(
-        bring(&mut house, "V", 1, gossip(1)),
-        "accept",
-        "one epoch before finality"
-    );
-    house.world.finalized = Epoch(7);
-    let ticket = house.bring(signed(key(1, 2), "V", 1), Source::Http);
-    assert_eq!(house.word(ticket), "ignore too_old");
-}
-
-#[test]
-fn a_crashed_stage_ends_its_candidate_alone() {
-    use crate::machine::{Action, Outcome};
-    let mut house = House::new();
-    let first = house.submit(signed(key(1, 1), "V", 1), gossip(1));
-    let Some(Action::Hash { id, .. }) = house.pending.pop() else {
-        panic!("hashing comes first")
-    };
-    house.event(Event::Done {
-        id,
-        outcome: Outcome::Crashed,
-    });
-    assert_eq!(house.word(first), "ignore internal");
-    assert_eq!(bring(&mut house, "V", 1, gossip(1)), "accept");
-}
-
-#[test]
-fn finality_prunes_what_was_observed() {
-    let mut house = House::new();
-    house.learn_payload(2, Slot(60));
-    assert_eq!(bring(&mut house, "V", 1, gossip(1)), "accept");
-    house.bring(signed(key(2, 1), "I", 2), gossip(1));
-    // The valid key, two tries, two messages.
-    assert_eq!(house.machine.observed_len(), 5);
-    house.finalize(Slot(48), &[]);
-    assert_eq!(house.machine.observed_len(), 2);
-    house.finalize(Slot(61), &[]);
-    assert_eq!(house.machine.observed_len(), 0);
-}
-
-#[test]
-fn observed_caches_are_bounded() {
-    let config = crate::VerifierConfig {
-        observed_entries: 4,
-        ..Default::default()
-    };
-    let mut house = House::with(config);
-    for n in 10..30 {
-        house.learn_payload(n, SLOT);
-        let ticket = house.bring(signed(key(n, 1), "V", 1), gossip(1));
-        assert_eq!(house.word(ticket), "accept");
-    }
-    assert_eq!(house.machine.observed_len(), 12);
-}
-
-#[test]
 fn the_world_tells_messages_apart() {
     let (a, b) = (signed(key(1, 1), "V", 1), signed(key(1, 1), "V", 2));
     assert_eq!(proof_root(&a.message), proof_root(&b.message));

@@ -1,0 +1,8 @@
+//! The verifier whole: real keys, real roots, real tasks; the chain, the engine and the sinks are in memory, the clock
+//! is simulated where time matters.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod house;
+mod many;
+mod waiting;
+mod way;
