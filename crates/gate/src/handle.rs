@@ -5,9 +5,8 @@
 
 use crate::{
     machine::{
-        Action, Alarm, CallId, Decision, Durability, ElAnswer, Event, ForkchoiceState, Gate, GateConfig,
-        GateStats, HeldBy, PayloadFacts, PayloadView, RecordChange, RequestCheck, RestoreError, UnixMillis,
-        VerdictChange,
+        Action, Alarm, AskedPayload, CallId, Decision, Durability, ElAnswer, Event, ForkchoiceState, Gate,
+        GateConfig, GateStats, HeldBy, PayloadView, RecordChange, RestoreError, UnixMillis, VerdictChange,
     },
     persistence::{GatePersistence, PersistenceError},
 };
@@ -124,25 +123,18 @@ impl GateHandle {
     }
 
     /// `engine_newPayload*` was received and is on its way to the EL.
-    pub async fn new_payload(&self, payload: PayloadFacts, check: RequestCheck) {
-        self.apply(Event::NewPayload { payload, check }).await;
+    pub async fn new_payload(&self, payload: AskedPayload) {
+        self.apply(Event::NewPayload { payload }).await;
     }
 
-    /// What to answer `engine_newPayload*`, the EL having said `answer`. `payload` is `None` where the request could
-    /// not be read.
-    pub async fn new_payload_answered(
-        &self,
-        payload: Option<PayloadFacts>,
-        check: RequestCheck,
-        answer: ElAnswer,
-    ) -> Decision {
+    /// What to answer `engine_newPayload*`, the EL having said `answer`.
+    pub async fn new_payload_answered(&self, payload: AskedPayload, answer: ElAnswer) -> Decision {
         let call = self.next_call();
         self.decide(
             call,
             Event::NewPayloadAnswered {
                 call,
                 payload,
-                check,
                 answer,
             },
         )

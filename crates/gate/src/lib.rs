@@ -20,7 +20,8 @@ pub use endpoint::{
 };
 pub use handle::{GateEvent, GateHandle, OpenError, ProofRecall};
 pub use machine::{
-    Alarm, Decision, ElAnswer, ForkchoiceState, Gate, GateConfig, GateStats, HeldBy, ImportPolicy,
-    PayloadFacts, PayloadVerdict, PayloadView, RequestCheck, StatusWord, UnixMillis, VerdictChange,
+    Alarm, AskedPayload, Decision, ElAnswer, ForkchoiceState, Gate, GateConfig, GateStats, HeldBy,
+    ImportPolicy, PayloadFacts, PayloadVerdict, PayloadView, RequestCheck, StatusWord, UnixMillis,
+    VerdictChange,
 };
 pub use persistence::{GatePersistence, InMemory, PersistenceError};

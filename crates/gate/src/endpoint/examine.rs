@@ -2,7 +2,7 @@
 //! thread for blocking work, beside the call to the execution client.
 
 use super::{EngineObserver, Network};
-use crate::machine::{PayloadFacts, RequestCheck};
+use crate::machine::{AskedPayload, PayloadFacts, RequestCheck};
 use assay_engine_api::{NewPayloadParams, block_hash};
 use assay_types::NewPayloadRequest;
 use bytes::Bytes;
@@ -39,7 +39,22 @@ pub(super) enum Unreadable {
     Internal(String),
 }
 
+/// A payload that was not examined: why, and what the machine is told of it instead.
+#[derive(Debug, Clone)]
+pub(super) struct Unexamined {
+    pub(super) why: Unreadable,
+    pub(super) asked: AskedPayload,
+}
+
 impl Examined {
+    /// What the machine is told of it.
+    pub(super) fn asked(&self) -> AskedPayload {
+        AskedPayload::Read {
+            payload: self.facts,
+            check: self.check,
+        }
+    }
+
     /// Tells the chain view and the proof engines; a payload whose hashes do not fit belongs to no chain.
     pub(super) fn tell(&self, observer: &dyn EngineObserver) {
         if self.check == RequestCheck::Matches {
@@ -52,16 +67,27 @@ impl Examined {
 pub(super) async fn examine(
     body: Bytes,
     mut network: watch::Receiver<Option<Network>>,
-) -> Result<Examined, Unreadable> {
+) -> Result<Examined, Unexamined> {
     let params =
         blocking(move || NewPayloadParams::from_call(&body).map_err(|e| Unreadable::Params(e.to_string())))
-            .await?;
+            .await
+            .map_err(|why| Unexamined {
+                why,
+                asked: AskedPayload::Unread,
+            })?;
+    let asked = AskedPayload::Named {
+        block_hash: params.block_hash(),
+        parent_hash: params.parent_hash(),
+    };
     let network = match tokio::time::timeout(NETWORK_PATIENCE, network.wait_for(Option::is_some)).await {
         Ok(Ok(network)) => network.clone(),
         _ => None,
     };
-    let network = network.ok_or(Unreadable::NetworkUnknown)?;
-    blocking(move || place(params, &network)).await
+    let unexamined = |why| Unexamined { why, asked };
+    let network = network.ok_or(unexamined(Unreadable::NetworkUnknown))?;
+    blocking(move || place(params, &network))
+        .await
+        .map_err(unexamined)
 }
 
 fn place(params: NewPayloadParams, network: &Network) -> Result<Examined, Unreadable> {

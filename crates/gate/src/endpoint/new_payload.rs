@@ -7,13 +7,13 @@
 use super::{
     Shared, answers,
     body::{Answer, Intake, IntakeError, relay},
-    examine::{Examined, Unreadable, examine},
+    examine::{Examined, Unexamined, Unreadable, examine},
     service::intake_failed,
     stats::count,
     upstream::{Head, NoAnswer, ReadAnswer, read},
     verdict::{Judged, judge},
 };
-use crate::machine::{ElAnswer, ImportPolicy, RequestCheck};
+use crate::machine::{AskedPayload, ElAnswer, ImportPolicy, RequestCheck};
 use assay_engine_api::{Id, status_edit::Shape};
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
@@ -95,7 +95,13 @@ async fn run_streamed(shared: Arc<Shared>, head: Head, mut intake: Intake, reply
         match taken {
             // Counted against the budget until the work is done.
             Ok(held) => work_on(for_work, held.bytes.clone()).await,
-            Err(error) => Err(Unreadable::Params(error.to_string())),
+            Err(error) => {
+                let why = Unreadable::Params(error.to_string());
+                Err(Unexamined {
+                    why,
+                    asked: AskedPayload::Unread,
+                })
+            }
         }
     });
     let (mut reply, sent) = while_wanted(reply, async {
@@ -129,7 +135,7 @@ async fn run_streamed(shared: Arc<Shared>, head: Head, mut intake: Intake, reply
     }
 }
 
-type Work = tokio::task::JoinHandle<Option<Result<Examined, Unreadable>>>;
+type Work = tokio::task::JoinHandle<Option<Result<Examined, Unexamined>>>;
 type Reply = Option<oneshot::Sender<Outcome>>;
 
 /// Runs a call until it ends or, the beacon node being gone, for `ABANDONED_PATIENCE` more.
@@ -155,7 +161,7 @@ fn tell(reply: &mut Reply, outcome: Outcome) {
 }
 
 /// Parses, hashes, and tells the machine and the chain view.
-async fn work_on(shared: Arc<Shared>, body: Bytes) -> Result<Examined, Unreadable> {
+async fn work_on(shared: Arc<Shared>, body: Bytes) -> Result<Examined, Unexamined> {
     let examined = examine(body, shared.network.clone()).await;
     match &examined {
         Ok(examined) => {
@@ -163,9 +169,10 @@ async fn work_on(shared: Arc<Shared>, body: Bytes) -> Result<Examined, Unreadabl
                 count(&shared.stats.mismatched_payloads);
             }
             examined.tell(shared.observer.as_ref());
-            shared.gate.new_payload(examined.facts, examined.check).await;
+            shared.gate.new_payload(examined.asked()).await;
         }
-        Err(why) => {
+        Err(Unexamined { why, asked }) => {
+            shared.gate.new_payload(*asked).await;
             count(&shared.stats.unreadable_payloads);
             tracing::warn!(%why, "payload cannot be read; it passes to the execution client unjudged");
         }
@@ -194,12 +201,12 @@ async fn fail(shared: &Arc<Shared>, id: Id, no_answer: NoAnswer, work: Work, rep
 
 /// Tells the machine what the execution client said, once the machine knows of the payload.
 async fn note(shared: &Arc<Shared>, said: ElAnswer, work: Work) -> crate::machine::Decision {
-    let examined = work.await.ok().flatten().and_then(Result::ok);
-    let check = examined.as_ref().map_or(RequestCheck::NotChecked, |e| e.check);
-    shared
-        .gate
-        .new_payload_answered(examined.map(|e| e.facts), check, said)
-        .await
+    let asked = match work.await.ok().flatten() {
+        Some(Ok(examined)) => examined.asked(),
+        Some(Err(unexamined)) => unexamined.asked,
+        None => AskedPayload::Unread,
+    };
+    shared.gate.new_payload_answered(asked, said).await
 }
 
 /// What goes back to the beacon node.

@@ -4,7 +4,7 @@ use super::{
     Gate,
     action::{Alarm, Decision, HeldBy},
     config::ImportPolicy,
-    event::{ElAnswer, ForkchoiceState, PayloadFacts, RequestCheck, StatusWord, UnixMillis},
+    event::{AskedPayload, ElAnswer, ForkchoiceState, PayloadFacts, RequestCheck, StatusWord, UnixMillis},
     node::ElStatus,
     tree::Placed,
 };
@@ -12,7 +12,15 @@ use assay_types::BlockHash;
 
 impl Gate {
     /// A payload came: it gets its place as soon as its hash is checked, whatever the EL says later.
-    pub(super) fn new_payload(&mut self, payload: PayloadFacts, check: RequestCheck, now: UnixMillis) {
+    pub(super) fn new_payload(&mut self, payload: AskedPayload, now: UnixMillis) {
+        let (payload, check) = match payload {
+            AskedPayload::Read { payload, check } => (payload, check),
+            AskedPayload::Named {
+                block_hash,
+                parent_hash,
+            } => return self.claim(block_hash, parent_hash, now),
+            AskedPayload::Unread => return,
+        };
         self.claim(payload.block_hash, payload.parent_hash, now);
         if check == RequestCheck::Matches && self.place(payload, now) == Placed::Here {
             self.note_new_payload(payload.block_hash, now);
@@ -34,8 +42,7 @@ impl Gate {
     /// The answer to newPayload.
     pub(super) fn new_payload_answered(
         &mut self,
-        payload: Option<PayloadFacts>,
-        check: RequestCheck,
+        payload: AskedPayload,
         answer: ElAnswer,
         now: UnixMillis,
     ) -> Decision {
@@ -48,8 +55,15 @@ impl Gate {
                 latest_valid_hash,
             } => (status, latest_valid_hash),
         };
-        let Some(payload) = payload else {
-            return self.without_payload(status, latest_valid_hash);
+        let (payload, check) = match payload {
+            AskedPayload::Read { payload, check } => (payload, check),
+            AskedPayload::Named {
+                block_hash,
+                parent_hash,
+            } => {
+                return self.named_payload(block_hash, parent_hash, status, latest_valid_hash, now);
+            }
+            AskedPayload::Unread => return self.without_payload(status, latest_valid_hash),
         };
         let hash = payload.block_hash;
         let decision = match status {
@@ -88,6 +102,36 @@ impl Gate {
             self.note_new_payload(hash, now);
             self.note_told(hash, decision, status, latest_valid_hash, now);
         }
+        decision
+    }
+
+    /// What the EL says of a payload whose request could not be read holds for its hash, as with fcU; but it is not
+    /// VALID.
+    fn named_payload(
+        &mut self,
+        hash: BlockHash,
+        parent: BlockHash,
+        status: StatusWord,
+        latest_valid_hash: Option<BlockHash>,
+        now: UnixMillis,
+    ) -> Decision {
+        let decision = match status {
+            StatusWord::Valid => {
+                if latest_valid_hash == Some(hash) {
+                    self.touch(hash, now);
+                    self.mark_el_valid(hash, now);
+                }
+                self.unless_observed(HeldBy::Unreadable)
+            }
+            StatusWord::Invalid => {
+                self.called_invalid(Some(hash), Some(parent), latest_valid_hash, hash, now)
+            }
+            StatusWord::Syncing | StatusWord::Accepted => {
+                self.mark_el(hash, el_status(status), now);
+                self.not_better_than(status, latest_valid_hash)
+            }
+        };
+        self.note_told(hash, decision, status, latest_valid_hash, now);
         decision
     }
 

@@ -61,6 +61,27 @@ pub enum RequestCheck {
     NotChecked,
 }
 
+/// What a newPayload call asks about, as far as it could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskedPayload {
+    /// All of it.
+    Read {
+        /// What it says of itself.
+        payload: PayloadFacts,
+        /// Whether its hash was checked.
+        check: RequestCheck,
+    },
+    /// Its hashes alone, as before the network's values are known: never VALID.
+    Named {
+        /// The hash it claims.
+        block_hash: BlockHash,
+        /// Its parent's.
+        parent_hash: BlockHash,
+    },
+    /// Nothing: never VALID.
+    Unread,
+}
+
 /// `PayloadStatusV1.status` as the EL sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatusWord {
@@ -115,21 +136,17 @@ pub enum ConflictResolution {
 /// What happens to the gate. Events of one call come in this order: received, then answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// `engine_newPayload*` was received and read; it is on its way to the EL.
+    /// `engine_newPayload*` was received; it is on its way to the EL.
     NewPayload {
         /// What it carries.
-        payload: PayloadFacts,
-        /// Whether its hash was checked yet.
-        check: RequestCheck,
+        payload: AskedPayload,
     },
     /// The EL's answer to `engine_newPayload*`, or that there is none.
     NewPayloadAnswered {
         /// The call to be answered.
         call: CallId,
-        /// What it carries; `None` where the request could not be read: such a call is never VALID.
-        payload: Option<PayloadFacts>,
-        /// Whether its hash was checked.
-        check: RequestCheck,
+        /// What it carries.
+        payload: AskedPayload,
         /// What the EL said.
         answer: ElAnswer,
     },

@@ -35,8 +35,8 @@ pub use action::{
 };
 pub use config::{DEFAULT_ALERT_AFTER_SLOTS, GateConfig, ImportPolicy, UnknownPolicy};
 pub use event::{
-    CallId, ConflictResolution, ElAnswer, Event, ForkchoiceState, PayloadFacts, RequestCheck, StatusWord,
-    UnixMillis,
+    AskedPayload, CallId, ConflictResolution, ElAnswer, Event, ForkchoiceState, PayloadFacts, RequestCheck,
+    StatusWord, UnixMillis,
 };
 pub use node::{ElStatus, Times};
 pub use persist::RestoreError;
@@ -152,14 +152,13 @@ impl Gate {
     /// Takes in what happened and says what is to be done.
     pub fn on_event(&mut self, event: Event, now: UnixMillis) -> Vec<Action> {
         match event {
-            Event::NewPayload { payload, check } => self.new_payload(payload, check, now),
+            Event::NewPayload { payload } => self.new_payload(payload, now),
             Event::NewPayloadAnswered {
                 call,
                 payload,
-                check,
                 answer,
             } => {
-                let decision = self.new_payload_answered(payload, check, answer, now);
+                let decision = self.new_payload_answered(payload, answer, now);
                 self.answer(call, decision, answer);
             }
             Event::ForkchoiceUpdated { state } => self.forkchoice_updated(state, now),

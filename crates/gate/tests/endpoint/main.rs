@@ -8,5 +8,6 @@ mod http;
 mod order;
 mod passing;
 mod refusing;
+mod restart;
 mod rig;
 mod verdicts;

@@ -66,10 +66,6 @@ impl Rig {
         policy: ImportPolicy,
         change: impl FnOnce(&mut EndpointConfig),
     ) -> Self {
-        let mut config = EndpointConfig::new(el.url(), caller_secret());
-        config.listen = "127.0.0.1:0".parse().unwrap();
-        config.upstream.jwt = upstream_secret();
-        change(&mut config);
         let stop = CancellationToken::new();
         let settings = GateConfig {
             policy,
@@ -77,6 +73,20 @@ impl Rig {
         };
         let (gate, _writer) =
             GateHandle::open(settings, Arc::new(InMemory::default()), None, stop.clone()).unwrap();
+        Self::start_on(el, gate, stop, change).await
+    }
+
+    /// In front of a gate that is open already.
+    pub async fn start_on(
+        el: &MockEl,
+        gate: GateHandle,
+        stop: CancellationToken,
+        change: impl FnOnce(&mut EndpointConfig),
+    ) -> Self {
+        let mut config = EndpointConfig::new(el.url(), caller_secret());
+        config.listen = "127.0.0.1:0".parse().unwrap();
+        config.upstream.jwt = upstream_secret();
+        change(&mut config);
         let spec = Arc::new(Spec::minimal());
         let genesis = Genesis {
             genesis_time: GENESIS_TIME,

@@ -127,3 +127,32 @@ fn rule_4_the_operator_decides() {
         );
     }
 }
+
+/// Rule 4: nor where the call can be read no further than its hashes, as just after a restart.
+#[test]
+fn rule_4_holds_for_calls_that_cannot_be_read() {
+    for (called, named) in [(2, None), (2, Some(1)), (3, Some(1)), (1, Some(0))] {
+        let mut bench = Bench::started(require(1));
+        bench.prove(2, 1);
+        bench.import(payload(2, 1), valid(2));
+        let mut bench = bench.restarted(require(1));
+        let parent = if called == 1 { 100 } else { called - 1 };
+        assert!(
+            is_syncing(bench.import_named(payload(called, parent), invalid(named))),
+            "{called} {named:?}"
+        );
+        assert_eq!(
+            bench.alarms().len(),
+            1,
+            "{called} {named:?}: {:?}",
+            bench.alarms()
+        );
+        assert!(is_syncing(bench.head(2, valid(2))), "{called} {named:?}");
+    }
+    let mut bench = Bench::started(require(1));
+    assert_eq!(
+        bench.import_named(payload(2, 1), invalid(Some(1))),
+        PASS,
+        "nothing was told of it"
+    );
+}

@@ -153,12 +153,28 @@ impl Bench {
     }
 
     fn import_checked(&mut self, payload: PayloadFacts, check: RequestCheck, answer: ElAnswer) -> Decision {
-        self.event(Event::NewPayload { payload, check });
+        let payload = AskedPayload::Read { payload, check };
+        self.event(Event::NewPayload { payload });
         let call = self.call();
         let actions = self.event(Event::NewPayloadAnswered {
             call,
-            payload: Some(payload),
-            check,
+            payload,
+            answer,
+        });
+        Self::decided(&actions, call)
+    }
+
+    /// newPayload of which only the hashes can be read, and the EL's answer.
+    fn import_named(&mut self, payload: PayloadFacts, answer: ElAnswer) -> Decision {
+        let payload = AskedPayload::Named {
+            block_hash: payload.block_hash,
+            parent_hash: payload.parent_hash,
+        };
+        self.event(Event::NewPayload { payload });
+        let call = self.call();
+        let actions = self.event(Event::NewPayloadAnswered {
+            call,
+            payload,
             answer,
         });
         Self::decided(&actions, call)

@@ -121,6 +121,23 @@ fn rule_2_the_start_is_what_came_before_the_gate() {
     }
 }
 
+/// Rule 2: a payload that came before the network's values were known is no start either.
+#[test]
+fn rule_2_a_payload_that_could_not_be_read_is_no_start() {
+    for restart in [false, true] {
+        let mut bench = Bench::new(require(1));
+        assert_eq!(
+            bench.import_named(payload(2, 1), valid(2)),
+            HELD(HeldBy::Unreadable)
+        );
+        if restart {
+            bench = bench.restarted(require(1));
+        }
+        assert!(is_syncing(bench.head(2, valid(2))), "{restart}");
+        assert!(bench.gate.payload(&hash(1)).unwrap().anchor, "{restart}");
+    }
+}
+
 /// Rule 2: a trusted checkpoint, and the payloads before it, which are as trusted: a reorg below it is no hole.
 #[test]
 fn rule_2_a_checkpoint_is_an_anchor_with_its_ancestors() {
@@ -336,11 +353,10 @@ fn an_unreadable_call_is_never_valid() {
     ] {
         let mut bench = Bench::started(require(1));
         let call = bench.call();
-        let check = RequestCheck::NotChecked;
+        let payload = AskedPayload::Unread;
         let actions = bench.event(Event::NewPayloadAnswered {
             call,
-            payload: None,
-            check,
+            payload,
             answer,
         });
         assert_eq!(Bench::decided(&actions, call), expected, "{answer:?}");

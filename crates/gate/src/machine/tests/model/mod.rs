@@ -121,8 +121,8 @@ impl Model {
         if let Some(claimed) = &mut self.claimed {
             claimed.insert(n);
         }
-        let (payload, check) = (self.world.facts(n, request), check_of(request));
-        self.event(Event::NewPayload { payload, check });
+        let payload = self.world.asked(n, request);
+        self.event(Event::NewPayload { payload });
     }
 
     fn end_startup(&mut self, head: u8) {
@@ -135,8 +135,9 @@ impl Model {
 
     fn import(&mut self, n: u8, request: Request, el: El) -> Result<(), TestCaseError> {
         self.receive(n, request);
-        let (payload, check) = (self.world.facts(n, request), check_of(request));
-        let root = payload.new_payload_request_root;
+        let check = check_of(request);
+        let named = request == Request::Named;
+        let root = self.world.facts(n, request).new_payload_request_root;
         let own = check != RequestCheck::Mismatch && self.bound_root(n).is_none_or(|r| r == root);
         let answer = self.answer(n, el);
         let told_before = self.told_with_ancestors();
@@ -144,7 +145,7 @@ impl Model {
         // An unchecked request has its place only by the EL's VALID.
         let heard =
             own && (check == RequestCheck::Matches || self.bound_root(n).is_some() || answer == valid(n));
-        let no_place = check == RequestCheck::NotChecked;
+        let no_place = check == RequestCheck::NotChecked && !named;
         self.el_said(
             n,
             own && (heard || is_invalid(answer) && self.gate.payload(&hash(n)).is_some())
@@ -156,12 +157,15 @@ impl Model {
         let call = CallId(self.calls);
         let actions = self.event(Event::NewPayloadAnswered {
             call,
-            payload: Some(payload),
-            check,
+            payload: self.world.asked(n, request),
             answer,
         });
         let must = own && self.requires() && self.must_be_valid(n) && self.bound_root(n) == Some(root);
-        let must = must && answer == valid(n);
+        let must = must && answer == valid(n) && !named;
+        let decision = Bench::decided(&actions, call);
+        if named && self.requires() && is_valid(answer) {
+            prop_assert_ne!(decision, Decision::PassThrough, "rule 5: {} was not read", n);
+        }
         let told = Told {
             n,
             root: Some(root),
@@ -170,7 +174,7 @@ impl Model {
             told_before,
             losses,
         };
-        self.judge(&told, Bench::decided(&actions, call), must)
+        self.judge(&told, decision, must)
     }
 
     fn head(&mut self, n: u8, finalized: Option<u8>, el: El) -> Result<(), TestCaseError> {
@@ -415,6 +419,16 @@ const fn is_invalid(answer: ElAnswer) -> bool {
         answer,
         ElAnswer::Status {
             status: StatusWord::Invalid,
+            ..
+        }
+    )
+}
+
+const fn is_valid(answer: ElAnswer) -> bool {
+    matches!(
+        answer,
+        ElAnswer::Status {
+            status: StatusWord::Valid,
             ..
         }
     )

@@ -31,6 +31,8 @@ pub(super) enum Request {
     Unchecked,
     OtherUnchecked,
     OtherMismatch,
+    /// Its hashes alone can be read.
+    Named,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +85,7 @@ pub(super) fn any_request() -> impl Strategy<Value = Request> {
         3 => Just(Request::Unchecked),
         1 => Just(Request::OtherUnchecked),
         1 => Just(Request::OtherMismatch),
+        1 => Just(Request::Named),
     ]
 }
 
@@ -145,10 +148,24 @@ impl World {
     pub(super) fn facts(&self, n: u8, request: Request) -> PayloadFacts {
         let facts = payload(n, self.parent(n).unwrap());
         match request {
-            Request::Checked | Request::Unchecked => facts,
+            Request::Checked | Request::Unchecked | Request::Named => facts,
             _ => PayloadFacts {
                 new_payload_request_root: other_root(n),
                 ..facts
+            },
+        }
+    }
+
+    pub(super) fn asked(&self, n: u8, request: Request) -> AskedPayload {
+        let payload = self.facts(n, request);
+        match request {
+            Request::Named => AskedPayload::Named {
+                block_hash: payload.block_hash,
+                parent_hash: payload.parent_hash,
+            },
+            _ => AskedPayload::Read {
+                payload,
+                check: check_of(request),
             },
         }
     }
@@ -177,7 +194,7 @@ pub(super) fn number(hash: &BlockHash) -> u8 {
 pub(super) fn check_of(request: Request) -> RequestCheck {
     match request {
         Request::Checked => RequestCheck::Matches,
-        Request::Unchecked | Request::OtherUnchecked => RequestCheck::NotChecked,
+        Request::Unchecked | Request::OtherUnchecked | Request::Named => RequestCheck::NotChecked,
         Request::OtherMismatch => RequestCheck::Mismatch,
     }
 }
