@@ -1,0 +1,131 @@
+//! Bodies that hold one or several `SignedExecutionProof`s, as JSON or SSZ (protocol.md section 8).
+
+use crate::ApiError;
+use assay_types::{SignedExecutionProof, proof::SIGNED_PROOF_OVERHEAD};
+use assay_verification::Candidate;
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+
+/// Most proofs in one request.
+pub const MAX_PROOFS_PER_POST: usize = 64;
+
+/// Bytes of an SSZ offset.
+const OFFSET_BYTES: usize = 4;
+
+/// What a body is, by its content type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyEncoding {
+    /// `application/json`, or nothing said.
+    Json,
+    /// `application/octet-stream`.
+    Ssz,
+}
+
+impl BodyEncoding {
+    /// From the request's headers; 415 for anything else.
+    pub fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(Self::Json) };
+        let text = value.to_str().unwrap_or_default();
+        match text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+            "application/json" => Ok(Self::Json),
+            "application/octet-stream" => Ok(Self::Ssz),
+            other => Err(ApiError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                format!("content type {other:?}: application/json or application/octet-stream expected"),
+            )),
+        }
+    }
+}
+
+/// The proofs of a body, each a candidate of its own.
+pub fn candidates(encoding: BodyEncoding, body: &Bytes) -> Result<Vec<Candidate>, ApiError> {
+    let found = match encoding {
+        BodyEncoding::Json => from_json(body)?,
+        BodyEncoding::Ssz => from_ssz(body)?,
+    };
+    if found.is_empty() {
+        return Err(ApiError::bad_request("no proof in the body"));
+    }
+    Ok(found)
+}
+
+fn too_many() -> ApiError {
+    ApiError::bad_request(format!("more than {MAX_PROOFS_PER_POST} proofs in one request"))
+}
+
+fn from_json(body: &Bytes) -> Result<Vec<Candidate>, ApiError> {
+    let refused = |e: serde_json::Error| ApiError::bad_request(format!("not a SignedExecutionProof in JSON: {e}"));
+    let first = body.iter().find(|b| !b.is_ascii_whitespace());
+    if first == Some(&b'[') {
+        // One by one, so that a proof that cannot be read is named by its place and the list's length is bounded first.
+        let items: Vec<&serde_json::value::RawValue> = serde_json::from_slice(body).map_err(refused)?;
+        if items.len() > MAX_PROOFS_PER_POST {
+            return Err(too_many());
+        }
+        return items
+            .iter()
+            .enumerate()
+            .map(|(index, raw)| {
+                serde_json::from_str::<SignedExecutionProof>(raw.get())
+                    .map(Candidate::Signed)
+                    .map_err(|e| ApiError::bad_request(format!("proof {index}: not a SignedExecutionProof in JSON: {e}")))
+            })
+            .collect();
+    }
+    Ok(vec![Candidate::Signed(serde_json::from_slice(body).map_err(refused)?)])
+}
+
+/// One `SignedExecutionProof`, or a list of them. The first offset tells: a list's is four bytes an element, one
+/// container's is that of its first field (108, the fixed part).
+fn from_ssz(body: &Bytes) -> Result<Vec<Candidate>, ApiError> {
+    const FIXED_PART: usize = OFFSET_BYTES + 8 + 96;
+    let refused = |why: &str| ApiError::bad_request(format!("not SSZ of SignedExecutionProofs: {why}"));
+    let first = offset_at(body, 0).ok_or_else(|| refused("shorter than an offset"))?;
+    // A list of 27 proofs has this first offset too; then the second offset lies far behind it, where one container has
+    // a validator index in its place.
+    if first == FIXED_PART && SignedExecutionProof::from_ssz_bytes(body).is_ok() {
+        return Ok(vec![Candidate::Ssz(body.clone())]);
+    }
+    if first == 0 || first % OFFSET_BYTES != 0 {
+        return Err(refused("neither one proof nor a list"));
+    }
+    let count = first / OFFSET_BYTES;
+    if count > MAX_PROOFS_PER_POST {
+        return Err(too_many());
+    }
+    let mut bounds = Vec::with_capacity(count + 1);
+    for index in 0..count {
+        bounds.push(offset_at(body, index * OFFSET_BYTES).ok_or_else(|| refused("offsets end early"))?);
+    }
+    bounds.push(body.len());
+    bounds
+        .windows(2)
+        .enumerate()
+        .map(|(index, pair)| match *pair {
+            [start, end] if start <= end && end <= body.len() && end - start >= SIGNED_PROOF_OVERHEAD => {
+                Ok(Candidate::Ssz(body.slice(start..end)))
+            }
+            _ => Err(refused(&format!("proof {index} has no room between its offsets"))),
+        })
+        .collect()
+}
+
+fn offset_at(body: &[u8], at: usize) -> Option<usize> {
+    let bytes: [u8; OFFSET_BYTES] = body.get(at..at + OFFSET_BYTES)?.try_into().ok()?;
+    usize::try_from(u32::from_le_bytes(bytes)).ok()
+}
+
+/// SSZ of a list of variable-size elements that are encoded already: offsets, then the elements.
+pub fn ssz_list(elements: &[Bytes]) -> Vec<u8> {
+    let head = elements.len() * OFFSET_BYTES;
+    let mut out = Vec::with_capacity(head + elements.iter().map(Bytes::len).sum::<usize>());
+    let mut offset = head;
+    for element in elements {
+        out.extend_from_slice(&u32::try_from(offset).unwrap_or(u32::MAX).to_le_bytes());
+        offset += element.len();
+    }
+    for element in elements {
+        out.extend_from_slice(element);
+    }
+    out
+}
