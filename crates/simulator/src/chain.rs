@@ -4,7 +4,6 @@
 use crate::block_json;
 use assay_types::{
     BeaconBlockSummary, BlockHash, Epoch, ForkName, NewPayloadRequest, PublicKeyBytes, Root, SecretKey, Slot, Spec,
-    SszContainerContext,
     block::BlockPayload,
     containers,
     signing::{compute_domain, signing_root},
@@ -343,7 +342,7 @@ impl SimChain {
             }),
         };
         let mut json = draft.signed_block();
-        let context = SszContainerContext::new(&self.spec, fork);
+        let context = containers::ContainerContext::new(fork, &self.spec);
         let schema = containers::lookup("SignedBeaconBlock", &context).map_err(|e| failed(e.to_string()))?;
         let unsigned = schema.encode_json(&json).map_err(|e| failed(e.to_string()))?;
         let summary = BeaconBlockSummary::from_signed_block_ssz(fork, &self.spec, &Bytes::from(unsigned))

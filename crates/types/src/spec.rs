@@ -8,7 +8,7 @@ mod config;
 mod networks;
 
 pub use crate::fork::ProofDataForm;
-pub use config::{ConfigMap, SETTINGS};
+pub use config::{ConfigMap, SETTINGS, is_setting};
 
 use crate::{
     fork::{ForkName, NewPayloadRequestForm, Preset, Revision},

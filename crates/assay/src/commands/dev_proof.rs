@@ -1,7 +1,9 @@
 //! `assay dev-proof`: an ExecutionProof of the development engine.
 
 use super::files;
+use assay_proof_engine::DevProver;
 use assay_types::{ProofType, Root};
+use bytes::Bytes;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -27,6 +29,11 @@ pub struct DevProofArgs {
 
 /// Makes and writes the proof.
 pub fn run(args: &DevProofArgs) -> anyhow::Result<()> {
-    let _ = (args, files::Encoding::Ssz);
-    anyhow::bail!("not wired")
+    let prover = DevProver::new(args.dev_seed.clone(), args.size);
+    let proof = prover.prove_execution(args.new_payload_request_root, args.proof_type, args.size)?;
+    let out = match files::Encoding::of(&args.output) {
+        files::Encoding::Json => Bytes::from(serde_json::to_vec(&proof)?),
+        _ => proof.to_ssz_bytes(),
+    };
+    files::write(&args.output, &out)
 }

@@ -1,7 +1,7 @@
 //! Protocol values laid over the beacon node's: a config.yaml, then `KEY=VALUE`.
 
 use anyhow::{Context, bail};
-use assay_types::spec::ConfigMap;
+use assay_types::spec::{ConfigMap, is_setting};
 use std::path::Path;
 
 /// Largest config.yaml that is read.
@@ -29,6 +29,40 @@ fn read_file(path: &Path) -> anyhow::Result<ConfigMap> {
         bail!("{size} bytes: too large for a config.yaml");
     }
     let text = std::fs::read_to_string(path)?;
-    let values: ConfigMap = serde_saphyr::from_str(&text)?;
+    let mut values: ConfigMap = serde_saphyr::from_str(&text)?;
+    values.retain(|key, _| is_setting(key));
     Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use assay_types::{Epoch, ForkName, ForkVersion, Spec};
+
+    #[test]
+    fn a_config_yaml_is_laid_over_and_pairs_come_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.yaml");
+        let yaml = "# a devnet\nPRESET_BASE: 'minimal'\nFULU_FORK_VERSION: 0x60000038\nFULU_FORK_EPOCH: 3\n\
+                    MAX_PROOF_SIZE: 409600\nDOMAIN_EXECUTION_PROOF: 0x0D000000\nTERMINAL_TOTAL_DIFFICULTY: 0\n\
+                    BLOB_SCHEDULE:\n  - EPOCH: 5\n    MAX_BLOBS_PER_BLOCK: 12\n";
+        std::fs::write(&path, yaml).unwrap();
+        let pairs = ["max_proof_size=1000".to_owned()];
+        let overrides = spec_overrides(Some(&path), &pairs).unwrap();
+        let spec = Spec::from_config(&Spec::minimal().to_config(), &overrides).unwrap();
+        assert_eq!(spec.max_proof_size, 1000);
+        assert_eq!(spec.domain_execution_proof, [0x0d, 0, 0, 0]);
+        assert_eq!(spec.fork_epoch(ForkName::Fulu), Some(Epoch(3)));
+        assert_eq!(spec.fork_version_at_epoch(Epoch(3)), ForkVersion([0x60, 0, 0, 0x38]));
+        assert_eq!(spec.blob_schedule.len(), 1);
+    }
+
+    #[test]
+    fn a_pair_that_is_none_or_names_nothing_is_refused() {
+        assert!(spec_overrides(None, &["MAX_PROOF_SIZE".to_owned()]).is_err());
+        let overrides = spec_overrides(None, &["MAX_PROF_SIZE=1".to_owned()]).unwrap();
+        let error = Spec::from_config(&Spec::minimal().to_config(), &overrides).unwrap_err();
+        assert!(error.to_string().contains("MAX_PROF_SIZE"), "{error}");
+    }
 }

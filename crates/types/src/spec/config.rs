@@ -233,7 +233,8 @@ fn revision_key(fork: ForkName) -> String {
     format!("{REVISION_OF}{}", fork.as_str().to_ascii_uppercase())
 }
 
-fn is_setting(key: &str) -> bool {
+/// Whether a key is one that `Spec::from_config` reads.
+pub fn is_setting(key: &str) -> bool {
     SETTINGS.iter().any(|(known, _)| *known == key)
         || ForkName::ALL.iter().any(|fork| {
             let prefix = fork.config_prefix();

@@ -1,0 +1,232 @@
+//! `assay devnet`: a network of nodes over the simulator, in a line, each its own process with its own data directory.
+//!
+//! In: how many nodes and slots. Out: a live view, a summary read from the nodes' HTTP APIs, and exit code 0 only if every
+//! proof reached every node and every payload became VALID everywhere.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `args` | the flags |
+//! | `child` | one node's process |
+//! | `observe` | what a node's HTTP API says |
+//! | `summary` | the figures and the verdict at the end |
+//! | `view` | the live view |
+
+mod args;
+mod child;
+mod observe;
+mod summary;
+mod view;
+
+pub use args::DevnetArgs;
+
+use anyhow::{Context, bail};
+use assay_engine_api::jwt::JwtSecret;
+use assay_proof_engine::DevProver;
+use assay_simulator::{
+    ChainConfig, FollowerConfig, ProverConfig, SimBlock, Simulation, SimulationConfig, prover::SimProver,
+    simulation::now_ms,
+};
+use assay_types::Spec;
+use bytes::Bytes;
+use child::NodeProcess;
+use observe::NodeReport;
+use parking_lot::Mutex;
+use std::{path::Path, sync::Arc, time::Duration};
+use summary::Expectation;
+
+/// Seconds from the start of the network to genesis: nodes connect before the first payload.
+const GENESIS_DELAY_SECONDS: u64 = 2;
+/// Slots after the last one in which proofs and verdicts may still arrive.
+const GRACE_SLOTS: u64 = 2;
+/// And a little more, for machines that are busy.
+const GRACE_MS: u64 = 3000;
+/// Between two looks at the nodes.
+const POLL: Duration = Duration::from_millis(250);
+/// The invented chain's id: none that has value on it.
+const CHAIN_ID: u64 = 1337;
+/// Most nodes of a devnet: each is a process.
+const MAX_NODES: usize = 64;
+
+/// Runs the network.
+pub fn run(args: &DevnetArgs) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            outcome = network(args) => outcome,
+            _ = crate::signals::ended() => bail!("interrupted"),
+        }
+    })
+}
+
+fn check(args: &DevnetArgs) -> anyhow::Result<()> {
+    if args.nodes == 0 || args.nodes > MAX_NODES {
+        bail!("--nodes: 1 to {MAX_NODES}");
+    }
+    if args.slots == 0 {
+        bail!("--slots: at least 1");
+    }
+    if args.slot_ms == 0 || !args.slot_ms.is_multiple_of(1000) {
+        bail!("--slot-ms: whole seconds, at least 1000: payload timestamps are in seconds");
+    }
+    if args.proof_types.is_empty() {
+        bail!("--proof-types: at least one");
+    }
+    Ok(())
+}
+
+async fn network(args: &DevnetArgs) -> anyhow::Result<()> {
+    check(args)?;
+    let spec = Spec {
+        config_name: "assay-devnet".into(),
+        slot_duration_ms: args.slot_ms,
+        chain_id: CHAIN_ID,
+        ..Spec::minimal()
+    };
+    let dev = DevProver::new(crate::config::DEFAULT_DEV_SEED, usize::try_from(spec.max_proof_size)?);
+    dev.check_size(args.proof_size).context("--proof-size")?;
+
+    let home = child::Home::new(args.datadir.as_deref())?;
+    let jwt = Arc::new(JwtSecret::generate());
+    let jwt_file = home.path().join("jwt.hex");
+    jwt.write_new_file(&jwt_file)?;
+    let simulation = Simulation::start(SimulationConfig {
+        chain: ChainConfig {
+            spec,
+            genesis_time: now_ms() / 1000 + GENESIS_DELAY_SECONDS,
+            validators: 64,
+            payload_bytes: args.payload_bytes,
+            seed: now_ms(),
+        },
+        followers: args.nodes,
+        jwt,
+    })
+    .await?;
+    let simulation = Arc::new(simulation);
+
+    // A line: each node knows the one before it, so that what reaches the last was forwarded by all.
+    let mut nodes: Vec<NodeProcess> = Vec::new();
+    for index in 0..args.nodes {
+        let peer = nodes.last().map(|n| n.endpoints.p2p.clone());
+        nodes.push(start_node(args, &simulation, home.path(), &jwt_file, index, peer).await?);
+    }
+    let http = observe::client()?;
+    observe::wait_for_peers(&http, &nodes).await?;
+    simulation.connect(nodes.iter().map(|n| FollowerConfig { engine_url: n.endpoints.engine.clone() }).collect())?;
+
+    let first = nodes.first().context("no node")?;
+    let proof_size = args.proof_size;
+    let prover = Arc::new(SimProver::new(ProverConfig {
+        targets: vec![first.endpoints.http.clone()],
+        proof_types: args.proof_types.clone(),
+        proof_size,
+        delay: Duration::from_millis(args.proof_delay_ms),
+        validator_index: 0,
+        maker: Arc::new(move |root, proof_type, size| dev.prove(&root, proof_type, size).unwrap_or_else(|_| Bytes::new())),
+    })?);
+
+    let blocks: Arc<Mutex<Vec<Arc<SimBlock>>>> = Arc::default();
+    let produced = blocks.clone();
+    let producing = {
+        let simulation = simulation.clone();
+        let slots = args.slots;
+        tokio::spawn(async move {
+            simulation.run(slots, |_| false, Some(prover), move |block| produced.lock().push(block.clone())).await
+        })
+    };
+    let reports = watch(args, &mut nodes, &http, &simulation, &blocks, producing).await?;
+    let expected = Expectation {
+        blocks: blocks.lock().clone(),
+        slots: args.slots,
+        proof_types: args.proof_types.clone(),
+        verdicts_count: args.import_policy != crate::config::ImportPolicyName::Observe,
+    };
+    let summary = summary::summarize(args, &expected, &reports);
+    for node in &mut nodes {
+        node.stop().await;
+    }
+    simulation.stop();
+    summary::print(&summary)?;
+    if let Some(path) = &args.summary {
+        std::fs::write(path, serde_json::to_vec_pretty(&summary)?).with_context(|| path.display().to_string())?;
+    }
+    if summary.failures.is_empty() {
+        return Ok(());
+    }
+    home.keep();
+    bail!("{}; data and logs are in {}", summary.failures.join("; "), home.path().display());
+}
+
+async fn start_node(
+    args: &DevnetArgs,
+    simulation: &Simulation,
+    home: &Path,
+    jwt_file: &Path,
+    index: usize,
+    peer: Option<String>,
+) -> anyhow::Result<NodeProcess> {
+    let beacon = simulation.beacon_url(index).context("no beacon node")?;
+    let execution = simulation.execution(index).context("no execution client")?.url();
+    let types: Vec<String> = args.proof_types.iter().map(u8::to_string).collect();
+    let policy = clap::ValueEnum::to_possible_value(&args.import_policy).context("policy")?;
+    let mut flags = vec![
+        ("--beacon-node", beacon),
+        ("--execution-endpoint", execution),
+        ("--execution-jwt", jwt_file.display().to_string()),
+        ("--engine-port", "0".into()),
+        ("--http-port", "0".into()),
+        ("--listen-address", "127.0.0.1".into()),
+        ("--port", "0".into()),
+        ("--proof-engine-endpoint", "dev".into()),
+        ("--proof-types", types.join(",")),
+        ("--import-policy", policy.get_name().to_owned()),
+        ("--required-proofs", args.required_proofs.to_string()),
+    ];
+    if let Some(peer) = peer {
+        flags.push(("--peer", peer));
+    }
+    NodeProcess::start(index, &home.join(format!("node-{}", index + 1)), &flags).await
+}
+
+/// Shows what happens until everything has arrived, or the grace after the last slot is over; the last reports.
+async fn watch(
+    args: &DevnetArgs,
+    nodes: &mut [NodeProcess],
+    http: &reqwest::Client,
+    simulation: &Arc<Simulation>,
+    blocks: &Mutex<Vec<Arc<SimBlock>>>,
+    producing: tokio::task::JoinHandle<Result<(), assay_simulator::SimError>>,
+) -> anyhow::Result<Vec<NodeReport>> {
+    let mut view = view::LiveView::new(args.nodes, &args.proof_types);
+    let mut deadline = None;
+    let mut repeated = now_ms();
+    loop {
+        tokio::time::sleep(POLL).await;
+        for node in nodes.iter_mut() {
+            node.check_alive()?;
+        }
+        let reports = observe::all(http, nodes).await?;
+        let produced = blocks.lock().clone();
+        view.show(&produced, &reports)?;
+        if !producing.is_finished() {
+            continue;
+        }
+        let now = now_ms();
+        let end = *deadline.get_or_insert(now + args.slot_ms * GRACE_SLOTS + GRACE_MS);
+        let expected = Expectation {
+            blocks: produced,
+            slots: args.slots,
+            proof_types: args.proof_types.clone(),
+            verdicts_count: args.import_policy != crate::config::ImportPolicyName::Observe,
+        };
+        if summary::failures(&expected, &reports).is_empty() || now >= end {
+            producing.await??;
+            view.finish()?;
+            return Ok(reports);
+        }
+        // Empty slots: beacon nodes repeat forkchoiceUpdated for their head.
+        if now >= repeated + args.slot_ms / 2 {
+            repeated = now;
+            simulation.repeat_forkchoice().await;
+        }
+    }
+}
