@@ -84,6 +84,8 @@ pub struct SimBlock {
     pub json: serde_json::Value,
     /// The payload; none in the genesis block.
     pub payload: Option<SimPayload>,
+    /// The execution block this beacon block ends on: its payload's, or the execution chain's genesis.
+    block_hash: BlockHash,
 }
 
 /// The payload of a block.
@@ -96,9 +98,9 @@ pub struct SimPayload {
 }
 
 impl SimBlock {
-    /// The payload's block hash; zero in the genesis block.
+    /// The execution block this beacon block ends on: its payload's, or the execution chain's genesis.
     pub fn block_hash(&self) -> BlockHash {
-        self.payload.as_ref().map_or(BlockHash::ZERO, |p| p.request.execution_payload.block_hash)
+        self.block_hash
     }
 }
 
@@ -341,6 +343,7 @@ impl SimChain {
                 salt: self.invent("transactions", slot),
             }),
         };
+        let draft_hash = draft.payload.as_ref().map(|p| p.block_hash);
         let mut json = draft.signed_block();
         let context = containers::ContainerContext::new(fork, &self.spec);
         let schema = containers::lookup("SignedBeaconBlock", &context).map_err(|e| failed(e.to_string()))?;
@@ -355,9 +358,15 @@ impl SimChain {
         let signature = SecretKey::interop(proposer_index).sign(&signing_root(&summary.block_root, &domain));
         json["signature"] = signature.to_string().into();
         let ssz = Bytes::from(schema.encode_json(&json).map_err(|e| failed(e.to_string()))?);
+        let body_root = schema
+            .view(&ssz)
+            .ok()
+            .and_then(|view| view.at("message.body").map(|body| body.hash_tree_root()))
+            .ok_or_else(|| failed("no body".into()))?;
+        let block_hash = draft_hash.unwrap_or_else(|| self.invent("execution genesis", slot));
         let payload = match summary.payload {
             BlockPayload::Request(request) => {
-                let request_root = request.hash_tree_root(&self.spec);
+                let request_root = request.hash_tree_root(&self.spec).map_err(|e| failed(e.to_string()))?;
                 Some(SimPayload { request: *request, request_root })
             }
             _ => None,
@@ -368,10 +377,12 @@ impl SimChain {
             parent_root: summary.parent_root,
             slot,
             proposer_index,
+            body_root,
             state_root,
             ssz,
             json,
             payload,
+            block_hash,
         })
     }
 }

@@ -3,10 +3,12 @@
 //! newPayload for each block in order, the next after the answer to the one before; then forkchoiceUpdated, and again in
 //! every slot, as nodes do that always prepare a payload. A call without an answer is made again.
 
-use crate::{SimBlock, SimError, follower::{Follower, Reorg}};
-use assay_engine_api::{client::EngineClient, payload_json};
-use assay_types::{BlockHash, ForkName};
-use serde_json::{Value, json};
+use crate::{
+    SimBlock,
+    follower::{Follower, Reorg},
+};
+use assay_engine_api::{ClientError, EngineClient, ForkchoiceStateV1};
+use assay_types::BlockHash;
 use std::{sync::Arc, time::Duration};
 
 /// Pause before a call that failed is made again.
@@ -42,35 +44,26 @@ impl ConsensusDriver {
     }
 
     /// Gives a payload to the endpoint until there is an answer; true where the block may be imported.
-    pub async fn new_payload(&self, block: &Arc<SimBlock>) -> Result<bool, SimError> {
-        let Some(payload) = &block.payload else { return Ok(true) };
-        let (method, params) = payload_json::new_payload_call(&payload.request);
+    pub async fn new_payload(&self, block: &Arc<SimBlock>) -> bool {
+        let Some(payload) = &block.payload else { return true };
         self.follower.calling(block);
-        let answer = self.call_until_answered(method, params).await;
-        let status = answer["status"].as_str().unwrap_or("none").to_owned();
-        self.follower.answered(block.block_hash(), &status);
-        Ok(matches!(status.as_str(), "VALID" | "SYNCING" | "ACCEPTED"))
+        let answer = until_answered("newPayload", || self.client.new_payload(&payload.request)).await;
+        self.follower.answered(block.block_hash(), answer.status.as_str());
+        matches!(answer.status.as_str(), "VALID" | "SYNCING" | "ACCEPTED")
     }
 
     /// Tells the endpoint of the head.
-    pub async fn forkchoice_updated(&self, view: &ForkchoiceView) -> Result<(), SimError> {
+    pub async fn forkchoice_updated(&self, view: &ForkchoiceView) {
         let head = view.head.block_hash();
-        if head == BlockHash::ZERO {
-            return Ok(());
-        }
-        let method = match view.head.fork {
-            ForkName::Bellatrix => "engine_forkchoiceUpdatedV1",
-            ForkName::Capella => "engine_forkchoiceUpdatedV2",
-            _ => "engine_forkchoiceUpdatedV3",
+        let state = ForkchoiceStateV1 {
+            head_block_hash: head,
+            safe_block_hash: view.safe,
+            finalized_block_hash: view.finalized,
         };
-        let state = json!({
-            "headBlockHash": head, "safeBlockHash": view.safe, "finalizedBlockHash": view.finalized,
-        });
-        let answer = self.call_until_answered(method, json!([state, null])).await;
-        if let Some(status) = answer["payloadStatus"]["status"].as_str() {
-            self.follower.answered(head, status);
-        }
-        Ok(())
+        let fork = view.head.fork;
+        let answer =
+            until_answered("forkchoiceUpdated", || self.client.forkchoice_updated(fork, &state, None)).await;
+        self.follower.answered(head, answer.payload_status.status.as_str());
     }
 
     /// Imports a block whose payload was answered.
@@ -81,19 +74,19 @@ impl ConsensusDriver {
         });
         self.follower.import(block, make_head, reorg);
     }
+}
 
-    async fn call_until_answered(&self, method: &str, params: Value) -> Value {
-        let mut told = false;
-        loop {
-            match self.client.call::<_, Value>(method, &params).await {
-                Ok(answer) => return answer,
-                Err(error) => {
-                    if !told {
-                        tracing::warn!(method, %error, "the engine endpoint gave no answer; asking again");
-                        told = true;
-                    }
-                    tokio::time::sleep(RETRY).await;
+async fn until_answered<T, F: Future<Output = Result<T, ClientError>>>(what: &str, call: impl Fn() -> F) -> T {
+    let mut told = false;
+    loop {
+        match call().await {
+            Ok(answer) => return answer,
+            Err(error) => {
+                if !told {
+                    tracing::warn!(call = what, %error, "no answer from the engine endpoint; asking again");
+                    told = true;
                 }
+                tokio::time::sleep(RETRY).await;
             }
         }
     }

@@ -3,10 +3,7 @@
 //! A payload whose parent is known is VALID, any other SYNCING, as an execution client without peers answers.
 
 use crate::{SimError, simulation::Bound};
-use assay_engine_api::{
-    jsonrpc::{Incoming, Request, Response},
-    jwt::JwtSecret,
-};
+use assay_engine_api::{ErrorCode, ErrorObject, Id, Incoming, JwtSecret, Request, Response};
 use assay_types::BlockHash;
 use axum::{
     Router,
@@ -18,7 +15,7 @@ use axum::{
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::{Duration, SystemTime}};
 use tokio_util::sync::CancellationToken;
 
 /// Most bytes of one request (design.md: bodies to 128 MiB).
@@ -58,15 +55,16 @@ struct Chain {
 #[derive(Debug, Clone)]
 pub struct ExecutionClient {
     chain: Arc<Mutex<Chain>>,
-    secret: Arc<JwtSecret>,
+    secret: JwtSecret,
     address: SocketAddr,
 }
 
 impl ExecutionClient {
-    /// Listens on a loopback port of the system's choice until `stop`.
-    pub async fn start(secret: Arc<JwtSecret>, stop: CancellationToken) -> Result<Self, SimError> {
+    /// Listens on a loopback port of the system's choice until `stop`; knows the genesis block alone.
+    pub async fn start(genesis: BlockHash, secret: JwtSecret, stop: CancellationToken) -> Result<Self, SimError> {
         let bound = Bound::loopback().await?;
-        let client = Self { chain: Arc::default(), secret, address: bound.address };
+        let chain = Chain { payloads: HashMap::from([(genesis, BlockHash::ZERO)]), ..Chain::default() };
+        let client = Self { chain: Arc::new(Mutex::new(chain)), secret, address: bound.address };
         let router = Router::new()
             .route("/", post(serve))
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -98,7 +96,7 @@ impl ExecutionClient {
             _ => {}
         }
         match parent {
-            Some(parent) if parent == BlockHash::ZERO || chain.payloads.contains_key(&parent) => {
+            Some(parent) if chain.payloads.contains_key(&parent) => {
                 if chain.payloads.insert(hash, parent).is_none() {
                     chain.order.push_back(hash);
                     if chain.order.len() > MAX_PAYLOADS
@@ -125,7 +123,7 @@ impl ExecutionClient {
             ExecutionFault::Slow(delay) => tokio::time::sleep(delay).await,
             ExecutionFault::Hang => std::future::pending().await,
             ExecutionFault::Error => {
-                return Response::error(request.id(), error(-32000, "made to fail"));
+                return Response::error(request.id(), ErrorObject::new(ErrorCode::ServerError, "made to fail"));
             }
             _ => {}
         }
@@ -133,17 +131,17 @@ impl ExecutionClient {
         Response::from_outcome(request.id(), outcome)
     }
 
-    fn dispatch(&self, method: &str, request: &Request<'_>) -> Result<Value, assay_engine_api::jsonrpc::ErrorObject> {
+    fn dispatch(&self, method: &str, request: &Request<'_>) -> Result<Value, ErrorObject> {
         if method.starts_with("engine_newPayloadV") {
             let params: Vec<Value> = request.params_as()?;
-            let payload = params.first().ok_or_else(|| error(-32602, "no payload"))?;
+            let payload = params.first().ok_or_else(|| invalid_params("no payload"))?;
             let hash = hash_at(payload, "blockHash")?;
             let parent = hash_at(payload, "parentHash")?;
             return Ok(self.status_of(hash, Some(parent)));
         }
         if method.starts_with("engine_forkchoiceUpdatedV") {
             let params: Vec<Value> = request.params_as()?;
-            let state = params.first().ok_or_else(|| error(-32602, "no forkchoice state"))?;
+            let state = params.first().ok_or_else(|| invalid_params("no forkchoice state"))?;
             let head = hash_at(state, "headBlockHash")?;
             return Ok(json!({ "payloadStatus": self.status_of(head, None), "payloadId": null }));
         }
@@ -157,7 +155,7 @@ impl ExecutionClient {
                 { "code": "AS", "name": "assay-simulator", "version": env!("CARGO_PKG_VERSION"), "commit": "0x00000000" }
             ])),
             "eth_syncing" => Ok(json!(false)),
-            _ => Err(error(-32601, "the simulator's execution client does not have this method")),
+            _ => Err(ErrorObject::new(ErrorCode::MethodNotFound, "the simulator's execution client does not have this method")),
         }
     }
 }
@@ -166,25 +164,24 @@ fn status(status: &str, latest_valid: Option<BlockHash>) -> Value {
     json!({ "status": status, "latestValidHash": latest_valid, "validationError": null })
 }
 
-fn error(code: i64, message: &str) -> assay_engine_api::jsonrpc::ErrorObject {
-    assay_engine_api::jsonrpc::ErrorObject { code, message: message.to_owned(), data: None }
+fn invalid_params(message: &str) -> ErrorObject {
+    ErrorObject::new(ErrorCode::InvalidParams, message)
 }
 
-fn hash_at(object: &Value, field: &str) -> Result<BlockHash, assay_engine_api::jsonrpc::ErrorObject> {
-    object[field].as_str().and_then(|s| s.parse().ok()).ok_or_else(|| error(-32602, field))
+fn hash_at(object: &Value, field: &str) -> Result<BlockHash, ErrorObject> {
+    object[field].as_str().and_then(|s| s.parse().ok()).ok_or_else(|| invalid_params(field))
 }
 
 async fn serve(State(client): State<ExecutionClient>, headers: HeaderMap, body: Bytes) -> HttpResponse {
-    let token = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
-    let allowed = token.is_some_and(|token| client.secret.verify_now(token).is_ok());
-    if !allowed {
-        return (StatusCode::UNAUTHORIZED, "missing or wrong JWT").into_response();
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    if let Err(error) = client.secret.verify_header(authorization, SystemTime::now()) {
+        return (StatusCode::UNAUTHORIZED, error.to_string()).into_response();
     }
     let json = [(header::CONTENT_TYPE, "application/json")];
     match Incoming::parse(&body) {
         Ok(Incoming::Single(request)) => (json, client.answer(&request).await.to_json()).into_response(),
-        Ok(_) => (json, Response::error(assay_engine_api::jsonrpc::Id::null(), error(-32600, "no batches here")).to_json())
+        Ok(_) => (json, Response::error(Id::null(), ErrorObject::new(ErrorCode::InvalidRequest, "no batches here")).to_json())
             .into_response(),
-        Err(e) => (json, Response::error(assay_engine_api::jsonrpc::Id::null(), e).to_json()).into_response(),
+        Err(e) => (json, Response::error(Id::null(), e).to_json()).into_response(),
     }
 }

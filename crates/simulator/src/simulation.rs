@@ -1,11 +1,11 @@
 //! All of it together: a chain, followers with their Beacon APIs and execution clients, and the clock that makes blocks.
 
 use crate::{
-    ChainConfig, ExecutionClient, Follower, ProverConfig, SimBlock, SimChain, SimError, beacon_api,
+    ChainConfig, ExecutionClient, Follower, SimBlock, SimChain, SimError, beacon_api,
     consensus::{ConsensusDriver, ForkchoiceView},
     prover::SimProver,
 };
-use assay_engine_api::{client::EngineClient, jwt::JwtSecret};
+use assay_engine_api::{EngineClient, JwtSecret};
 use assay_types::{BlockHash, Epoch, Root, Slot};
 use axum::Router;
 use parking_lot::Mutex;
@@ -28,7 +28,7 @@ pub struct SimulationConfig {
     /// Number of beacon nodes, each with a Beacon API and an execution client of its own.
     pub followers: usize,
     /// The JWT secret of all Engine APIs.
-    pub jwt: Arc<JwtSecret>,
+    pub jwt: JwtSecret,
 }
 
 /// What stands between a follower and its execution client.
@@ -75,7 +75,7 @@ struct FollowerSeat {
 pub struct Simulation {
     chain: Arc<Mutex<SimChain>>,
     seats: Vec<FollowerSeat>,
-    jwt: Arc<JwtSecret>,
+    jwt: JwtSecret,
     stop: CancellationToken,
     queues: Mutex<Vec<mpsc::Sender<Step>>>,
     tasks: Mutex<JoinSet<()>>,
@@ -97,7 +97,8 @@ impl Simulation {
             let view = Arc::new(Follower::default());
             let genesis = chain.lock().head()?;
             view.import(&genesis, true, None);
-            let execution = ExecutionClient::start(config.jwt.clone(), stop.clone()).await?;
+            let execution =
+                ExecutionClient::start(genesis.block_hash(), config.jwt.clone(), stop.clone()).await?;
             let bound = Bound::loopback().await?;
             let beacon = bound.address;
             bound.serve(beacon_api::router(chain.clone(), view.clone()), stop.clone());
@@ -134,10 +135,12 @@ impl Simulation {
         let mut queues = self.queues.lock();
         let mut tasks = self.tasks.lock();
         for (seat, engine) in self.seats.iter().zip(engines) {
-            let client = EngineClient::new(&engine.engine_url, self.jwt.clone())
-                .map_err(|e| SimError::Config(e.to_string()))?;
+            let url = engine.engine_url.parse().map_err(|e| SimError::Config(format!("{}: {e}", engine.engine_url)))?;
+            let client = EngineClient::new(url, Some(self.jwt.clone())).map_err(|e| SimError::Config(e.to_string()))?;
             let driver = ConsensusDriver::new(client, seat.view.clone());
             let (sender, receiver) = mpsc::channel(FOLLOWER_QUEUE);
+            // As a beacon node does when it starts.
+            let _ = sender.try_send(Step::Head);
             queues.push(sender);
             tasks.spawn(drive(driver, self.chain.clone(), receiver, self.stop.clone()));
         }
@@ -235,19 +238,17 @@ async fn drive(
     let work = async {
         while let Some(step) = steps.recv().await {
             if let Step::Block { block, make_head } = step {
-                match driver.new_payload(&block).await {
-                    Ok(true) => driver.import(&block, make_head),
-                    Ok(false) => tracing::warn!(slot = %block.slot, "the engine endpoint refused a payload"),
-                    Err(error) => tracing::warn!(%error, "newPayload"),
+                if driver.new_payload(&block).await {
+                    driver.import(&block, make_head);
+                } else {
+                    tracing::warn!(slot = %block.slot, "the engine endpoint refused a payload");
                 }
                 if !make_head {
                     continue;
                 }
             }
             let Some((view, finalized)) = forkchoice_view(&chain.lock(), driver.follower()) else { continue };
-            if let Err(error) = driver.forkchoice_updated(&view).await {
-                tracing::warn!(%error, "forkchoiceUpdated");
-            }
+            driver.forkchoice_updated(&view).await;
             if let Some((epoch, block)) = finalized {
                 driver.follower().finalize(epoch.0, &block);
             }
@@ -263,6 +264,7 @@ type Finalized = Option<(Epoch, Arc<SimBlock>)>;
 
 fn forkchoice_view(chain: &SimChain, follower: &Follower) -> Option<(ForkchoiceView, Finalized)> {
     let head = follower.head()?;
+    // Zero until there is a checkpoint.
     let hash = |root: &Root| chain.block(root).map_or(BlockHash::ZERO, |b| b.block_hash());
     let (epoch, root) = chain.finalized();
     let finalized = chain.block(&root).cloned().map(|block| (epoch, block));
