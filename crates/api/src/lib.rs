@@ -1,1 +1,31 @@
-//! Beacon API routes, events, metrics and dashboard
+//! The HTTP API: the Beacon API routes of EIP-8025, Assay's own, metrics, and everything else from the beacon node behind.
+//!
+//! In: HTTP requests, accepted proofs (`EventSink`). Out: answers, server-sent events, Prometheus text. Asks the
+//! `Intake`, the store, the chain view, the gate and the network; decides nothing.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `server` | the router (the API's table of contents), limits, binding, shutdown |
+//! | `state` | what the routes share |
+//! | `error` | `ApiError`: JSON `{code, message, failures}` |
+//! | `proof_body` | bodies of one or several proofs, JSON or SSZ |
+//! | `events` | accepted proofs as server-sent events |
+//! | `passthrough` | the way to the beacon node behind |
+//! | `block_id` | block ids as the Beacon API writes them |
+//! | `routes` | one file a route |
+
+mod block_id;
+mod error;
+mod events;
+mod passthrough;
+mod proof_body;
+mod routes;
+mod server;
+mod state;
+
+pub use error::{ApiError, IndexedFailure};
+pub use events::{EventSink, ProofEvent};
+pub use passthrough::Upstream;
+pub use proof_body::MAX_PROOFS_PER_POST;
+pub use server::{Server, ServerError, serve, serve_metrics};
+pub use state::{ApiState, NodeInfo};

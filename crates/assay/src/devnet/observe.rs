@@ -42,8 +42,8 @@ pub(super) struct Payload {
     pub(super) block_hash: BlockHash,
     pub(super) new_payload_request_root: Option<Root>,
     pub(super) verdict: String,
-    pub(super) first_answer: Option<String>,
-    pub(super) last_answer: Option<String>,
+    pub(super) told_syncing_first: bool,
+    pub(super) told_valid: bool,
     pub(super) seen_at_ms: u64,
     pub(super) valid_at_ms: Option<u64>,
     pub(super) proofs: Vec<PayloadProof>,
@@ -76,7 +76,7 @@ impl Payload {
 
     /// Told SYNCING first and VALID later.
     pub(super) fn was_released(&self) -> bool {
-        self.first_answer.as_deref() == Some("SYNCING") && self.last_answer.as_deref() == Some("VALID")
+        self.told_syncing_first && self.told_valid
     }
 }
 

@@ -87,7 +87,7 @@ pub(super) fn failures(expected: &Expectation, reports: &[NodeReport]) -> Vec<St
             }
             missing += expected.proof_types.iter().filter(|t| payload.proof(**t).is_none()).count();
             not_valid += usize::from(payload.verdict != "VALID");
-            not_told += usize::from(payload.last_answer.as_deref() != Some("VALID"));
+            not_told += usize::from(!payload.told_valid);
         }
         for (count, what) in [
             (unseen, "payloads never seen"),

@@ -1,0 +1,13 @@
+//! One file a route, named after method and path.
+
+pub(crate) mod assay_payloads;
+pub(crate) mod assay_status;
+pub(crate) mod events;
+pub(crate) mod get_execution_proofs;
+pub(crate) mod get_pool_execution_proofs;
+pub(crate) mod metrics;
+pub(crate) mod node_health;
+pub(crate) mod node_identity;
+pub(crate) mod node_syncing;
+pub(crate) mod node_version;
+pub(crate) mod post_execution_proofs;

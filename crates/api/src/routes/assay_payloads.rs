@@ -1,0 +1,66 @@
+//! GET `/assay/v1/payloads?from_slot=&to_slot=&limit=`: payloads of the gate's tree by slot: proofs, verdict, what holds
+//! it back, and when what happened (Unix milliseconds).
+
+use crate::{ApiError, ApiState};
+use assay_gate::PayloadView;
+use assay_types::Slot;
+use axum::{
+    Json,
+    extract::{Query, State, rejection::QueryRejection},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Most payloads of one answer.
+const MAX_LIMIT: usize = 4096;
+/// How many where nothing is asked for.
+const DEFAULT_LIMIT: usize = 64;
+
+#[derive(Deserialize)]
+pub(crate) struct Range {
+    from_slot: Option<u64>,
+    to_slot: Option<u64>,
+    limit: Option<usize>,
+}
+
+pub(crate) async fn get(
+    State(state): State<ApiState>,
+    range: Result<Query<Range>, QueryRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let Query(range) = range.map_err(|e| ApiError::bad_request(e.body_text()))?;
+    let (from, to) = (range.from_slot.unwrap_or(0), range.to_slot.unwrap_or(u64::MAX));
+    let limit = range.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT);
+    let payloads = state.gate.payloads(Slot(from), Slot(to), limit);
+    Ok(Json(json!({ "data": payloads.iter().map(row).collect::<Vec<_>>() })))
+}
+
+fn row(payload: &PayloadView) -> Value {
+    let proofs: Vec<Value> = payload
+        .proofs
+        .iter()
+        .map(|(proof_type, at)| json!({ "proof_type": proof_type, "at_ms": at.0 }))
+        .collect();
+    let times = &payload.times;
+    json!({
+        "slot": payload.slot.map(|s| s.0),
+        "fork": payload.fork,
+        "block_hash": payload.block_hash,
+        "parent_hash": payload.parent_hash,
+        "new_payload_request_root": payload.new_payload_request_root,
+        "execution_status": payload.el_status.as_str(),
+        "required_proofs": payload.required_proofs,
+        "proofs": proofs,
+        "proven_chain": payload.proven_chain,
+        "anchor": payload.anchor,
+        "conflict": payload.conflict,
+        "verdict": payload.verdict.as_str(),
+        "held_by": payload.held_by.as_ref().map(|h| h.label()),
+        "told_syncing_first": payload.first_told_syncing,
+        "told_valid": payload.told_valid,
+        "seen_at_ms": times.seen_at.0,
+        "execution_valid_at_ms": times.el_valid_at.map(|t| t.0),
+        "proven_at_ms": times.proven_at.map(|t| t.0),
+        "valid_at_ms": times.valid_at.map(|t| t.0),
+        "told_valid_at_ms": times.told_valid_at.map(|t| t.0),
+    })
+}

@@ -1,0 +1,91 @@
+//! GET `/eth/v1/beacon/execution_proofs/{block_id}`: the proofs of one block's payload, JSON or SSZ by `Accept`.
+
+use crate::{ApiError, ApiState, block_id, proof_body::ssz_list};
+use assay_types::{Epoch, SignedExecutionProof};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Body {
+    execution_optimistic: bool,
+    finalized: bool,
+    data: Vec<SignedExecutionProof>,
+}
+
+pub(crate) async fn get(
+    State(state): State<ApiState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let block = block_id::resolve(state.chain.as_ref(), &id)?;
+    let stored = match block.new_payload_request_root {
+        Some(root) => state.store.proofs_for(root).await.map_err(|e| ApiError::internal(e.to_string()))?,
+        None => Vec::new(),
+    };
+    let version = state.chain.spec().fork_at_epoch(state.chain.spec().epoch_at_slot(block.slot));
+    let version = [("eth-consensus-version", version.as_str())];
+    if prefers_ssz(&headers) {
+        let elements: Vec<Bytes> = stored.iter().map(|proof| proof.ssz().clone()).collect();
+        let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
+        return Ok((version, kind, ssz_list(&elements)).into_response());
+    }
+    let data = stored
+        .iter()
+        .map(|proof| proof.signed().map_err(|e| ApiError::internal(e.to_string())))
+        .collect::<Result<_, _>>()?;
+    let finalized = state.chain.finalized();
+    let is_final = finalized.epoch > Epoch(0)
+        && state.chain.spec().epoch_at_slot(block.slot) <= finalized.epoch
+        && state.chain.canonical_block_at(block.slot).is_some_and(|b| b.block_root == block.block_root)
+        && block.slot <= state.chain.spec().start_slot(finalized.epoch);
+    let body = Body { execution_optimistic: block.execution_optimistic, finalized: is_final, data };
+    Ok((version, Json(body)).into_response())
+}
+
+/// Whether a client would rather have SSZ than JSON (RFC 9110 quality values; JSON where nothing is said).
+pub(super) fn prefers_ssz(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let quality = |kinds: &[&str]| {
+        accept
+            .split(',')
+            .filter_map(|entry| {
+                let mut parts = entry.split(';').map(str::trim);
+                let kind = parts.next()?;
+                let q = parts.find_map(|p| p.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse::<f32>().ok())?;
+                kinds.contains(&kind).then_some(q)
+            })
+            .fold(0.0_f32, f32::max)
+    };
+    let ssz = quality(&["application/octet-stream"]);
+    ssz > 0.0 && ssz >= quality(&["application/json", "application/*", "*/*"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    #[test]
+    fn accept() {
+        for (text, ssz) in [
+            ("", false),
+            ("*/*", false),
+            ("application/json", false),
+            ("application/octet-stream", true),
+            ("application/octet-stream;q=0.9, application/json;q=1", false),
+            ("application/octet-stream;q=1, application/json;q=0.9", true),
+            ("application/json, application/octet-stream", true),
+            ("application/octet-stream;q=0", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(text));
+            assert_eq!(prefers_ssz(&headers), ssz, "{text:?}");
+        }
+    }
+}

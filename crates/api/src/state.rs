@@ -1,0 +1,48 @@
+//! What the routes share.
+
+use crate::{EventSink, Upstream};
+use assay_chain::Chain;
+use assay_gate::GateHandle;
+use assay_network::NetworkHandle;
+use assay_store::Store;
+use assay_types::ProofType;
+use assay_verification::Intake;
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+
+/// What a node says of itself.
+#[derive(Debug, Clone)]
+pub struct NodeInfo {
+    /// `assay/<version>/<platform>`.
+    pub version: String,
+    /// Types it verifies, preferred first.
+    pub proof_types: Vec<ProofType>,
+    /// Whether its proofs prove nothing (development engine).
+    pub insecure_proofs: bool,
+}
+
+/// What the routes share. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState {
+    /// The chain view.
+    pub chain: Arc<dyn Chain>,
+    /// The one door for proofs.
+    pub intake: Intake,
+    /// Proofs on disk.
+    pub store: Store,
+    /// The gate.
+    pub gate: GateHandle,
+    /// The network.
+    pub network: NetworkHandle,
+    /// Accepted proofs, as they come.
+    pub events: Arc<EventSink>,
+    /// The beacon node behind.
+    pub upstream: Upstream,
+    /// What is measured.
+    pub registry: Arc<Mutex<Registry>>,
+    /// What the node says of itself.
+    pub info: Arc<NodeInfo>,
+    /// Whether the execution client behind the gate does not answer.
+    pub execution_offline: Arc<dyn Fn() -> bool + Send + Sync>,
+}
