@@ -23,6 +23,8 @@ pub struct Cli {
 pub enum Command {
     /// Run a node: gossip, verify and keep execution proofs beside a beacon node, and gate its imports
     Node(Box<crate::config::NodeArgs>),
+    /// Run a network of nodes over a simulated beacon chain, with a live view and a summary
+    Devnet(crate::devnet::DevnetArgs),
     /// Make a proof with the development engine: it proves nothing, and is for devnets and tests
     DevProof(commands::dev_proof::DevProofArgs),
     /// Sign an ExecutionProof with a key from a file

@@ -5,6 +5,8 @@
 //! | `cli` | the command line |
 //! | `config` | `assay node`'s settings: file, environment, flags, in one precedence |
 //! | `node` | the wiring of a node |
+//! | `endpoints` | where a running node listens, written into its data directory |
+//! | `signals` | SIGINT and SIGTERM |
 //! | `devnet` | a network of nodes over the simulator |
 //! | `commands` | one file a subcommand |
 //! | `logging` | what is printed, and how |
@@ -14,7 +16,11 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod devnet;
+pub mod endpoints;
 pub mod logging;
+pub mod node;
+pub mod signals;
 
 pub use assay_api as api;
 pub use assay_chain as chain;

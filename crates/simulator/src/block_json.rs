@@ -22,7 +22,6 @@ pub(crate) struct Draft<'a> {
 /// A payload before it is encoded.
 pub(crate) struct PayloadDraft {
     pub(crate) parent_hash: BlockHash,
-    pub(crate) block_hash: BlockHash,
     pub(crate) prev_randao: Root,
     pub(crate) timestamp: u64,
     pub(crate) transaction_bytes: usize,
@@ -101,7 +100,7 @@ impl Draft<'_> {
             "timestamp": payload.map_or(0, |p| p.timestamp).to_string(),
             "extra_data": "0x",
             "base_fee_per_gas": payload.map_or(0, |_| 7_u64).to_string(),
-            "block_hash": hash(|p| p.block_hash),
+            "block_hash": Root::ZERO,
             "transactions": payload.map_or_else(Vec::new, transactions),
         });
         if self.fork >= ForkName::Capella {

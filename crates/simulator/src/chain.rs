@@ -2,6 +2,7 @@
 //! hashes and transactions are made up, deterministically from the seed.
 
 use crate::block_json;
+use assay_engine_api::block_hash;
 use assay_types::{
     BeaconBlockSummary, BlockHash, Epoch, ForkName, NewPayloadRequest, PublicKeyBytes, Root, SecretKey, Slot, Spec,
     block::BlockPayload,
@@ -336,20 +337,31 @@ impl SimChain {
             state_root,
             payload: parent_block.as_ref().map(|p| block_json::PayloadDraft {
                 parent_hash: p.block_hash(),
-                block_hash: self.invent("payload", slot),
                 prev_randao: self.invent("randao", slot),
                 timestamp: self.genesis.genesis_time + slot.0 * self.spec.slot_duration_ms / 1000,
                 transaction_bytes: self.config.payload_bytes,
                 salt: self.invent("transactions", slot),
             }),
         };
-        let draft_hash = draft.payload.as_ref().map(|p| p.block_hash);
         let mut json = draft.signed_block();
         let context = containers::ContainerContext::new(fork, &self.spec);
         let schema = containers::lookup("SignedBeaconBlock", &context).map_err(|e| failed(e.to_string()))?;
-        let unsigned = schema.encode_json(&json).map_err(|e| failed(e.to_string()))?;
-        let summary = BeaconBlockSummary::from_signed_block_ssz(fork, &self.spec, &Bytes::from(unsigned))
-            .map_err(|e| failed(e.to_string()))?;
+        let read = |json: &serde_json::Value| {
+            let bytes = schema.encode_json(json).map_err(|e| failed(e.to_string()))?;
+            BeaconBlockSummary::from_signed_block_ssz(fork, &self.spec, &Bytes::from(bytes))
+                .map_err(|e| failed(e.to_string()))
+        };
+        // The payload's hash is that of its fields, as every client checks; then the block's root follows.
+        let mut summary = read(&json)?;
+        let block_hash = match &summary.payload {
+            BlockPayload::Request(request) => {
+                let hash = block_hash::of_request(request);
+                json["message"]["body"]["execution_payload"]["block_hash"] = hash.to_string().into();
+                summary = read(&json)?;
+                hash
+            }
+            _ => self.invent("execution genesis", slot),
+        };
         let domain = compute_domain(
             DOMAIN_BEACON_PROPOSER,
             self.spec.fork_version_at_epoch(epoch),
@@ -363,7 +375,6 @@ impl SimChain {
             .ok()
             .and_then(|view| view.at("message.body").map(|body| body.hash_tree_root()))
             .ok_or_else(|| failed("no body".into()))?;
-        let block_hash = draft_hash.unwrap_or_else(|| self.invent("execution genesis", slot));
         let payload = match summary.payload {
             BlockPayload::Request(request) => {
                 let request_root = request.hash_tree_root(&self.spec).map_err(|e| failed(e.to_string()))?;

@@ -13,7 +13,8 @@ use std::{io::Write, process::ExitCode};
 /// Runs what was asked for: 0 where it went well, 1 where not, the reason on standard error.
 pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
-        Command::Node(_) => Ok(()),
+        Command::Node(args) => crate::node::run(&args),
+        Command::Devnet(args) => crate::devnet::run(&args),
         Command::DevProof(args) => dev_proof::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Ssz(args) => ssz::run(&args),

@@ -6,7 +6,10 @@ use assay_types::{
     spec::{ConfigMap, Genesis},
 };
 use clap::Args;
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
+
+/// How long a beacon node may take to tell its network.
+const BEACON_NODE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The domain's parts.
 #[derive(Debug, Clone, Args)]
@@ -73,6 +76,10 @@ impl SigningContextArgs {
 }
 
 fn from_beacon_node(url: &str, overrides: &ConfigMap) -> anyhow::Result<(Spec, Genesis)> {
-    let _ = (url, overrides);
-    bail!("not wired")
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let connecting = assay_chain::follower::connect(url, overrides);
+    let bootstrap = runtime
+        .block_on(async { tokio::time::timeout(BEACON_NODE_TIMEOUT, connecting).await })
+        .with_context(|| format!("the beacon node at {url} does not answer"))??;
+    Ok(((*bootstrap.spec).clone(), bootstrap.genesis))
 }

@@ -9,7 +9,7 @@ mod resolve;
 
 pub use args::NodeArgs;
 pub use overrides::spec_overrides;
-pub use resolve::{ConfigError, ImportPolicyName, NodeConfig, resolve};
+pub use resolve::{ConfigError, ImportPolicyName, NodeConfig, resolve, warn_of_unknown_variables};
 
 /// Seed of development proofs where none is given: one that everybody knows.
 pub const DEFAULT_DEV_SEED: &str = "assay-dev";

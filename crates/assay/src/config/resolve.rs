@@ -143,7 +143,7 @@ fn keys() -> Vec<String> {
 }
 
 /// Variables beginning with `ASSAY_` that no setting is called after, tests' own aside.
-pub(crate) fn unknown_variables() -> Vec<String> {
+fn unknown_variables() -> Vec<String> {
     const OTHERS: [&str; 2] = ["config", "vectors"];
     let keys = keys();
     std::env::vars_os()
@@ -155,6 +155,13 @@ pub(crate) fn unknown_variables() -> Vec<String> {
             })
         })
         .collect()
+}
+
+/// Logs the variables that look like settings and are none.
+pub fn warn_of_unknown_variables() {
+    for name in unknown_variables() {
+        tracing::warn!(variable = name, "no setting is called so");
+    }
 }
 
 /// Flags over environment over file over defaults; then checked.

@@ -1,0 +1,316 @@
+//! The wiring of a node: every floor of the house, started in the order in which each needs the others.
+
+mod engine;
+mod observer;
+mod warnings;
+
+use crate::{
+    config::{ConfigError, ImportPolicyName, NodeArgs, NodeConfig, resolve, spec_overrides},
+    endpoints::Endpoints,
+    logging,
+};
+use anyhow::Context;
+use assay_api::{ApiState, EventSink, NodeInfo, Upstream};
+use assay_chain::{
+    Chain, ChainView, SystemClock,
+    follower::{self, Bootstrap, Follower},
+};
+use assay_engine_api::JwtSecret;
+use assay_gate::{
+    GateConfig, GateHandle, ImportPolicy, ProofRecall,
+    endpoint::{self, EndpointConfig, EndpointContext, RunningEndpoint, UpstreamConfig},
+};
+use assay_network::{NetworkConfig, PeerAddress};
+use assay_proof_engine::ProofEngine;
+use assay_store::{Store, StoreConfig};
+use assay_types::spec::ConfigMap;
+use assay_verification::{KnownProofs, Verifier, VerifierConfig, VerifierParts};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use std::{
+    net::SocketAddr,
+    num::NonZeroU8,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// How long everything together may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+/// Memory budget of one gossip message's decoding and hashing aside, threads for blocking work.
+const BLOCKING_THREADS: usize = 64;
+
+/// `assay node`: runs until SIGINT or SIGTERM.
+pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
+    let config = resolve(args)?;
+    logging::init(&config.log_level, config.log_format)?;
+    crate::config::warn_of_unknown_variables();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .context("tokio runtime")?;
+    let outcome = runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let starting = Node::start(config, stop.clone());
+        let node = tokio::select! {
+            node = starting => node?,
+            () = crate::signals::ended() => return Ok(()),
+        };
+        tokio::select! {
+            () = crate::signals::ended() => {}
+            () = stop.cancelled() => {}
+        }
+        stop.cancel();
+        node.ended().await;
+        Ok(())
+    });
+    // Work on blocking threads that does not end by itself is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+/// A node that runs.
+pub struct Node {
+    /// Where it listens.
+    pub endpoints: Endpoints,
+    verifier: Verifier,
+    store: Store,
+    tasks: JoinSet<()>,
+}
+
+impl Node {
+    /// Starts a node; it runs until `stop` is cancelled. Waits for the beacon node for as long as it takes.
+    pub async fn start(config: NodeConfig, stop: CancellationToken) -> anyhow::Result<Self> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let secrets = Secrets::read(&config)?;
+        let peers = parse_peers(&config.peers)?;
+        let overrides = spec_overrides(config.network_config.as_deref(), &config.spec)?;
+        std::fs::create_dir_all(&config.datadir)
+            .with_context(|| format!("--datadir {}", config.datadir.display()))?;
+
+        let bootstrap = follower::connect(&config.beacon_node, &overrides).await.context("--beacon-node")?;
+        let node = Self::with_network(&config, bootstrap, overrides, secrets, peers, &stop).await;
+        if node.is_err() {
+            stop.cancel();
+        }
+        node
+    }
+
+    async fn with_network(
+        config: &NodeConfig,
+        bootstrap: Bootstrap,
+        overrides: ConfigMap,
+        secrets: Option<Secrets>,
+        peers: Vec<PeerAddress>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let Bootstrap { api: beacon, spec, genesis, .. } = bootstrap;
+        let mut tasks = JoinSet::new();
+        let mut registry = Registry::with_prefix("assay");
+
+        // Disk first: it says at once whether another process, or another chain, has this directory.
+        let store = Store::open(config.datadir.join("proofs.redb"), StoreConfig {
+            retention_epochs: config.retention_epochs,
+            max_db_size: config.max_db_size,
+            ..StoreConfig::new(&spec, genesis.genesis_validators_root)
+        })?;
+
+        let view = Arc::new(ChainView::new(spec.clone(), genesis, Arc::new(SystemClock), beacon.clone()));
+        let chain: Arc<dyn Chain> = view.clone();
+        tasks.spawn(Follower::new(beacon, view.clone(), overrides).run(stop.clone()));
+        tasks.spawn(until(stop, assay_store::follow(store.clone(), chain.clone())));
+
+        let engine = engine::from_config(config, &spec)?;
+        let known: Arc<dyn KnownProofs> = Arc::new(store.clone());
+        let gate_config = GateConfig {
+            policy: match config.import_policy {
+                ImportPolicyName::Observe => ImportPolicy::Observe,
+                ImportPolicyName::RequireProofs => ImportPolicy::RequireProofs,
+            },
+            required_proofs: u8::try_from(config.required_proofs)
+                .ok()
+                .and_then(NonZeroU8::new)
+                .context("--required-proofs: 1 to 255")?,
+            alert_after_slots: config.alert_after_slots,
+        };
+        let recall = ProofRecall { known: known.clone(), proof_types: engine.proof_types() };
+        let (gate, gate_writer) = GateHandle::open(gate_config, Arc::new(store.clone()), Some(recall), stop.clone())?;
+        tasks.spawn(async move {
+            let _ = gate_writer.await;
+        });
+        tasks.spawn(until(stop, observer::feed_gate(gate.clone(), chain.clone())));
+
+        let verifier = Verifier::start(
+            VerifierConfig { containment_epochs: config.containment_epochs, ..VerifierConfig::default() },
+            VerifierParts {
+                chain: chain.clone(),
+                engine: engine.clone(),
+                known,
+                containment: Arc::new(store.clone()),
+                store: Arc::new(store.clone()),
+            },
+        );
+        let (publisher, publish_queue) = assay_network::publisher();
+        let events = Arc::new(EventSink::default());
+        // The order is part of the design: what is not durable is told to nobody.
+        verifier.add_sink(Arc::new(gate.clone()));
+        verifier.add_sink(Arc::new(publisher));
+        verifier.add_sink(events.clone());
+        verifier.metrics().register(registry.sub_registry_with_prefix("verification"));
+
+        let network = assay_network::start(
+            NetworkConfig {
+                listen_addresses: vec![config.listen_address],
+                port: config.port,
+                enr_addresses: config.enr_address.into_iter().collect(),
+                peers,
+                ..NetworkConfig::new(&config.datadir)
+            },
+            chain.clone(),
+            verifier.intake(),
+            publish_queue,
+            registry.sub_registry_with_prefix("network"),
+            stop.clone(),
+        )
+        .await?;
+        let network_handle = network.handle.clone();
+        tasks.spawn(async move {
+            let _ = network.task.await;
+        });
+
+        let endpoint = match (&config.execution_endpoint, secrets) {
+            (Some(url), Some(secrets)) => {
+                let (_, values) = watch::channel(Some(endpoint::Network { spec: spec.clone(), genesis }));
+                let context = EndpointContext {
+                    gate: gate.clone(),
+                    network: values,
+                    observer: Arc::new(observer::Observer::new(view.clone(), engine.clone())),
+                };
+                let endpoint_config = EndpointConfig {
+                    listen: SocketAddr::new(config.engine_address, config.engine_port),
+                    upstream: UpstreamConfig { url: url.parse()?, jwt: secrets.execution },
+                    ..EndpointConfig::new(url.parse()?, secrets.engine)
+                };
+                Some(Arc::new(endpoint::run(endpoint_config, context, stop.clone()).await?))
+            }
+            _ => None,
+        };
+
+        let info = NodeInfo {
+            version: version(),
+            proof_types: engine.proof_types(),
+            insecure_proofs: engine.is_insecure(),
+        };
+        let online = endpoint.clone();
+        let state = ApiState {
+            chain,
+            intake: verifier.intake(),
+            store: store.clone(),
+            gate,
+            network: network_handle.clone(),
+            events,
+            upstream: Upstream::new(config.beacon_node.parse()?)?,
+            registry: Arc::new(Mutex::new(registry)),
+            info: Arc::new(info),
+            execution_offline: Arc::new(move || online.as_ref().is_some_and(|e| !e.execution_client_is_up())),
+        };
+        let http_address = SocketAddr::new(config.http_address, config.http_port);
+        let http = assay_api::serve(http_address, state.clone(), stop.clone()).await?;
+        let metrics = match config.metrics_port {
+            Some(port) => {
+                let address = SocketAddr::new(config.metrics_address, port);
+                Some(assay_api::serve_metrics(address, state, stop.clone()).await?)
+            }
+            None => None,
+        };
+
+        let identity = network_handle.identity();
+        let endpoints = Endpoints {
+            pid: std::process::id(),
+            http: format!("http://{}", http.address),
+            engine: endpoint.as_ref().map(|e| format!("http://{}", e.local_addr())).unwrap_or_default(),
+            metrics: metrics.as_ref().map(|m| format!("http://{}", m.address)),
+            p2p: identity.p2p_addresses.first().map(ToString::to_string).unwrap_or_default(),
+            enr: identity.enr,
+        };
+        endpoints.write(&config.datadir).with_context(|| config.datadir.display().to_string())?;
+        for server in [Some(http), metrics].into_iter().flatten() {
+            tasks.spawn(async move {
+                let _ = server.task.await;
+            });
+        }
+        tasks.spawn(end_of(endpoint, stop.clone()));
+        warnings::tell(config, engine.as_ref(), &endpoints);
+        Ok(Self { endpoints, verifier, store, tasks })
+    }
+
+    /// Ends once `stop` is cancelled and everything has come to rest, or the time for that is over.
+    pub async fn ended(mut self) {
+        let rest = async {
+            self.verifier.shutdown().await;
+            while self.tasks.join_next().await.is_some() {}
+            if let Err(error) = self.store.flush().await {
+                tracing::error!(%error, "store");
+            }
+        };
+        if tokio::time::timeout(STOP_TIMEOUT, rest).await.is_err() {
+            tracing::warn!("not everything ended within {STOP_TIMEOUT:?}");
+        }
+        tracing::info!("ended");
+    }
+}
+
+/// Secrets of the Engine API, read before anything is started.
+struct Secrets {
+    execution: JwtSecret,
+    engine: JwtSecret,
+}
+
+impl Secrets {
+    fn read(config: &NodeConfig) -> anyhow::Result<Option<Self>> {
+        let Some(path) = &config.execution_jwt else { return Ok(None) };
+        let read = |flag: &str, path: &Path| JwtSecret::from_file(path).with_context(|| format!("--{flag}"));
+        let execution = read("execution-jwt", path)?;
+        let engine = match &config.engine_jwt {
+            Some(path) => read("engine-jwt", path)?,
+            None => execution.clone(),
+        };
+        Ok(Some(Self { execution, engine }))
+    }
+}
+
+fn parse_peers(given: &[String]) -> Result<Vec<PeerAddress>, ConfigError> {
+    given
+        .iter()
+        .map(|text| {
+            text.parse().map_err(|e| ConfigError::Value { flag: "peer", why: format!("{text:?}: {e}") })
+        })
+        .collect()
+}
+
+/// `assay/<version>/<platform>`, as beacon nodes name themselves.
+pub fn version() -> String {
+    format!("assay/{}/{}-{}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH, std::env::consts::OS)
+}
+
+/// A task without an end of its own, until `stop`.
+fn until(stop: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) -> impl Future<Output = ()> + Send + 'static {
+    let stop = stop.clone();
+    async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = work => {}
+        }
+    }
+}
+
+/// Waits for the endpoint's last calls.
+async fn end_of(endpoint: Option<Arc<RunningEndpoint>>, stop: CancellationToken) {
+    stop.cancelled().await;
+    if let Some(endpoint) = endpoint.and_then(Arc::into_inner) {
+        endpoint.ended().await;
+    }
+}
