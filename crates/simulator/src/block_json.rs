@@ -100,7 +100,7 @@ impl Draft<'_> {
             "timestamp": payload.map_or(0, |p| p.timestamp).to_string(),
             "extra_data": "0x",
             "base_fee_per_gas": payload.map_or(0, |_| 7_u64).to_string(),
-            "block_hash": Root::ZERO,
+            "block_hash": hash(|p| p.salt),
             "transactions": payload.map_or_else(Vec::new, transactions),
         });
         if self.fork >= ForkName::Capella {
