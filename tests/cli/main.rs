@@ -1,6 +1,8 @@
 //! The built binary as a user runs it: one command, its output, its exit code.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod settings;
+mod sign_and_verify;
 mod ssz;
 
 use std::{
@@ -60,4 +62,15 @@ fn assay(dir: &Path, args: &[&str], input: &[u8]) -> Ran {
     // A program that ends without reading closes the pipe, which is its right.
     let _ = child.stdin.take().unwrap().write_all(input);
     Ran::of(child.wait_with_output().unwrap())
+}
+
+/// The binary under test, without settings of the caller's environment.
+fn assay() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|n| n.starts_with("ASSAY_")) {
+            command.env_remove(name);
+        }
+    }
+    command
 }

@@ -1,0 +1,50 @@
+//! Flags, environment and file: one precedence, and errors that name the setting.
+
+use crate::assay;
+use std::process::Output;
+
+fn node(file: &str, env: &[(&str, &str)], flags: &[&str]) -> Output {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("assay.toml");
+    std::fs::write(&path, file).unwrap();
+    let mut command = assay();
+    command.arg("node").arg("--config").arg(&path).args(flags);
+    for (name, value) in env {
+        command.env(name, value);
+    }
+    // Every one of these has a setting that is refused before anything starts.
+    command.output().unwrap()
+}
+
+#[test]
+fn a_setting_that_is_refused_is_named_wherever_it_came_from() {
+    for (file, env, flags, says) in [
+        ("required-proofs = 0\n", vec![], vec![], "--required-proofs"),
+        ("", vec![("ASSAY_REQUIRED_PROOFS", "0")], vec![], "--required-proofs"),
+        ("", vec![], vec!["--required-proofs", "0"], "--required-proofs"),
+        // The environment wins over the file, flags win over both.
+        ("required-proofs = 1\n", vec![("ASSAY_REQUIRED_PROOFS", "0")], vec![], "--required-proofs"),
+        ("beacon-node = \"nonsense\"\n", vec![("ASSAY_REQUIRED_PROOFS", "0")], vec!["--beacon-node", "http://x"], "--required-proofs"),
+        ("no-such-setting = 1\n", vec![], vec![], "no-such-setting"),
+        ("http-port = 99999\n", vec![], vec![], "http-port"),
+        ("", vec![("ASSAY_HTTP_PORT", "many")], vec![], "http-port"),
+        ("proof-types = \"1,x\"\n", vec![], vec![], "x"),
+        ("max-db-size = \"lots\"\n", vec![], vec![], "lots"),
+        ("import-policy = \"sometimes\"\n", vec![], vec![], "sometimes"),
+        ("beacon-node = http\n", vec![], vec![], "TOML"),
+    ] {
+        let output = node(file, &env, &flags);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{file:?} {env:?} {flags:?}: {text}");
+        assert!(text.contains(says), "{file:?} {env:?} {flags:?}: {says:?} is not in {text}");
+    }
+}
+
+#[test]
+fn help_is_grouped() {
+    let output = assay().args(["node", "--help"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for group in ["Beacon node:", "Execution client and gate:", "Network:", "HTTP API and metrics:", "Proof engine:", "Store:"] {
+        assert!(text.contains(group), "{group}");
+    }
+}

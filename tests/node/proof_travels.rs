@@ -1,0 +1,128 @@
+//! One proof's whole way: posted to one node, seen at the other, a verdict that changes, and everything there after
+//! both were killed.
+
+use crate::support::{NodeProcess, World, get, post, post_ssz, until};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
+
+fn payload<'a>(body: &'a Value, block_hash: &str) -> Option<&'a Value> {
+    body["data"].as_array()?.iter().find(|p| p["block_hash"] == block_hash)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn posted_seen_elsewhere_valid_and_still_there_after_a_kill() {
+    let world = World::new(2).await;
+    let one = NodeProcess::start(&world.datadir(1), &world.flags(0, "require-proofs", &[]));
+    let peer = one.endpoints.p2p.clone();
+    let two = NodeProcess::start(&world.datadir(2), &world.flags(1, "require-proofs", &[peer.clone()]));
+    world.connect(&[&one, &two]);
+    until("peers", &two.http("/assay/v1/status"), |_, b| b["data"]["network"]["connected_peers"] == 1).await;
+
+    let block = world.block().await;
+    let hash = block.block_hash().to_string();
+    for node in [&one, &two] {
+        let at = node.http("/assay/v1/payloads");
+        let seen = until("the payload", &at, |_, b| payload(b, &hash).is_some()).await;
+        assert_eq!(payload(&seen, &hash).unwrap()["verdict"], "SYNCING");
+        // Both ways give one root.
+        let root = block.payload.as_ref().unwrap().request_root.to_string();
+        assert_eq!(payload(&seen, &hash).unwrap()["new_payload_request_root"], json!(root));
+    }
+
+    let mut stream =
+        reqwest::get(two.http("/eth/v1/events?topics=execution_proof,head")).await.unwrap();
+    let signed = world.signed_proof(&block, 1, 100_000, 3);
+    let (status, body) = post_ssz(&one.http(PROOFS), signed.to_ssz_bytes()).await;
+    assert_eq!(status, 200, "{body}");
+    // Again, in JSON and as a list: on the network already.
+    let again = serde_json::to_string(&[&signed]).unwrap();
+    let (status, body) = post(&one.http("/eth/v1/beacon/pool/execution_proofs"), "application/json", again).await;
+    assert_eq!(status, 200, "{body}");
+
+    let mut heard = String::new();
+    let hear = async {
+        while let Some(chunk) = stream.chunk().await.unwrap() {
+            heard.push_str(&String::from_utf8_lossy(&chunk));
+            if let Some(at) = heard.find("event: execution_proof") {
+                if heard[at..].contains("\n\n") {
+                    break;
+                }
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), hear).await.expect("an event");
+    let at = heard.find("event: execution_proof").unwrap();
+    let data = heard[at..].lines().nth(1).unwrap().strip_prefix("data: ").unwrap().to_owned();
+    let event: Value = serde_json::from_str(&data).unwrap();
+    assert_eq!(event["source"], "gossip");
+    assert_eq!(event["proof_type"], "1");
+    assert_eq!(event["validator_index"], "3");
+    assert_eq!(event["slot"], block.slot.0.to_string());
+
+    // The beacon node asks again in the next empty slot, and is told VALID.
+    world.simulation.repeat_forkchoice().await;
+    for node in [&one, &two] {
+        until("VALID", &node.http("/assay/v1/payloads"), |_, b| {
+            payload(b, &hash).is_some_and(|p| p["verdict"] == "VALID" && p["told_valid"] == true)
+        })
+        .await;
+    }
+    let follower = world.simulation.follower(1).unwrap();
+    assert!(!follower.is_optimistic(&block));
+    let stored = |body: &Value| body["data"].as_array().map_or(0, Vec::len);
+    for id in [block.block_root.to_string(), block.slot.0.to_string(), "head".into()] {
+        let served = until("served", &two.http(&format!("{PROOFS}/{id}")), |s, b| s == 200 && stored(b) == 1).await;
+        let read: assay_types::SignedExecutionProof = serde_json::from_value(served["data"][0].clone()).unwrap();
+        assert_eq!(read, signed);
+    }
+
+    // Killed, both; started again with nothing but their directories.
+    one.kill();
+    two.kill();
+    let one = NodeProcess::start(&world.datadir(1), &world.flags(0, "require-proofs", &[]));
+    let two = NodeProcess::start(&world.datadir(2), &world.flags(1, "require-proofs", &[]));
+    for node in [&one, &two] {
+        let at = node.http(&format!("{PROOFS}/{}", block.block_root));
+        until("still there", &at, |s, b| s == 200 && stored(b) == 1).await;
+        let (_, payloads) = get(&node.http("/assay/v1/payloads")).await;
+        assert_eq!(payload(&payloads, &hash).unwrap()["verdict"], "VALID", "no VALID has become less");
+        let (_, pool) = get(&node.http("/eth/v1/beacon/pool/execution_proofs")).await;
+        assert_eq!(stored(&pool), 1);
+    }
+    assert_eq!(one.endpoints.p2p.rsplit('/').next(), peer.rsplit('/').next(), "the node's key is kept");
+    assert_eq!(one.terminate(), Some(0));
+    assert_eq!(two.terminate(), Some(0));
+    world.simulation.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn observe_changes_nothing_and_other_routes_are_the_beacon_nodes() {
+    let world = World::new(1).await;
+    let node = NodeProcess::start(&world.datadir(1), &world.flags(0, "observe", &[]));
+    world.connect(&[&node]);
+    let block = world.block().await;
+    let hash = block.block_hash().to_string();
+    until("VALID without a proof", &node.http("/assay/v1/payloads"), |_, b| {
+        payload(b, &hash).is_some_and(|p| p["told_valid"] == true && p["proofs"] == json!([]))
+    })
+    .await;
+    let follower = world.simulation.follower(0).unwrap();
+    assert_eq!(follower.answers().first().and_then(|a| a.first.clone()).as_deref(), Some("VALID"));
+
+    let beacon = world.simulation.beacon_url(0).unwrap();
+    for path in ["/eth/v1/config/spec", "/eth/v1/beacon/genesis", "/eth/v1/beacon/headers/head", "/eth/v1/no/such/route"] {
+        assert_eq!(get(&node.http(path)).await, get(&format!("{beacon}{path}")).await, "{path}");
+    }
+    let (_, version) = get(&node.http("/eth/v1/node/version")).await;
+    assert!(version["data"]["version"].as_str().unwrap().starts_with("assay/"));
+    let (_, identity) = get(&node.http("/eth/v1/node/identity")).await;
+    assert!(identity["data"]["enr"].as_str().unwrap().starts_with("enr:"));
+    let ready = until("synced", &node.http("/eth/v1/node/syncing"), |_, b| b["data"]["is_syncing"] == false).await;
+    assert_eq!(ready["data"]["head_slot"], block.slot.0.to_string());
+    assert_eq!(get(&node.http("/eth/v1/node/health")).await.0, 200);
+    let metrics = reqwest::get(node.http("/metrics")).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("assay_") && metrics.ends_with("# EOF\n"), "{metrics}");
+    world.simulation.stop();
+}

@@ -1,0 +1,246 @@
+//! Shared by the end-to-end tests: nodes as processes over the simulator, everything on loopback, ended by process id.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use assay::endpoints::Endpoints;
+use assay_engine_api::JwtSecret;
+use assay_proof_engine::DevProver;
+use assay_simulator::{
+    ChainConfig, FollowerConfig, ProverConfig, SimBlock, Simulation, SimulationConfig, prover::SimProver,
+    simulation::now_ms,
+};
+use assay_types::{ProofType, SignedExecutionProof, Slot, Spec};
+use serde_json::Value;
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Bound of every wait: far more than a busy machine needs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary under test.
+pub fn assay() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|n| n.starts_with("ASSAY_")) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A node's process; ended by its id when dropped.
+pub struct NodeProcess {
+    child: Child,
+    pub endpoints: Endpoints,
+    pub datadir: PathBuf,
+}
+
+impl NodeProcess {
+    /// Starts a node and waits until it listens.
+    pub fn start(datadir: &Path, flags: &[String]) -> Self {
+        let mut node = Self::spawn(datadir, flags);
+        let started = Instant::now();
+        loop {
+            if let Some(status) = node.child.try_wait().unwrap() {
+                panic!("the node ended with {status}:\n{}", node.log());
+            }
+            if let Some(endpoints) = Endpoints::read(datadir, Some(node.child.id())) {
+                node.endpoints = endpoints;
+                return node;
+            }
+            assert!(started.elapsed() < PATIENCE, "the node did not come up:\n{}", node.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Starts a node that may not come up.
+    pub fn spawn(datadir: &Path, flags: &[String]) -> Self {
+        std::fs::create_dir_all(datadir).unwrap();
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(datadir.join("node.log")).unwrap();
+        let child = assay()
+            .arg("node")
+            .arg("--datadir")
+            .arg(datadir)
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self { child, endpoints: Endpoints::default(), datadir: datadir.to_owned() }
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.datadir.join("node.log")).unwrap_or_default()
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn terminate(mut self) -> Option<i32> {
+        assay::signals::terminate(self.child.id());
+        self.wait()
+    }
+
+    /// Waits for the end, bounded; the exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(started.elapsed() < PATIENCE, "the node did not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub fn http(&self, path: &str) -> String {
+        format!("{}{path}", self.endpoints.http)
+    }
+}
+
+impl Drop for NodeProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A simulated network without nodes yet.
+pub struct World {
+    pub simulation: Arc<Simulation>,
+    pub home: tempfile::TempDir,
+    pub jwt_file: PathBuf,
+    next_slot: std::sync::atomic::AtomicU64,
+}
+
+/// Seconds of a slot: every block's slot lies in the past, so tests need not wait for the clock.
+const SLOT_SECONDS: u64 = 2;
+
+impl World {
+    pub async fn new(followers: usize) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let jwt = JwtSecret::generate();
+        let jwt_file = home.path().join("jwt.hex");
+        jwt.write_new_file(&jwt_file).unwrap();
+        let simulation = Simulation::start(SimulationConfig {
+            chain: ChainConfig {
+                spec: Spec { slot_duration_ms: SLOT_SECONDS * 1000, chain_id: 1337, ..Spec::minimal() },
+                genesis_time: now_ms() / 1000 - 64 * SLOT_SECONDS,
+                validators: 16,
+                payload_bytes: 5000,
+                seed: now_ms(),
+            },
+            followers,
+            jwt,
+        })
+        .await
+        .unwrap();
+        let first = 40;
+        Self { simulation: Arc::new(simulation), home, jwt_file, next_slot: first.into() }
+    }
+
+    /// Flags of a node beside follower `index`.
+    pub fn flags(&self, index: usize, policy: &str, peers: &[String]) -> Vec<String> {
+        let mut flags: Vec<String> = [
+            "--beacon-node",
+            &self.simulation.beacon_url(index).unwrap(),
+            "--execution-endpoint",
+            &self.simulation.execution(index).unwrap().url(),
+            "--execution-jwt",
+            &self.jwt_file.display().to_string(),
+            "--engine-port",
+            "0",
+            "--http-port",
+            "0",
+            "--listen-address",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--proof-engine-endpoint",
+            "dev",
+            "--proof-types",
+            "1,2",
+            "--import-policy",
+            policy,
+        ]
+        .iter()
+        .map(|s| (*s).to_owned())
+        .collect();
+        for peer in peers {
+            flags.push("--peer".into());
+            flags.push(peer.clone());
+        }
+        flags
+    }
+
+    pub fn datadir(&self, index: usize) -> PathBuf {
+        self.home.path().join(format!("node-{index}"))
+    }
+
+    /// Lets the followers call these nodes.
+    pub fn connect(&self, nodes: &[&NodeProcess]) {
+        let engines =
+            nodes.iter().map(|n| FollowerConfig { engine_url: n.endpoints.engine.clone() }).collect();
+        self.simulation.connect(engines).unwrap();
+    }
+
+    /// The next block on the head.
+    pub async fn block(&self) -> Arc<SimBlock> {
+        let slot = self.next_slot.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.simulation.produce(Slot(slot), None).await.unwrap()
+    }
+
+    /// A development proof of a block's payload, signed by an interop key.
+    pub fn signed_proof(&self, block: &SimBlock, proof_type: ProofType, size: usize, validator: u64) -> SignedExecutionProof {
+        let dev = DevProver::new(assay::config::DEFAULT_DEV_SEED, 4 << 20);
+        let prover = SimProver::new(ProverConfig {
+            targets: Vec::new(),
+            proof_types: vec![proof_type],
+            proof_size: size,
+            delay: Duration::ZERO,
+            validator_index: validator,
+            maker: Arc::new(move |root, kind, size| dev.prove(&root, kind, size).unwrap()),
+        })
+        .unwrap();
+        prover.signed_proof(self.simulation.chain(), block, proof_type).unwrap()
+    }
+}
+
+/// Posts SSZ; the status and the body.
+pub async fn post_ssz(url: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
+    post(url, "application/octet-stream", body).await
+}
+
+pub async fn post(url: &str, kind: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
+    let answer = reqwest::Client::new().post(url).header("content-type", kind).body(body).send().await.unwrap();
+    let status = answer.status().as_u16();
+    let text = answer.text().await.unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+}
+
+pub async fn get(url: &str) -> (u16, Value) {
+    let answer = reqwest::get(url).await.unwrap();
+    let status = answer.status().as_u16();
+    (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap_or(Value::Null))
+}
+
+/// Asks until an answer pleases; the answer. Panics with what was asked for after `PATIENCE`.
+pub async fn until(what: &str, url: &str, pleases: impl Fn(u16, &Value) -> bool) -> Value {
+    let started = Instant::now();
+    loop {
+        let (status, body) = get(url).await;
+        if pleases(status, &body) {
+            return body;
+        }
+        assert!(started.elapsed() < PATIENCE, "never: {what}; last {status}: {body}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
