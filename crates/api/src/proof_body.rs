@@ -14,7 +14,7 @@ const OFFSET_BYTES: usize = 4;
 
 /// What a body is, by its content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyEncoding {
+pub(crate) enum BodyEncoding {
     /// `application/json`, or nothing said.
     Json,
     /// `application/octet-stream`.
@@ -23,7 +23,7 @@ pub enum BodyEncoding {
 
 impl BodyEncoding {
     /// From the request's headers; 415 for anything else.
-    pub fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
         let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(Self::Json) };
         let text = value.to_str().unwrap_or_default();
         match text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
@@ -38,7 +38,7 @@ impl BodyEncoding {
 }
 
 /// The proofs of a body, each a candidate of its own.
-pub fn candidates(encoding: BodyEncoding, body: &Bytes) -> Result<Vec<Candidate>, ApiError> {
+pub(crate) fn candidates(encoding: BodyEncoding, body: &Bytes) -> Result<Vec<Candidate>, ApiError> {
     let found = match encoding {
         BodyEncoding::Json => from_json(body)?,
         BodyEncoding::Ssz => from_ssz(body)?,
@@ -116,7 +116,7 @@ fn offset_at(body: &[u8], at: usize) -> Option<usize> {
 }
 
 /// SSZ of a list of variable-size elements that are encoded already: offsets, then the elements.
-pub fn ssz_list(elements: &[Bytes]) -> Vec<u8> {
+pub(crate) fn ssz_list(elements: &[Bytes]) -> Vec<u8> {
     let head = elements.len() * OFFSET_BYTES;
     let mut out = Vec::with_capacity(head + elements.iter().map(Bytes::len).sum::<usize>());
     let mut offset = head;
