@@ -20,11 +20,26 @@ fn node(file: &str, env: &[(&str, &str)], flags: &[&str]) -> Output {
 fn a_setting_that_is_refused_is_named_wherever_it_came_from() {
     for (file, env, flags, says) in [
         ("required-proofs = 0\n", vec![], vec![], "--required-proofs"),
-        ("", vec![("ASSAY_REQUIRED_PROOFS", "0")], vec![], "--required-proofs"),
+        (
+            "",
+            vec![("ASSAY_REQUIRED_PROOFS", "0")],
+            vec![],
+            "--required-proofs",
+        ),
         ("", vec![], vec!["--required-proofs", "0"], "--required-proofs"),
         // The environment wins over the file, flags win over both.
-        ("required-proofs = 1\n", vec![("ASSAY_REQUIRED_PROOFS", "0")], vec![], "--required-proofs"),
-        ("beacon-node = \"nonsense\"\n", vec![("ASSAY_REQUIRED_PROOFS", "0")], vec!["--beacon-node", "http://x"], "--required-proofs"),
+        (
+            "required-proofs = 1\n",
+            vec![("ASSAY_REQUIRED_PROOFS", "0")],
+            vec![],
+            "--required-proofs",
+        ),
+        (
+            "beacon-node = \"nonsense\"\n",
+            vec![("ASSAY_REQUIRED_PROOFS", "0")],
+            vec!["--beacon-node", "http://x"],
+            "--required-proofs",
+        ),
         ("no-such-setting = 1\n", vec![], vec![], "no-such-setting"),
         ("http-port = 99999\n", vec![], vec![], "http-port"),
         ("", vec![("ASSAY_HTTP_PORT", "many")], vec![], "http-port"),
@@ -35,8 +50,15 @@ fn a_setting_that_is_refused_is_named_wherever_it_came_from() {
     ] {
         let output = node(file, &env, &flags);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{file:?} {env:?} {flags:?}: {text}");
-        assert!(text.contains(says), "{file:?} {env:?} {flags:?}: {says:?} is not in {text}");
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{file:?} {env:?} {flags:?}: {text}"
+        );
+        assert!(
+            text.contains(says),
+            "{file:?} {env:?} {flags:?}: {says:?} is not in {text}"
+        );
     }
 }
 
@@ -44,7 +66,14 @@ fn a_setting_that_is_refused_is_named_wherever_it_came_from() {
 fn help_is_grouped() {
     let output = assay().args(["node", "--help"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    for group in ["Beacon node:", "Execution client and gate:", "Network:", "HTTP API and metrics:", "Proof engine:", "Store:"] {
+    for group in [
+        "Beacon node:",
+        "Execution client and gate:",
+        "Network:",
+        "HTTP API and metrics:",
+        "Proof engine:",
+        "Store:",
+    ] {
         assert!(text.contains(group), "{group}");
     }
 }

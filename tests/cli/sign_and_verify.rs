@@ -12,7 +12,11 @@ fn run(dir: &Path, words: &[&str]) -> Output {
 
 fn ok(dir: &Path, words: &[&str]) -> String {
     let output = run(dir, words);
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{words:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -29,21 +33,71 @@ fn a_proof_is_made_signed_and_verified_in_every_encoding() {
     let dir = dir.path();
     let key = assay_types::SecretKey::interop(0);
     let public = key.public_key().to_bytes().to_string();
-    std::fs::write(dir.join("key"), "25295f0d1d592a90b333e26e85149708208e9f8e8bc18f6c77bd62f8ad7a6866\n").unwrap();
-    let domain = ["--fork-version", "0x60000001", "--genesis-validators-root", GENESIS];
-    for (proof, signed) in [("p.ssz", "s.ssz"), ("p.json", "s.json"), ("p.ssz_snappy", "s.ssz_snappy")] {
-        ok(dir, &["dev-proof", "--new-payload-request-root", ROOT, "--proof-type", "2", "--size", "9000", "-o", proof]);
-        let mut sign = vec!["sign", proof, "--key-file", "key", "--validator-index", "7", "-o", signed];
+    std::fs::write(
+        dir.join("key"),
+        "25295f0d1d592a90b333e26e85149708208e9f8e8bc18f6c77bd62f8ad7a6866\n",
+    )
+    .unwrap();
+    let domain = [
+        "--fork-version",
+        "0x60000001",
+        "--genesis-validators-root",
+        GENESIS,
+    ];
+    for (proof, signed) in [
+        ("p.ssz", "s.ssz"),
+        ("p.json", "s.json"),
+        ("p.ssz_snappy", "s.ssz_snappy"),
+    ] {
+        ok(
+            dir,
+            &[
+                "dev-proof",
+                "--new-payload-request-root",
+                ROOT,
+                "--proof-type",
+                "2",
+                "--size",
+                "9000",
+                "-o",
+                proof,
+            ],
+        );
+        let mut sign = vec![
+            "sign",
+            proof,
+            "--key-file",
+            "key",
+            "--validator-index",
+            "7",
+            "-o",
+            signed,
+        ];
         sign.extend(domain);
         ok(dir, &sign);
         let mut verify = vec!["verify", signed, "--public-key", &public];
         verify.extend(domain);
         let said = ok(dir, &verify);
-        assert!(said.contains("\"signature\":\"valid\"") && said.contains(ROOT), "{said}");
+        assert!(
+            said.contains("\"signature\":\"valid\"") && said.contains(ROOT),
+            "{said}"
+        );
         // Another domain, another key.
-        let other = ["verify", signed, "--public-key", &public, "--fork-version", "0x60000002", "--genesis-validators-root", GENESIS];
+        let other = [
+            "verify",
+            signed,
+            "--public-key",
+            &public,
+            "--fork-version",
+            "0x60000002",
+            "--genesis-validators-root",
+            GENESIS,
+        ];
         fails(dir, &other, "signature");
-        let stranger = assay_types::SecretKey::interop(1).public_key().to_bytes().to_string();
+        let stranger = assay_types::SecretKey::interop(1)
+            .public_key()
+            .to_bytes()
+            .to_string();
         let mut verify = vec!["verify", signed, "--public-key", &stranger];
         verify.extend(domain);
         fails(dir, &verify, "signature");
@@ -54,12 +108,24 @@ fn a_proof_is_made_signed_and_verified_in_every_encoding() {
 fn what_cannot_be_signed_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let domain = ["--fork-version", "0x60000001", "--genesis-validators-root", GENESIS];
-    ok(dir, &["dev-proof", "--new-payload-request-root", ROOT, "-o", "p.ssz"]);
+    let domain = [
+        "--fork-version",
+        "0x60000001",
+        "--genesis-validators-root",
+        GENESIS,
+    ];
+    ok(
+        dir,
+        &["dev-proof", "--new-payload-request-root", ROOT, "-o", "p.ssz"],
+    );
     std::fs::write(dir.join("short"), "0x1234").unwrap();
     std::fs::write(dir.join("zero"), "00".repeat(32)).unwrap();
     std::fs::write(dir.join("nonsense"), "my key").unwrap();
-    std::fs::write(dir.join("key"), "25295f0d1d592a90b333e26e85149708208e9f8e8bc18f6c77bd62f8ad7a6866").unwrap();
+    std::fs::write(
+        dir.join("key"),
+        "25295f0d1d592a90b333e26e85149708208e9f8e8bc18f6c77bd62f8ad7a6866",
+    )
+    .unwrap();
     std::fs::write(dir.join("broken.ssz"), [1, 2, 3]).unwrap();
     for (proof, key, says) in [
         ("p.ssz", "absent", "absent"),
@@ -74,9 +140,21 @@ fn what_cannot_be_signed_is_refused() {
         fails(dir, &words, says);
         let output = run(dir, &words);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!text.contains("my key") && !text.contains("1234"), "a key is never shown: {text}");
+        assert!(
+            !text.contains("my key") && !text.contains("1234"),
+            "a key is never shown: {text}"
+        );
     }
-    let mut small = vec!["sign", "p.ssz", "--key-file", "key", "--validator-index", "7", "--spec", "MAX_PROOF_SIZE=100"];
+    let mut small = vec![
+        "sign",
+        "p.ssz",
+        "--key-file",
+        "key",
+        "--validator-index",
+        "7",
+        "--spec",
+        "MAX_PROOF_SIZE=100",
+    ];
     small.extend(domain);
     fails(dir, &small, "MAX_PROOF_SIZE");
 }

@@ -12,7 +12,12 @@ async fn bodies_that_are_wrong_get_indexed_failures_and_good_ones_are_kept() {
     world.connect(&[&node]);
     let block = world.block().await;
     let root = block.block_root;
-    until("the block", &node.http(&format!("{PROOFS}/{root}")), |status, _| status == 200).await;
+    until(
+        "the block",
+        &node.http(&format!("{PROOFS}/{root}")),
+        |status, _| status == 200,
+    )
+    .await;
     let url = node.http(PROOFS);
     let good = world.signed_proof(&block, 1, 5000, 1);
     let mut unsigned = world.signed_proof(&block, 2, 5000, 2);
@@ -34,12 +39,37 @@ async fn bodies_that_are_wrong_get_indexed_failures_and_good_ones_are_kept() {
     for (what, body, status, says) in [
         ("no SSZ", b"nonsense".to_vec(), 400, "SSZ"),
         ("empty body", Vec::new(), 400, "offset"),
-        ("wrong signature", unsigned.to_ssz_bytes().to_vec(), 400, "signature"),
+        (
+            "wrong signature",
+            unsigned.to_ssz_bytes().to_vec(),
+            400,
+            "signature",
+        ),
         ("empty proof", empty.to_ssz_bytes().to_vec(), 400, "empty"),
-        ("oversize proof", oversize.to_ssz_bytes().to_vec(), 400, "MAX_PROOF_SIZE"),
-        ("flipped after signing", flipped.to_ssz_bytes().to_vec(), 400, "signature"),
-        ("no such validator", elsewhere.to_ssz_bytes().to_vec(), 400, "validator"),
-        ("a type nobody verifies", unsupported.to_ssz_bytes().to_vec(), 400, "type"),
+        (
+            "oversize proof",
+            oversize.to_ssz_bytes().to_vec(),
+            400,
+            "MAX_PROOF_SIZE",
+        ),
+        (
+            "flipped after signing",
+            flipped.to_ssz_bytes().to_vec(),
+            400,
+            "signature",
+        ),
+        (
+            "no such validator",
+            elsewhere.to_ssz_bytes().to_vec(),
+            400,
+            "validator",
+        ),
+        (
+            "a type nobody verifies",
+            unsupported.to_ssz_bytes().to_vec(),
+            400,
+            "type",
+        ),
     ] {
         let (got, answer) = post_ssz(&url, body).await;
         assert_eq!(got, status, "{what}: {answer}");
@@ -50,7 +80,12 @@ async fn bodies_that_are_wrong_get_indexed_failures_and_good_ones_are_kept() {
         ("not JSON", "application/json", "{", 400),
         ("another shape", "application/json", "{\"a\":1}", 400),
         ("an empty list", "application/json", "[]", 400),
-        ("integers that are no strings", "application/json", "[{\"message\":{\"proof_data\":\"0x00\",\"proof_type\":1}}]", 400),
+        (
+            "integers that are no strings",
+            "application/json",
+            "[{\"message\":{\"proof_data\":\"0x00\",\"proof_type\":1}}]",
+            400,
+        ),
         ("another content type", "text/plain", "x", 415),
     ] {
         let (got, answer) = post(&url, kind, body).await;
@@ -108,7 +143,11 @@ async fn a_node_that_cannot_start_says_why_and_exits_with_1() {
     };
     // Two processes on one data directory.
     fails(world.datadir(1), with(0, &[]), "another process");
-    assert_eq!(get(&running.http("/eth/v1/node/version")).await.0, 200, "the first goes on");
+    assert_eq!(
+        get(&running.http("/eth/v1/node/version")).await.0,
+        200,
+        "the first goes on"
+    );
     // A port in use.
     let mut taken = world.flags(0, "observe", &[]);
     let at = taken.iter().position(|f| f == "--http-port").unwrap();
@@ -117,10 +156,22 @@ async fn a_node_that_cannot_start_says_why_and_exits_with_1() {
     // A secret that is none.
     let bad = world.home.path().join("bad.hex");
     std::fs::write(&bad, "0x1234\n").unwrap();
-    fails(world.datadir(4), with(0, &["--engine-jwt", bad.to_str().unwrap()]), "--engine-jwt");
+    fails(
+        world.datadir(4),
+        with(0, &["--engine-jwt", bad.to_str().unwrap()]),
+        "--engine-jwt",
+    );
     fails(world.datadir(5), with(0, &["--peer", "nonsense"]), "--peer");
-    fails(world.datadir(6), with(0, &["--spec", "MAX_PROF_SIZE=1"]), "MAX_PROF_SIZE");
-    fails(world.datadir(7), with(0, &["--spec", "DEPOSIT_CHAIN_ID=1"]), "unsafe-dev-proofs-on-mainnet");
+    fails(
+        world.datadir(6),
+        with(0, &["--spec", "MAX_PROF_SIZE=1"]),
+        "MAX_PROF_SIZE",
+    );
+    fails(
+        world.datadir(7),
+        with(0, &["--spec", "DEPOSIT_CHAIN_ID=1"]),
+        "unsafe-dev-proofs-on-mainnet",
+    );
 
     // A database of another chain.
     let other = World::new(1).await;
@@ -134,7 +185,8 @@ async fn a_node_that_cannot_start_says_why_and_exits_with_1() {
 async fn engine_calls_without_the_secret_are_refused() {
     let world = World::new(1).await;
     let node = NodeProcess::start(&world.datadir(1), &world.flags(0, "observe", &[]));
-    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "engine_exchangeCapabilities", "params": [[]] }).to_string();
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "engine_exchangeCapabilities", "params": [[]] })
+        .to_string();
     for token in [None, Some("Bearer nonsense"), Some("Bearer a.b.c")] {
         let mut request = reqwest::Client::new()
             .post(&node.endpoints.engine)

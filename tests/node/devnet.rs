@@ -6,18 +6,39 @@ use serde_json::Value;
 fn devnet(flags: &[&str]) -> (std::process::Output, Option<Value>) {
     let dir = tempfile::tempdir().unwrap();
     let summary = dir.path().join("summary.json");
-    let output =
-        assay().arg("devnet").args(flags).arg("--summary").arg(&summary).output().unwrap();
-    let summary = std::fs::read(summary).ok().map(|text| serde_json::from_slice(&text).unwrap());
+    let output = assay()
+        .arg("devnet")
+        .args(flags)
+        .arg("--summary")
+        .arg(&summary)
+        .output()
+        .unwrap();
+    let summary = std::fs::read(summary)
+        .ok()
+        .map(|text| serde_json::from_slice(&text).unwrap());
     (output, summary)
 }
 
 #[test]
 fn every_proof_reaches_every_node_and_every_payload_turns_valid() {
-    let (output, summary) =
-        devnet(&["--slots", "4", "--slot-ms", "2000", "--proof-types", "1,2", "--required-proofs", "2", "--proof-size", "65536"]);
+    let (output, summary) = devnet(&[
+        "--slots",
+        "4",
+        "--slot-ms",
+        "2000",
+        "--proof-types",
+        "1,2",
+        "--required-proofs",
+        "2",
+        "--proof-size",
+        "65536",
+    ]);
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stdout));
+    assert!(
+        output.status.success(),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     let summary = summary.unwrap();
     assert_eq!(summary["success"], true);
     assert_eq!(summary["payloads"], 4);
@@ -26,7 +47,11 @@ fn every_proof_reaches_every_node_and_every_payload_turns_valid() {
     for (index, node) in nodes.iter().enumerate() {
         assert_eq!(node["proofs_accepted"], 8, "{node}");
         // Posted to the first; the others have them by gossip, the third by way of the second alone.
-        assert_eq!(node["proofs_accepted_by_gossip"], if index == 0 { 0 } else { 8 }, "{node}");
+        assert_eq!(
+            node["proofs_accepted_by_gossip"],
+            if index == 0 { 0 } else { 8 },
+            "{node}"
+        );
         assert_eq!(node["payloads_syncing_then_valid"], 4, "{node}");
         assert!(node["payload_to_proof_ms"]["p50"].as_u64().unwrap() > 0, "{node}");
         assert!(node["proof_to_verdict_ms"]["max"].is_u64(), "{node}");
@@ -36,13 +61,27 @@ fn every_proof_reaches_every_node_and_every_payload_turns_valid() {
 
 #[test]
 fn a_proof_delay_beyond_the_end_fails() {
-    let (output, summary) =
-        devnet(&["--nodes", "2", "--slots", "2", "--slot-ms", "1000", "--proof-delay-ms", "60000"]);
+    let (output, summary) = devnet(&[
+        "--nodes",
+        "2",
+        "--slots",
+        "2",
+        "--slot-ms",
+        "1000",
+        "--proof-delay-ms",
+        "60000",
+    ]);
     assert_eq!(output.status.code(), Some(1));
     let summary = summary.unwrap();
     assert_eq!(summary["success"], false);
-    assert!(summary["failures"].to_string().contains("2 proofs missing"), "{summary}");
-    assert!(summary["failures"].to_string().contains("2 payloads not VALID"), "{summary}");
+    assert!(
+        summary["failures"].to_string().contains("2 proofs missing"),
+        "{summary}"
+    );
+    assert!(
+        summary["failures"].to_string().contains("2 payloads not VALID"),
+        "{summary}"
+    );
     let kept = String::from_utf8_lossy(&output.stderr).into_owned();
     if let Some(path) = kept.split("logs are in ").nth(1) {
         let _ = std::fs::remove_dir_all(path.trim());

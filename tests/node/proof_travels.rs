@@ -8,7 +8,10 @@ use std::time::Duration;
 const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 
 fn payload<'a>(body: &'a Value, block_hash: &str) -> Option<&'a Value> {
-    body["data"].as_array()?.iter().find(|p| p["block_hash"] == block_hash)
+    body["data"]
+        .as_array()?
+        .iter()
+        .find(|p| p["block_hash"] == block_hash)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -16,9 +19,15 @@ async fn posted_seen_elsewhere_valid_and_still_there_after_a_kill() {
     let world = World::new(2).await;
     let one = NodeProcess::start(&world.datadir(1), &world.flags(0, "require-proofs", &[]));
     let peer = one.endpoints.p2p.clone();
-    let two = NodeProcess::start(&world.datadir(2), &world.flags(1, "require-proofs", &[peer.clone()]));
+    let two = NodeProcess::start(
+        &world.datadir(2),
+        &world.flags(1, "require-proofs", &[peer.clone()]),
+    );
     world.connect(&[&one, &two]);
-    until("peers", &two.http("/assay/v1/status"), |_, b| b["data"]["network"]["connected_peers"] == 1).await;
+    until("peers", &two.http("/assay/v1/status"), |_, b| {
+        b["data"]["network"]["connected_peers"] == 1
+    })
+    .await;
 
     let block = world.block().await;
     let hash = block.block_hash().to_string();
@@ -28,17 +37,26 @@ async fn posted_seen_elsewhere_valid_and_still_there_after_a_kill() {
         assert_eq!(payload(&seen, &hash).unwrap()["verdict"], "SYNCING");
         // Both ways give one root.
         let root = block.payload.as_ref().unwrap().request_root.to_string();
-        assert_eq!(payload(&seen, &hash).unwrap()["new_payload_request_root"], json!(root));
+        assert_eq!(
+            payload(&seen, &hash).unwrap()["new_payload_request_root"],
+            json!(root)
+        );
     }
 
-    let mut stream =
-        reqwest::get(two.http("/eth/v1/events?topics=execution_proof,head")).await.unwrap();
+    let mut stream = reqwest::get(two.http("/eth/v1/events?topics=execution_proof,head"))
+        .await
+        .unwrap();
     let signed = world.signed_proof(&block, 1, 100_000, 3);
     let (status, body) = post_ssz(&one.http(PROOFS), signed.to_ssz_bytes()).await;
     assert_eq!(status, 200, "{body}");
     // Again, in JSON and as a list: on the network already.
     let again = serde_json::to_string(&[&signed]).unwrap();
-    let (status, body) = post(&one.http("/eth/v1/beacon/pool/execution_proofs"), "application/json", again).await;
+    let (status, body) = post(
+        &one.http("/eth/v1/beacon/pool/execution_proofs"),
+        "application/json",
+        again,
+    )
+    .await;
     assert_eq!(status, 200, "{body}");
 
     let mut heard = String::new();
@@ -52,9 +70,17 @@ async fn posted_seen_elsewhere_valid_and_still_there_after_a_kill() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), hear).await.expect("an event");
+    tokio::time::timeout(Duration::from_secs(30), hear)
+        .await
+        .expect("an event");
     let at = heard.find("event: execution_proof").unwrap();
-    let data = heard[at..].lines().nth(1).unwrap().strip_prefix("data: ").unwrap().to_owned();
+    let data = heard[at..]
+        .lines()
+        .nth(1)
+        .unwrap()
+        .strip_prefix("data: ")
+        .unwrap()
+        .to_owned();
     let event: Value = serde_json::from_str(&data).unwrap();
     assert_eq!(event["source"], "gossip");
     assert_eq!(event["proof_type"], "1");
@@ -72,9 +98,17 @@ async fn posted_seen_elsewhere_valid_and_still_there_after_a_kill() {
     let follower = world.simulation.follower(1).unwrap();
     assert!(!follower.is_optimistic(&block));
     let stored = |body: &Value| body["data"].as_array().map_or(0, Vec::len);
-    for id in [block.block_root.to_string(), block.slot.0.to_string(), "head".into()] {
-        let served = until("served", &two.http(&format!("{PROOFS}/{id}")), |s, b| s == 200 && stored(b) == 1).await;
-        let read: assay_types::SignedExecutionProof = serde_json::from_value(served["data"][0].clone()).unwrap();
+    for id in [
+        block.block_root.to_string(),
+        block.slot.0.to_string(),
+        "head".into(),
+    ] {
+        let served = until("served", &two.http(&format!("{PROOFS}/{id}")), |s, b| {
+            s == 200 && stored(b) == 1
+        })
+        .await;
+        let read: assay_types::SignedExecutionProof =
+            serde_json::from_value(served["data"][0].clone()).unwrap();
         assert_eq!(read, signed);
     }
 
@@ -87,11 +121,19 @@ async fn posted_seen_elsewhere_valid_and_still_there_after_a_kill() {
         let at = node.http(&format!("{PROOFS}/{}", block.block_root));
         until("still there", &at, |s, b| s == 200 && stored(b) == 1).await;
         let (_, payloads) = get(&node.http("/assay/v1/payloads")).await;
-        assert_eq!(payload(&payloads, &hash).unwrap()["verdict"], "VALID", "no VALID has become less");
+        assert_eq!(
+            payload(&payloads, &hash).unwrap()["verdict"],
+            "VALID",
+            "no VALID has become less"
+        );
         let (_, pool) = get(&node.http("/eth/v1/beacon/pool/execution_proofs")).await;
         assert_eq!(stored(&pool), 1);
     }
-    assert_eq!(one.endpoints.p2p.rsplit('/').next(), peer.rsplit('/').next(), "the node's key is kept");
+    assert_eq!(
+        one.endpoints.p2p.rsplit('/').next(),
+        peer.rsplit('/').next(),
+        "the node's key is kept"
+    );
     assert_eq!(one.terminate(), Some(0));
     assert_eq!(two.terminate(), Some(0));
     world.simulation.stop();
@@ -104,25 +146,54 @@ async fn observe_changes_nothing_and_other_routes_are_the_beacon_nodes() {
     world.connect(&[&node]);
     let block = world.block().await;
     let hash = block.block_hash().to_string();
-    until("VALID without a proof", &node.http("/assay/v1/payloads"), |_, b| {
-        payload(b, &hash).is_some_and(|p| p["told_valid"] == true && p["proofs"] == json!([]))
-    })
+    until(
+        "VALID without a proof",
+        &node.http("/assay/v1/payloads"),
+        |_, b| payload(b, &hash).is_some_and(|p| p["told_valid"] == true && p["proofs"] == json!([])),
+    )
     .await;
     let follower = world.simulation.follower(0).unwrap();
-    assert_eq!(follower.answers().first().and_then(|a| a.first.clone()).as_deref(), Some("VALID"));
+    assert_eq!(
+        follower
+            .answers()
+            .first()
+            .and_then(|a| a.first.clone())
+            .as_deref(),
+        Some("VALID")
+    );
 
     let beacon = world.simulation.beacon_url(0).unwrap();
-    for path in ["/eth/v1/config/spec", "/eth/v1/beacon/genesis", "/eth/v1/beacon/headers/head", "/eth/v1/no/such/route"] {
-        assert_eq!(get(&node.http(path)).await, get(&format!("{beacon}{path}")).await, "{path}");
+    for path in [
+        "/eth/v1/config/spec",
+        "/eth/v1/beacon/genesis",
+        "/eth/v1/beacon/headers/head",
+        "/eth/v1/no/such/route",
+    ] {
+        assert_eq!(
+            get(&node.http(path)).await,
+            get(&format!("{beacon}{path}")).await,
+            "{path}"
+        );
     }
     let (_, version) = get(&node.http("/eth/v1/node/version")).await;
     assert!(version["data"]["version"].as_str().unwrap().starts_with("assay/"));
     let (_, identity) = get(&node.http("/eth/v1/node/identity")).await;
     assert!(identity["data"]["enr"].as_str().unwrap().starts_with("enr:"));
-    let ready = until("synced", &node.http("/eth/v1/node/syncing"), |_, b| b["data"]["is_syncing"] == false).await;
+    let ready = until("synced", &node.http("/eth/v1/node/syncing"), |_, b| {
+        b["data"]["is_syncing"] == false
+    })
+    .await;
     assert_eq!(ready["data"]["head_slot"], block.slot.0.to_string());
     assert_eq!(get(&node.http("/eth/v1/node/health")).await.0, 200);
-    let metrics = reqwest::get(node.http("/metrics")).await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("assay_") && metrics.ends_with("# EOF\n"), "{metrics}");
+    let metrics = reqwest::get(node.http("/metrics"))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        metrics.contains("assay_") && metrics.ends_with("# EOF\n"),
+        "{metrics}"
+    );
     world.simulation.stop();
 }

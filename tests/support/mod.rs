@@ -51,7 +51,11 @@ impl NodeProcess {
                 node.endpoints = endpoints;
                 return node;
             }
-            assert!(started.elapsed() < PATIENCE, "the node did not come up:\n{}", node.log());
+            assert!(
+                started.elapsed() < PATIENCE,
+                "the node did not come up:\n{}",
+                node.log()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -59,7 +63,11 @@ impl NodeProcess {
     /// Starts a node that may not come up.
     pub fn spawn(datadir: &Path, flags: &[String]) -> Self {
         std::fs::create_dir_all(datadir).unwrap();
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(datadir.join("node.log")).unwrap();
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(datadir.join("node.log"))
+            .unwrap();
         let child = assay()
             .arg("node")
             .arg("--datadir")
@@ -70,7 +78,11 @@ impl NodeProcess {
             .stderr(log)
             .spawn()
             .unwrap();
-        Self { child, endpoints: Endpoints::default(), datadir: datadir.to_owned() }
+        Self {
+            child,
+            endpoints: Endpoints::default(),
+            datadir: datadir.to_owned(),
+        }
     }
 
     pub fn log(&self) -> String {
@@ -96,7 +108,11 @@ impl NodeProcess {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            assert!(started.elapsed() < PATIENCE, "the node did not end:\n{}", self.log());
+            assert!(
+                started.elapsed() < PATIENCE,
+                "the node did not end:\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -132,7 +148,11 @@ impl World {
         jwt.write_new_file(&jwt_file).unwrap();
         let simulation = Simulation::start(SimulationConfig {
             chain: ChainConfig {
-                spec: Spec { slot_duration_ms: SLOT_SECONDS * 1000, chain_id: 1337, ..Spec::minimal() },
+                spec: Spec {
+                    slot_duration_ms: SLOT_SECONDS * 1000,
+                    chain_id: 1337,
+                    ..Spec::minimal()
+                },
                 genesis_time: now_ms() / 1000 - 64 * SLOT_SECONDS,
                 validators: 16,
                 payload_bytes: 5000,
@@ -144,7 +164,12 @@ impl World {
         .await
         .unwrap();
         let first = 40;
-        Self { simulation: Arc::new(simulation), home, jwt_file, next_slot: first.into() }
+        Self {
+            simulation: Arc::new(simulation),
+            home,
+            jwt_file,
+            next_slot: first.into(),
+        }
     }
 
     /// Flags of a node beside follower `index`.
@@ -187,8 +212,12 @@ impl World {
 
     /// Lets the followers call these nodes.
     pub fn connect(&self, nodes: &[&NodeProcess]) {
-        let engines =
-            nodes.iter().map(|n| FollowerConfig { engine_url: n.endpoints.engine.clone() }).collect();
+        let engines = nodes
+            .iter()
+            .map(|n| FollowerConfig {
+                engine_url: n.endpoints.engine.clone(),
+            })
+            .collect();
         self.simulation.connect(engines).unwrap();
     }
 
@@ -199,7 +228,13 @@ impl World {
     }
 
     /// A development proof of a block's payload, signed by an interop key.
-    pub fn signed_proof(&self, block: &SimBlock, proof_type: ProofType, size: usize, validator: u64) -> SignedExecutionProof {
+    pub fn signed_proof(
+        &self,
+        block: &SimBlock,
+        proof_type: ProofType,
+        size: usize,
+        validator: u64,
+    ) -> SignedExecutionProof {
         let dev = DevProver::new(assay::config::DEFAULT_DEV_SEED, 4 << 20);
         let prover = SimProver::new(ProverConfig {
             targets: Vec::new(),
@@ -210,7 +245,9 @@ impl World {
             maker: Arc::new(move |root, kind, size| dev.prove(&root, kind, size).unwrap()),
         })
         .unwrap();
-        prover.signed_proof(self.simulation.chain(), block, proof_type).unwrap()
+        prover
+            .signed_proof(self.simulation.chain(), block, proof_type)
+            .unwrap()
     }
 }
 
@@ -220,7 +257,13 @@ pub async fn post_ssz(url: &str, body: impl Into<reqwest::Body>) -> (u16, Value)
 }
 
 pub async fn post(url: &str, kind: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
-    let answer = reqwest::Client::new().post(url).header("content-type", kind).body(body).send().await.unwrap();
+    let answer = reqwest::Client::new()
+        .post(url)
+        .header("content-type", kind)
+        .body(body)
+        .send()
+        .await
+        .unwrap();
     let status = answer.status().as_u16();
     let text = answer.text().await.unwrap();
     (status, serde_json::from_str(&text).unwrap_or(Value::Null))
@@ -229,7 +272,10 @@ pub async fn post(url: &str, kind: &str, body: impl Into<reqwest::Body>) -> (u16
 pub async fn get(url: &str) -> (u16, Value) {
     let answer = reqwest::get(url).await.unwrap();
     let status = answer.status().as_u16();
-    (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap_or(Value::Null))
+    (
+        status,
+        serde_json::from_str(&answer.text().await.unwrap()).unwrap_or(Value::Null),
+    )
 }
 
 /// Asks until an answer pleases; the answer. Panics with what was asked for after `PATIENCE`.
@@ -240,7 +286,10 @@ pub async fn until(what: &str, url: &str, pleases: impl Fn(u16, &Value) -> bool)
         if pleases(status, &body) {
             return body;
         }
-        assert!(started.elapsed() < PATIENCE, "never: {what}; last {status}: {body}");
+        assert!(
+            started.elapsed() < PATIENCE,
+            "never: {what}; last {status}: {body}"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

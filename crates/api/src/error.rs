@@ -31,7 +31,11 @@ pub struct ApiError {
 impl ApiError {
     /// An error of one status.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { code: status.as_u16(), message: message.into(), failures: Vec::new() }
+        Self {
+            code: status.as_u16(),
+            message: message.into(),
+            failures: Vec::new(),
+        }
     }
 
     /// 400.
@@ -67,7 +71,9 @@ impl IntoResponse for ApiError {
         let status = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(&self)).into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
     }

@@ -37,7 +37,9 @@ pub struct EventSink {
 
 impl Default for EventSink {
     fn default() -> Self {
-        Self { sender: broadcast::channel(EVENT_BUFFER).0 }
+        Self {
+            sender: broadcast::channel(EVENT_BUFFER).0,
+        }
     }
 }
 

@@ -51,9 +51,20 @@ impl Upstream {
     }
 
     /// Asks for a path with a query, for streams that are merged with our own.
-    pub async fn get(&self, path_and_query: &str, headers: &HeaderMap) -> Result<reqwest::Response, ApiError> {
-        let uri: Uri = path_and_query.parse().map_err(|_| ApiError::bad_request("not a path"))?;
-        self.http.get(self.target(&uri)).headers(end_to_end(headers)).send().await.map_err(unreachable)
+    pub async fn get(
+        &self,
+        path_and_query: &str,
+        headers: &HeaderMap,
+    ) -> Result<reqwest::Response, ApiError> {
+        let uri: Uri = path_and_query
+            .parse()
+            .map_err(|_| ApiError::bad_request("not a path"))?;
+        self.http
+            .get(self.target(&uri))
+            .headers(end_to_end(headers))
+            .send()
+            .await
+            .map_err(unreachable)
     }
 
     /// Hands a request on, and the answer back, both as streams.
@@ -78,7 +89,11 @@ impl Upstream {
 }
 
 fn unreachable(error: reqwest::Error) -> ApiError {
-    let why = if error.is_connect() { "is not reachable" } else { "gave no answer" };
+    let why = if error.is_connect() {
+        "is not reachable"
+    } else {
+        "gave no answer"
+    };
     ApiError::unavailable(format!("the beacon node {why}"))
 }
 

@@ -24,9 +24,18 @@ pub(crate) enum BodyEncoding {
 impl BodyEncoding {
     /// From the request's headers; 415 for anything else.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(Self::Json) };
+        let Some(value) = headers.get(header::CONTENT_TYPE) else {
+            return Ok(Self::Json);
+        };
         let text = value.to_str().unwrap_or_default();
-        match text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        match text
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase()
+            .as_str()
+        {
             "application/json" => Ok(Self::Json),
             "application/octet-stream" => Ok(Self::Ssz),
             other => Err(ApiError::new(
@@ -54,7 +63,8 @@ fn too_many() -> ApiError {
 }
 
 fn from_json(body: &Bytes) -> Result<Vec<Candidate>, ApiError> {
-    let refused = |e: serde_json::Error| ApiError::bad_request(format!("not a SignedExecutionProof in JSON: {e}"));
+    let refused =
+        |e: serde_json::Error| ApiError::bad_request(format!("not a SignedExecutionProof in JSON: {e}"));
     let first = body.iter().find(|b| !b.is_ascii_whitespace());
     if first == Some(&b'[') {
         // One by one, so that a proof that cannot be read is named by its place and the list's length is bounded first.
@@ -68,11 +78,17 @@ fn from_json(body: &Bytes) -> Result<Vec<Candidate>, ApiError> {
             .map(|(index, raw)| {
                 serde_json::from_str::<SignedExecutionProof>(raw.get())
                     .map(Candidate::Signed)
-                    .map_err(|e| ApiError::bad_request(format!("proof {index}: not a SignedExecutionProof in JSON: {e}")))
+                    .map_err(|e| {
+                        ApiError::bad_request(format!(
+                            "proof {index}: not a SignedExecutionProof in JSON: {e}"
+                        ))
+                    })
             })
             .collect();
     }
-    Ok(vec![Candidate::Signed(serde_json::from_slice(body).map_err(refused)?)])
+    Ok(vec![Candidate::Signed(
+        serde_json::from_slice(body).map_err(refused)?,
+    )])
 }
 
 /// One `SignedExecutionProof`, or a list of them. The first offset tells: a list's is four bytes an element, one

@@ -38,7 +38,11 @@ pub struct Server {
 }
 
 /// Serves the API until `stop`.
-pub async fn serve(address: SocketAddr, state: ApiState, stop: CancellationToken) -> Result<Server, ServerError> {
+pub async fn serve(
+    address: SocketAddr,
+    state: ApiState,
+    stop: CancellationToken,
+) -> Result<Server, ServerError> {
     listen("HTTP API", address, router(state, &stop), stop).await
 }
 
@@ -48,7 +52,9 @@ pub async fn serve_metrics(
     state: ApiState,
     stop: CancellationToken,
 ) -> Result<Server, ServerError> {
-    let router = Router::new().route("/metrics", get(routes::metrics::get)).with_state(state);
+    let router = Router::new()
+        .route("/metrics", get(routes::metrics::get))
+        .with_state(state);
     listen("metrics server", address, router, stop).await
 }
 
@@ -62,7 +68,10 @@ fn router(state: ApiState, stop: &CancellationToken) -> Router {
             "/eth/v1/beacon/pool/execution_proofs",
             post_proofs().get(routes::get_pool_execution_proofs::get),
         )
-        .route("/eth/v1/beacon/execution_proofs/{block_id}", get(routes::get_execution_proofs::get))
+        .route(
+            "/eth/v1/beacon/execution_proofs/{block_id}",
+            get(routes::get_execution_proofs::get),
+        )
         .route("/eth/v1/events", get(routes::events::get))
         .route("/eth/v1/node/identity", get(routes::node_identity::get))
         .route("/eth/v1/node/health", get(routes::node_health::get))
@@ -82,7 +91,11 @@ async fn forward(State(state): State<ApiState>, request: Request) -> Response {
     if request.uri().path().starts_with("/assay/") {
         return ApiError::new(StatusCode::NOT_FOUND, "no such route").into_response();
     }
-    state.upstream.forward(request).await.unwrap_or_else(IntoResponse::into_response)
+    state
+        .upstream
+        .forward(request)
+        .await
+        .unwrap_or_else(IntoResponse::into_response)
 }
 
 async fn listen(

@@ -21,19 +21,12 @@ use assay_gate::{
     endpoint::{self, EndpointConfig, EndpointContext, RunningEndpoint, UpstreamConfig},
 };
 use assay_network::{NetworkConfig, PeerAddress};
-use assay_proof_engine::ProofEngine;
 use assay_store::{Store, StoreConfig};
 use assay_types::spec::ConfigMap;
 use assay_verification::{KnownProofs, Verifier, VerifierConfig, VerifierParts};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use std::{
-    net::SocketAddr,
-    num::NonZeroU8,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, num::NonZeroU8, path::Path, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -91,7 +84,9 @@ impl Node {
         std::fs::create_dir_all(&config.datadir)
             .with_context(|| format!("--datadir {}", config.datadir.display()))?;
 
-        let bootstrap = follower::connect(&config.beacon_node, &overrides).await.context("--beacon-node")?;
+        let bootstrap = follower::connect(&config.beacon_node, &overrides)
+            .await
+            .context("--beacon-node")?;
         let node = Self::with_network(&config, bootstrap, overrides, secrets, peers, &stop).await;
         if node.is_err() {
             stop.cancel();
@@ -107,18 +102,31 @@ impl Node {
         peers: Vec<PeerAddress>,
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
-        let Bootstrap { api: beacon, spec, genesis, .. } = bootstrap;
+        let Bootstrap {
+            api: beacon,
+            spec,
+            genesis,
+            ..
+        } = bootstrap;
         let mut tasks = JoinSet::new();
         let mut registry = Registry::with_prefix("assay");
 
         // Disk first: it says at once whether another process, or another chain, has this directory.
-        let store = Store::open(config.datadir.join("proofs.redb"), StoreConfig {
-            retention_epochs: config.retention_epochs,
-            max_db_size: config.max_db_size,
-            ..StoreConfig::new(&spec, genesis.genesis_validators_root)
-        })?;
+        let store = Store::open(
+            config.datadir.join("proofs.redb"),
+            StoreConfig {
+                retention_epochs: config.retention_epochs,
+                max_db_size: config.max_db_size,
+                ..StoreConfig::new(&spec, genesis.genesis_validators_root)
+            },
+        )?;
 
-        let view = Arc::new(ChainView::new(spec.clone(), genesis, Arc::new(SystemClock), beacon.clone()));
+        let view = Arc::new(ChainView::new(
+            spec.clone(),
+            genesis,
+            Arc::new(SystemClock),
+            beacon.clone(),
+        ));
         let chain: Arc<dyn Chain> = view.clone();
         tasks.spawn(Follower::new(beacon, view.clone(), overrides).run(stop.clone()));
         tasks.spawn(until(stop, assay_store::follow(store.clone(), chain.clone())));
@@ -136,15 +144,22 @@ impl Node {
                 .context("--required-proofs: 1 to 255")?,
             alert_after_slots: config.alert_after_slots,
         };
-        let recall = ProofRecall { known: known.clone(), proof_types: engine.proof_types() };
-        let (gate, gate_writer) = GateHandle::open(gate_config, Arc::new(store.clone()), Some(recall), stop.clone())?;
+        let recall = ProofRecall {
+            known: known.clone(),
+            proof_types: engine.proof_types(),
+        };
+        let (gate, gate_writer) =
+            GateHandle::open(gate_config, Arc::new(store.clone()), Some(recall), stop.clone())?;
         tasks.spawn(async move {
             let _ = gate_writer.await;
         });
         tasks.spawn(until(stop, observer::feed_gate(gate.clone(), chain.clone())));
 
         let verifier = Verifier::start(
-            VerifierConfig { containment_epochs: config.containment_epochs, ..VerifierConfig::default() },
+            VerifierConfig {
+                containment_epochs: config.containment_epochs,
+                ..VerifierConfig::default()
+            },
             VerifierParts {
                 chain: chain.clone(),
                 engine: engine.clone(),
@@ -159,7 +174,9 @@ impl Node {
         verifier.add_sink(Arc::new(gate.clone()));
         verifier.add_sink(Arc::new(publisher));
         verifier.add_sink(events.clone());
-        verifier.metrics().register(registry.sub_registry_with_prefix("verification"));
+        verifier
+            .metrics()
+            .register(registry.sub_registry_with_prefix("verification"));
 
         let network = assay_network::start(
             NetworkConfig {
@@ -183,7 +200,10 @@ impl Node {
 
         let endpoint = match (&config.execution_endpoint, secrets) {
             (Some(url), Some(secrets)) => {
-                let (_, values) = watch::channel(Some(endpoint::Network { spec: spec.clone(), genesis }));
+                let (_, values) = watch::channel(Some(endpoint::Network {
+                    spec: spec.clone(),
+                    genesis,
+                }));
                 let context = EndpointContext {
                     gate: gate.clone(),
                     network: values,
@@ -191,10 +211,15 @@ impl Node {
                 };
                 let endpoint_config = EndpointConfig {
                     listen: SocketAddr::new(config.engine_address, config.engine_port),
-                    upstream: UpstreamConfig { url: url.parse()?, jwt: secrets.execution },
+                    upstream: UpstreamConfig {
+                        url: url.parse()?,
+                        jwt: secrets.execution,
+                    },
                     ..EndpointConfig::new(url.parse()?, secrets.engine)
                 };
-                Some(Arc::new(endpoint::run(endpoint_config, context, stop.clone()).await?))
+                Some(Arc::new(
+                    endpoint::run(endpoint_config, context, stop.clone()).await?,
+                ))
             }
             _ => None,
         };
@@ -231,12 +256,21 @@ impl Node {
         let endpoints = Endpoints {
             pid: std::process::id(),
             http: format!("http://{}", http.address),
-            engine: endpoint.as_ref().map(|e| format!("http://{}", e.local_addr())).unwrap_or_default(),
+            engine: endpoint
+                .as_ref()
+                .map(|e| format!("http://{}", e.local_addr()))
+                .unwrap_or_default(),
             metrics: metrics.as_ref().map(|m| format!("http://{}", m.address)),
-            p2p: identity.p2p_addresses.first().map(ToString::to_string).unwrap_or_default(),
+            p2p: identity
+                .p2p_addresses
+                .first()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             enr: identity.enr,
         };
-        endpoints.write(&config.datadir).with_context(|| config.datadir.display().to_string())?;
+        endpoints
+            .write(&config.datadir)
+            .with_context(|| config.datadir.display().to_string())?;
         for server in [Some(http), metrics].into_iter().flatten() {
             tasks.spawn(async move {
                 let _ = server.task.await;
@@ -244,7 +278,12 @@ impl Node {
         }
         tasks.spawn(end_of(endpoint, stop.clone()));
         warnings::tell(config, engine.as_ref(), &endpoints);
-        Ok(Self { endpoints, verifier, store, tasks })
+        Ok(Self {
+            endpoints,
+            verifier,
+            store,
+            tasks,
+        })
     }
 
     /// Ends once `stop` is cancelled and everything has come to rest, or the time for that is over.
@@ -271,7 +310,9 @@ struct Secrets {
 
 impl Secrets {
     fn read(config: &NodeConfig) -> anyhow::Result<Option<Self>> {
-        let Some(path) = &config.execution_jwt else { return Ok(None) };
+        let Some(path) = &config.execution_jwt else {
+            return Ok(None);
+        };
         let read = |flag: &str, path: &Path| JwtSecret::from_file(path).with_context(|| format!("--{flag}"));
         let execution = read("execution-jwt", path)?;
         let engine = match &config.engine_jwt {
@@ -286,18 +327,29 @@ fn parse_peers(given: &[String]) -> Result<Vec<PeerAddress>, ConfigError> {
     given
         .iter()
         .map(|text| {
-            text.parse().map_err(|e| ConfigError::Value { flag: "peer", why: format!("{text:?}: {e}") })
+            text.parse().map_err(|e| ConfigError::Value {
+                flag: "peer",
+                why: format!("{text:?}: {e}"),
+            })
         })
         .collect()
 }
 
 /// `assay/<version>/<platform>`, as beacon nodes name themselves.
 pub fn version() -> String {
-    format!("assay/{}/{}-{}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH, std::env::consts::OS)
+    format!(
+        "assay/{}/{}-{}",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::ARCH,
+        std::env::consts::OS
+    )
 }
 
 /// A task without an end of its own, until `stop`.
-fn until(stop: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) -> impl Future<Output = ()> + Send + 'static {
+fn until(
+    stop: &CancellationToken,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
     let stop = stop.clone();
     async move {
         tokio::select! {

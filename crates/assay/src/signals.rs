@@ -4,7 +4,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Ends when the process is asked to end; never where signals cannot be had.
 pub async fn ended() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         tracing::error!("signals cannot be listened for");
         return std::future::pending().await;
     };

@@ -29,23 +29,39 @@ struct ApiError(StatusCode, String);
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.0, Json(json!({ "code": self.0.as_u16(), "message": self.1 }))).into_response()
+        (
+            self.0,
+            Json(json!({ "code": self.0.as_u16(), "message": self.1 })),
+        )
+            .into_response()
     }
 }
 
 type Answer = Result<Json<Value>, ApiError>;
 
-const TOPICS: [&str; 6] =
-    ["head", "block", "chain_reorg", "finalized_checkpoint", "execution_payload", "execution_payload_available"];
+const TOPICS: [&str; 6] = [
+    "head",
+    "block",
+    "chain_reorg",
+    "finalized_checkpoint",
+    "execution_payload",
+    "execution_payload_available",
+];
 
 /// The routes.
 pub(crate) fn router(chain: Arc<Mutex<SimChain>>, view: Arc<Follower>) -> Router {
     Router::new()
-        .route("/eth/v1/node/version", get(|| async { data(json!({ "version": version() })) }))
+        .route(
+            "/eth/v1/node/version",
+            get(|| async { data(json!({ "version": version() })) }),
+        )
         .route("/eth/v1/node/health", get(health))
         .route("/eth/v1/node/syncing", get(syncing))
         .route("/eth/v1/node/identity", get(identity))
-        .route("/eth/v1/node/peers", get(|| async { Json(json!({ "data": [], "meta": { "count": 0 } })) }))
+        .route(
+            "/eth/v1/node/peers",
+            get(|| async { Json(json!({ "data": [], "meta": { "count": 0 } })) }),
+        )
         .route("/eth/v1/config/spec", get(spec))
         .route("/eth/v1/config/fork_schedule", get(fork_schedule))
         .route("/eth/v1/beacon/genesis", get(genesis))
@@ -55,8 +71,14 @@ pub(crate) fn router(chain: Arc<Mutex<SimChain>>, view: Arc<Follower>) -> Router
         .route("/eth/v2/beacon/blocks/{block_id}", get(block))
         .route("/eth/v1/beacon/states/{state_id}/root", get(state_root))
         .route("/eth/v1/beacon/states/{state_id}/fork", get(state_fork))
-        .route("/eth/v1/beacon/states/{state_id}/finality_checkpoints", get(finality_checkpoints))
-        .route("/eth/v1/beacon/states/{state_id}/validators/{validator_id}", get(validator))
+        .route(
+            "/eth/v1/beacon/states/{state_id}/finality_checkpoints",
+            get(finality_checkpoints),
+        )
+        .route(
+            "/eth/v1/beacon/states/{state_id}/validators/{validator_id}",
+            get(validator),
+        )
         .route("/eth/v1/events", get(events))
         .fallback(|| async { ApiError(StatusCode::NOT_FOUND, "the simulator has no such route".into()) })
         .with_state(Api { chain, view })
@@ -81,7 +103,11 @@ impl Api {
         let head = self.view.head();
         let canonical = |slot: Slot| {
             let head = head.as_ref()?;
-            chain.branch(&head.block_root).take_while(|b| b.slot >= slot).find(|b| b.slot == slot).cloned()
+            chain
+                .branch(&head.block_root)
+                .take_while(|b| b.slot >= slot)
+                .find(|b| b.slot == slot)
+                .cloned()
         };
         let found = match id {
             "head" => head.clone(),
@@ -89,11 +115,18 @@ impl Api {
             "finalized" => chain.block(&self.finalized(&chain).1).cloned(),
             "justified" => chain.block(&self.justified(&chain).1).cloned(),
             id if id.starts_with("0x") => {
-                let root: Root = id.parse().map_err(|e| ApiError(StatusCode::BAD_REQUEST, format!("{id}: {e}")))?;
-                chain.block(&root).filter(|b| self.view.is_imported(&b.block_root)).cloned()
+                let root: Root = id
+                    .parse()
+                    .map_err(|e| ApiError(StatusCode::BAD_REQUEST, format!("{id}: {e}")))?;
+                chain
+                    .block(&root)
+                    .filter(|b| self.view.is_imported(&b.block_root))
+                    .cloned()
             }
             id => {
-                let slot = id.parse().map_err(|_| ApiError(StatusCode::BAD_REQUEST, format!("invalid block id {id}")))?;
+                let slot = id
+                    .parse()
+                    .map_err(|_| ApiError(StatusCode::BAD_REQUEST, format!("invalid block id {id}")))?;
                 canonical(Slot(slot))
             }
         };
@@ -103,16 +136,25 @@ impl Api {
     /// The block whose state an id names, and the slot of the state.
     fn state(&self, id: &str) -> Result<(Arc<SimBlock>, Slot), ApiError> {
         if id.starts_with("0x") {
-            let root: Root = id.parse().map_err(|e| ApiError(StatusCode::BAD_REQUEST, format!("{id}: {e}")))?;
+            let root: Root = id
+                .parse()
+                .map_err(|e| ApiError(StatusCode::BAD_REQUEST, format!("{id}: {e}")))?;
             let chain = self.chain.lock();
-            let block = chain.block_of_state(&root).filter(|b| self.view.is_imported(&b.block_root)).cloned();
-            return block.map(|b| (b.clone(), b.slot)).ok_or_else(|| not_found(&format!("state {id}")));
+            let block = chain
+                .block_of_state(&root)
+                .filter(|b| self.view.is_imported(&b.block_root))
+                .cloned();
+            return block
+                .map(|b| (b.clone(), b.slot))
+                .ok_or_else(|| not_found(&format!("state {id}")));
         }
         if let Ok(slot) = id.parse().map(Slot) {
             let chain = self.chain.lock();
             let head = self.view.head().ok_or_else(|| not_found("head"))?;
             let block = chain.branch(&head.block_root).find(|b| b.slot <= slot).cloned();
-            return block.map(|b| (b, slot)).ok_or_else(|| not_found(&format!("state {id}")));
+            return block
+                .map(|b| (b, slot))
+                .ok_or_else(|| not_found(&format!("state {id}")));
         }
         self.block(id).map(|b| (b.clone(), b.slot))
     }
@@ -202,10 +244,12 @@ async fn genesis(State(api): State<Api>) -> Json<Value> {
 }
 
 fn header_json(api: &Api, block: &SimBlock) -> Value {
-    let canonical = api
-        .view
-        .head()
-        .is_some_and(|head| api.chain.lock().branch(&head.block_root).any(|b| b.block_root == block.block_root));
+    let canonical = api.view.head().is_some_and(|head| {
+        api.chain
+            .lock()
+            .branch(&head.block_root)
+            .any(|b| b.block_root == block.block_root)
+    });
     json!({
         "root": block.block_root,
         "canonical": canonical,
@@ -224,8 +268,14 @@ fn header_json(api: &Api, block: &SimBlock) -> Value {
 
 async fn headers(State(api): State<Api>, Query(query): Query<HashMap<String, String>>) -> Answer {
     let bad = |what: &str| ApiError(StatusCode::BAD_REQUEST, format!("invalid {what}"));
-    let slot = query.get("slot").map(|s| s.parse().map(Slot).map_err(|_| bad("slot"))).transpose()?;
-    let parent: Option<Root> = query.get("parent_root").map(|r| r.parse().map_err(|_| bad("parent_root"))).transpose()?;
+    let slot = query
+        .get("slot")
+        .map(|s| s.parse().map(Slot).map_err(|_| bad("slot")))
+        .transpose()?;
+    let parent: Option<Root> = query
+        .get("parent_root")
+        .map(|r| r.parse().map_err(|_| bad("parent_root")))
+        .transpose()?;
     let found: Vec<Arc<SimBlock>> = if slot.is_none() && parent.is_none() {
         vec![api.block("head")?]
     } else {
@@ -239,7 +289,9 @@ async fn headers(State(api): State<Api>, Query(query): Query<HashMap<String, Str
     };
     let optimistic = found.iter().any(|b| api.view.is_optimistic(b));
     let list: Vec<Value> = found.iter().map(|b| header_json(&api, b)).collect();
-    Ok(Json(json!({ "execution_optimistic": optimistic, "finalized": false, "data": list })))
+    Ok(Json(
+        json!({ "execution_optimistic": optimistic, "finalized": false, "data": list }),
+    ))
 }
 
 async fn header_of(State(api): State<Api>, Path(id): Path<String>) -> Answer {
@@ -265,7 +317,10 @@ async fn block(
 ) -> Result<Response, ApiError> {
     let block = api.block(&id)?;
     let (optimistic, finalized) = api.flags(&block);
-    let accept = request_headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let accept = request_headers
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     let version = [("eth-consensus-version", block.fork.as_str())];
     if accept.starts_with("application/octet-stream") {
         let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
@@ -291,8 +346,18 @@ async fn state_fork(State(api): State<Api>, Path(id): Path<String>) -> Answer {
     let chain = api.chain.lock();
     let spec = chain.spec();
     let fork = spec.fork_at_epoch(spec.epoch_at_slot(slot));
-    let version_of = |f: ForkName| spec.fork_schedule.iter().find(|(name, _, _)| *name == f).map(|(_, v, _)| *v);
-    let before = ForkName::ALL.iter().copied().rev().find(|f| *f < fork).unwrap_or(fork);
+    let version_of = |f: ForkName| {
+        spec.fork_schedule
+            .iter()
+            .find(|(name, _, _)| *name == f)
+            .map(|(_, v, _)| *v)
+    };
+    let before = ForkName::ALL
+        .iter()
+        .copied()
+        .rev()
+        .find(|f| *f < fork)
+        .unwrap_or(fork);
     Ok(Json(json!({
         "execution_optimistic": optimistic, "finalized": finalized,
         "data": {
@@ -376,11 +441,16 @@ async fn events(
         .flat_map(|(_, value)| value.split(',').map(str::to_owned).collect::<Vec<_>>())
         .collect();
     if let Some(unknown) = wanted.iter().find(|t| !TOPICS.contains(&t.as_str())) {
-        return Err(ApiError(StatusCode::BAD_REQUEST, format!("unknown topic {unknown}")));
+        return Err(ApiError(
+            StatusCode::BAD_REQUEST,
+            format!("unknown topic {unknown}"),
+        ));
     }
     let stream = BroadcastStream::new(api.view.subscribe()).filter_map(move |event| {
         let event = event.ok().filter(|(topic, _)| wanted.iter().any(|w| w == topic));
-        std::future::ready(event.map(|(topic, data)| Ok(Event::default().event(topic).data(data.to_string()))))
+        std::future::ready(
+            event.map(|(topic, data)| Ok(Event::default().event(topic).data(data.to_string()))),
+        )
     });
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(10))))
 }

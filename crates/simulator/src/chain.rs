@@ -4,7 +4,8 @@
 use crate::block_json;
 use assay_engine_api::block_hash;
 use assay_types::{
-    BeaconBlockSummary, BlockHash, Epoch, ForkName, NewPayloadRequest, PublicKeyBytes, Root, SecretKey, Slot, Spec,
+    BeaconBlockSummary, BlockHash, Epoch, ForkName, NewPayloadRequest, PublicKeyBytes, Root, SecretKey, Slot,
+    Spec,
     block::BlockPayload,
     containers,
     signing::{compute_domain, signing_root},
@@ -141,7 +142,9 @@ impl SimChain {
         let spec = Arc::new(config.spec.clone());
         let fork = spec.fork_at_epoch(Epoch(0));
         if fork < ForkName::Bellatrix || fork.has_envelope() {
-            return Err(SimError::Config(format!("the chain begins with a fork of Bellatrix to Fulu, not {fork}")));
+            return Err(SimError::Config(format!(
+                "the chain begins with a fork of Bellatrix to Fulu, not {fork}"
+            )));
         }
         let validators: Vec<_> = (0..config.validators)
             .map(|index| SimValidator {
@@ -204,7 +207,10 @@ impl SimChain {
 
     /// The head of the canonical branch.
     pub fn head(&self) -> Result<Arc<SimBlock>, SimError> {
-        self.blocks.get(&self.head).cloned().ok_or(SimError::UnknownBlock(self.head))
+        self.blocks
+            .get(&self.head)
+            .cloned()
+            .ok_or(SimError::UnknownBlock(self.head))
     }
 
     /// The finalized checkpoint.
@@ -219,7 +225,9 @@ impl SimChain {
 
     /// The block whose state has this root.
     pub fn block_of_state(&self, state_root: &Root) -> Option<&Arc<SimBlock>> {
-        self.by_state_root.get(state_root).and_then(|root| self.blocks.get(root))
+        self.by_state_root
+            .get(state_root)
+            .and_then(|root| self.blocks.get(root))
     }
 
     /// The ancestors of a block, itself first, down to genesis.
@@ -234,7 +242,9 @@ impl SimChain {
 
     /// The canonical block of a slot, if it has one.
     pub fn canonical_at(&self, slot: Slot) -> Option<&Arc<SimBlock>> {
-        self.branch(&self.head).take_while(|b| b.slot >= slot).find(|b| b.slot == slot)
+        self.branch(&self.head)
+            .take_while(|b| b.slot >= slot)
+            .find(|b| b.slot == slot)
     }
 
     /// A validator's record.
@@ -244,7 +254,10 @@ impl SimChain {
 
     /// A validator's index by its key.
     pub fn validator_by_key(&self, key: &PublicKeyBytes) -> Option<u64> {
-        self.validators.iter().position(|v| v.pubkey == *key).map(|i| i as u64)
+        self.validators
+            .iter()
+            .position(|v| v.pubkey == *key)
+            .map(|i| i as u64)
     }
 
     /// Number of validators.
@@ -253,7 +266,12 @@ impl SimChain {
     }
 
     /// Changes when a validator is active.
-    pub fn set_validator(&mut self, index: u64, activation_epoch: Epoch, exit_epoch: Epoch) -> Result<(), SimError> {
+    pub fn set_validator(
+        &mut self,
+        index: u64,
+        activation_epoch: Epoch,
+        exit_epoch: Epoch,
+    ) -> Result<(), SimError> {
         let validator = usize::try_from(index)
             .ok()
             .and_then(|i| self.validators.get_mut(i))
@@ -278,13 +296,21 @@ impl SimChain {
     /// Moves the head, to another branch too. Finality follows: what is two epochs behind the head's epoch is final,
     /// one epoch justified, on the head's branch.
     pub fn set_head(&mut self, root: Root) -> Result<(), SimError> {
-        let head = self.blocks.get(&root).cloned().ok_or(SimError::UnknownBlock(root))?;
+        let head = self
+            .blocks
+            .get(&root)
+            .cloned()
+            .ok_or(SimError::UnknownBlock(root))?;
         self.head = root;
         let epoch = self.spec.epoch_at_slot(head.slot);
         for (back, final_too) in [(1, false), (2, true)] {
-            let Some(target) = epoch.0.checked_sub(back).map(Epoch) else { continue };
+            let Some(target) = epoch.0.checked_sub(back).map(Epoch) else {
+                continue;
+            };
             let start = self.spec.start_slot(target);
-            let Some(block) = self.branch(&root).find(|b| b.slot <= start).map(|b| b.block_root) else { continue };
+            let Some(block) = self.branch(&root).find(|b| b.slot <= start).map(|b| b.block_root) else {
+                continue;
+            };
             if final_too && target > self.finalized.0 {
                 self.finalized = (target, block);
             }
@@ -314,7 +340,12 @@ impl SimChain {
     fn build(&mut self, slot: Slot, parent: Option<Root>) -> Result<SimBlock, SimError> {
         let failed = |why: String| SimError::Block { slot, why };
         let parent_block = match parent {
-            Some(root) => Some(self.blocks.get(&root).cloned().ok_or(SimError::UnknownBlock(root))?),
+            Some(root) => Some(
+                self.blocks
+                    .get(&root)
+                    .cloned()
+                    .ok_or(SimError::UnknownBlock(root))?,
+            ),
             None => None,
         };
         if parent_block.as_ref().is_some_and(|p| p.slot >= slot) {
@@ -377,8 +408,13 @@ impl SimChain {
             .ok_or_else(|| failed("no body".into()))?;
         let payload = match summary.payload {
             BlockPayload::Request(request) => {
-                let request_root = request.hash_tree_root(&self.spec).map_err(|e| failed(e.to_string()))?;
-                Some(SimPayload { request: *request, request_root })
+                let request_root = request
+                    .hash_tree_root(&self.spec)
+                    .map_err(|e| failed(e.to_string()))?;
+                Some(SimPayload {
+                    request: *request,
+                    request_root,
+                })
             }
             _ => None,
         };

@@ -45,7 +45,9 @@ impl ConsensusDriver {
 
     /// Gives a payload to the endpoint until there is an answer; true where the block may be imported.
     pub async fn new_payload(&self, block: &Arc<SimBlock>) -> bool {
-        let Some(payload) = &block.payload else { return true };
+        let Some(payload) = &block.payload else {
+            return true;
+        };
         self.follower.calling(block);
         let answer = until_answered("newPayload", || self.client.new_payload(&payload.request)).await;
         self.follower.answered(block.block_hash(), answer.status.as_str());
@@ -61,22 +63,32 @@ impl ConsensusDriver {
             finalized_block_hash: view.finalized,
         };
         let fork = view.head.fork;
-        let answer =
-            until_answered("forkchoiceUpdated", || self.client.forkchoice_updated(fork, &state, None)).await;
-        self.follower.answered(head, answer.payload_status.status.as_str());
+        let answer = until_answered("forkchoiceUpdated", || {
+            self.client.forkchoice_updated(fork, &state, None)
+        })
+        .await;
+        self.follower
+            .answered(head, answer.payload_status.status.as_str());
     }
 
     /// Imports a block whose payload was answered.
     pub fn import(&self, block: &Arc<SimBlock>, make_head: bool) {
-        let reorg = self.follower.head().filter(|old| make_head && old.block_root != block.parent_root).map(|old| {
-            let depth = old.slot.0.saturating_sub(block.slot.0.saturating_sub(1)).max(1);
-            Reorg { old, depth }
-        });
+        let reorg = self
+            .follower
+            .head()
+            .filter(|old| make_head && old.block_root != block.parent_root)
+            .map(|old| {
+                let depth = old.slot.0.saturating_sub(block.slot.0.saturating_sub(1)).max(1);
+                Reorg { old, depth }
+            });
         self.follower.import(block, make_head, reorg);
     }
 }
 
-async fn until_answered<T, F: Future<Output = Result<T, ClientError>>>(what: &str, call: impl Fn() -> F) -> T {
+async fn until_answered<T, F: Future<Output = Result<T, ClientError>>>(
+    what: &str,
+    call: impl Fn() -> F,
+) -> T {
     let mut told = false;
     loop {
         match call().await {

@@ -15,7 +15,12 @@ use axum::{
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::{Duration, SystemTime}};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Most bytes of one request (design.md: bodies to 128 MiB).
@@ -61,10 +66,21 @@ pub struct ExecutionClient {
 
 impl ExecutionClient {
     /// Listens on a loopback port of the system's choice until `stop`; knows the genesis block alone.
-    pub async fn start(genesis: BlockHash, secret: JwtSecret, stop: CancellationToken) -> Result<Self, SimError> {
+    pub async fn start(
+        genesis: BlockHash,
+        secret: JwtSecret,
+        stop: CancellationToken,
+    ) -> Result<Self, SimError> {
         let bound = Bound::loopback().await?;
-        let chain = Chain { payloads: HashMap::from([(genesis, BlockHash::ZERO)]), ..Chain::default() };
-        let client = Self { chain: Arc::new(Mutex::new(chain)), secret, address: bound.address };
+        let chain = Chain {
+            payloads: HashMap::from([(genesis, BlockHash::ZERO)]),
+            ..Chain::default()
+        };
+        let client = Self {
+            chain: Arc::new(Mutex::new(chain)),
+            secret,
+            address: bound.address,
+        };
         let router = Router::new()
             .route("/", post(serve))
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -92,7 +108,9 @@ impl ExecutionClient {
         let mut chain = self.chain.lock();
         match chain.fault {
             ExecutionFault::Syncing => return status("SYNCING", None),
-            ExecutionFault::Invalid => return json!({ "status": "INVALID", "latestValidHash": parent, "validationError": "made to say so" }),
+            ExecutionFault::Invalid => {
+                return json!({ "status": "INVALID", "latestValidHash": parent, "validationError": "made to say so" });
+            }
             _ => {}
         }
         match parent {
@@ -123,7 +141,10 @@ impl ExecutionClient {
             ExecutionFault::Slow(delay) => tokio::time::sleep(delay).await,
             ExecutionFault::Hang => std::future::pending().await,
             ExecutionFault::Error => {
-                return Response::error(request.id(), ErrorObject::new(ErrorCode::ServerError, "made to fail"));
+                return Response::error(
+                    request.id(),
+                    ErrorObject::new(ErrorCode::ServerError, "made to fail"),
+                );
             }
             _ => {}
         }
@@ -141,21 +162,31 @@ impl ExecutionClient {
         }
         if method.starts_with("engine_forkchoiceUpdatedV") {
             let params: Vec<Value> = request.params_as()?;
-            let state = params.first().ok_or_else(|| invalid_params("no forkchoice state"))?;
+            let state = params
+                .first()
+                .ok_or_else(|| invalid_params("no forkchoice state"))?;
             let head = hash_at(state, "headBlockHash")?;
             return Ok(json!({ "payloadStatus": self.status_of(head, None), "payloadId": null }));
         }
         match method {
             "engine_exchangeCapabilities" => Ok(json!([
-                "engine_newPayloadV1", "engine_newPayloadV2", "engine_newPayloadV3", "engine_newPayloadV4",
-                "engine_forkchoiceUpdatedV1", "engine_forkchoiceUpdatedV2", "engine_forkchoiceUpdatedV3",
+                "engine_newPayloadV1",
+                "engine_newPayloadV2",
+                "engine_newPayloadV3",
+                "engine_newPayloadV4",
+                "engine_forkchoiceUpdatedV1",
+                "engine_forkchoiceUpdatedV2",
+                "engine_forkchoiceUpdatedV3",
                 "engine_getClientVersionV1",
             ])),
             "engine_getClientVersionV1" => Ok(json!([
                 { "code": "AS", "name": "assay-simulator", "version": env!("CARGO_PKG_VERSION"), "commit": "0x00000000" }
             ])),
             "eth_syncing" => Ok(json!(false)),
-            _ => Err(ErrorObject::new(ErrorCode::MethodNotFound, "the simulator's execution client does not have this method")),
+            _ => Err(ErrorObject::new(
+                ErrorCode::MethodNotFound,
+                "the simulator's execution client does not have this method",
+            )),
         }
     }
 }
@@ -169,7 +200,10 @@ fn invalid_params(message: &str) -> ErrorObject {
 }
 
 fn hash_at(object: &Value, field: &str) -> Result<BlockHash, ErrorObject> {
-    object[field].as_str().and_then(|s| s.parse().ok()).ok_or_else(|| invalid_params(field))
+    object[field]
+        .as_str()
+        .and_then(|s| s.parse().ok())
+        .ok_or_else(|| invalid_params(field))
 }
 
 async fn serve(State(client): State<ExecutionClient>, headers: HeaderMap, body: Bytes) -> HttpResponse {
@@ -180,7 +214,14 @@ async fn serve(State(client): State<ExecutionClient>, headers: HeaderMap, body: 
     let json = [(header::CONTENT_TYPE, "application/json")];
     match Incoming::parse(&body) {
         Ok(Incoming::Single(request)) => (json, client.answer(&request).await.to_json()).into_response(),
-        Ok(_) => (json, Response::error(Id::null(), ErrorObject::new(ErrorCode::InvalidRequest, "no batches here")).to_json())
+        Ok(_) => (
+            json,
+            Response::error(
+                Id::null(),
+                ErrorObject::new(ErrorCode::InvalidRequest, "no batches here"),
+            )
+            .to_json(),
+        )
             .into_response(),
         Err(e) => (json, Response::error(Id::null(), e).to_json()).into_response(),
     }

@@ -51,7 +51,10 @@ pub struct Follower {
 
 impl Default for Follower {
     fn default() -> Self {
-        Self { state: Mutex::default(), events: broadcast::channel(EVENT_BUFFER).0 }
+        Self {
+            state: Mutex::default(),
+            events: broadcast::channel(EVENT_BUFFER).0,
+        }
     }
 }
 
@@ -70,7 +73,11 @@ impl Follower {
     pub(crate) fn calling(&self, block: &SimBlock) {
         let mut state = self.state.lock();
         if state.answers.len() >= MAX_PAYLOADS
-            && let Some(oldest) = state.answers.values().min_by_key(|a| a.slot).map(|a| a.block_hash)
+            && let Some(oldest) = state
+                .answers
+                .values()
+                .min_by_key(|a| a.slot)
+                .map(|a| a.block_hash)
         {
             state.answers.remove(&oldest);
         }
@@ -161,7 +168,12 @@ impl Follower {
     /// Whether the payload of a block still waits for VALID.
     pub fn is_optimistic(&self, block: &SimBlock) -> bool {
         block.payload.is_some()
-            && self.state.lock().answers.get(&block.block_hash()).is_none_or(|a| a.last.as_deref() != Some("VALID"))
+            && self
+                .state
+                .lock()
+                .answers
+                .get(&block.block_hash())
+                .is_none_or(|a| a.last.as_deref() != Some("VALID"))
     }
 
     /// Its head.

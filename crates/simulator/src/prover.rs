@@ -52,8 +52,15 @@ impl SimProver {
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(30))
             .build()
-            .map_err(|e| SimError::Io { what: "HTTP client".into(), why: e.to_string() })?;
-        Ok(Self { config, http, counts: Mutex::default() })
+            .map_err(|e| SimError::Io {
+                what: "HTTP client".into(),
+                why: e.to_string(),
+            })?;
+        Ok(Self {
+            config,
+            http,
+            counts: Mutex::default(),
+        })
     }
 
     /// How many proofs went where.
@@ -72,7 +79,9 @@ impl SimProver {
         let message = ExecutionProof {
             proof_data: (self.config.maker)(root, proof_type, self.config.proof_size),
             proof_type,
-            public_input: PublicInput { new_payload_request_root: root },
+            public_input: PublicInput {
+                new_payload_request_root: root,
+            },
         };
         let (spec, genesis) = {
             let chain = chain.lock();
@@ -82,14 +91,20 @@ impl SimProver {
         let proof_root = spec.execution_proof_root(epoch, &message);
         let signing_root = spec.execution_proof_signing_root(&genesis, epoch, &proof_root);
         let signature = SecretKey::interop(self.config.validator_index).sign(&signing_root);
-        Some(SignedExecutionProof { message, validator_index: self.config.validator_index, signature })
+        Some(SignedExecutionProof {
+            message,
+            validator_index: self.config.validator_index,
+            signature,
+        })
     }
 
     /// Proves a block's payload after the delay and posts every proof to every target.
     pub async fn prove(&self, chain: &Mutex<SimChain>, block: &SimBlock) {
         tokio::time::sleep(self.config.delay).await;
         for proof_type in self.config.proof_types.clone() {
-            let Some(signed) = self.signed_proof(chain, block, proof_type) else { continue };
+            let Some(signed) = self.signed_proof(chain, block, proof_type) else {
+                continue;
+            };
             let body = signed.to_ssz_bytes();
             for target in &self.config.targets {
                 let posted = self.post(target, &body).await;
@@ -119,7 +134,11 @@ impl SimProver {
             match sent {
                 Ok(answer) if answer.status().is_success() => return Ok(()),
                 Ok(answer) if answer.status().is_client_error() => {
-                    return Err(format!("{}: {}", answer.status(), answer.text().await.unwrap_or_default()));
+                    return Err(format!(
+                        "{}: {}",
+                        answer.status(),
+                        answer.text().await.unwrap_or_default()
+                    ));
                 }
                 Ok(answer) => last = answer.status().to_string(),
                 Err(e) => last = e.to_string(),

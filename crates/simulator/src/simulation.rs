@@ -46,8 +46,13 @@ pub(crate) struct Bound {
 
 impl Bound {
     pub(crate) async fn loopback() -> Result<Self, SimError> {
-        let failed = |e: std::io::Error| SimError::Io { what: "listening on a loopback port".into(), why: e.to_string() };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
+        let failed = |e: std::io::Error| SimError::Io {
+            what: "listening on a loopback port".into(),
+            why: e.to_string(),
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { address, listener })
     }
@@ -102,9 +107,20 @@ impl Simulation {
             let bound = Bound::loopback().await?;
             let beacon = bound.address;
             bound.serve(beacon_api::router(chain.clone(), view.clone()), stop.clone());
-            seats.push(FollowerSeat { view, execution, beacon });
+            seats.push(FollowerSeat {
+                view,
+                execution,
+                beacon,
+            });
         }
-        Ok(Self { chain, seats, jwt: config.jwt, stop, queues: Mutex::default(), tasks: Mutex::default() })
+        Ok(Self {
+            chain,
+            seats,
+            jwt: config.jwt,
+            stop,
+            queues: Mutex::default(),
+            tasks: Mutex::default(),
+        })
     }
 
     /// The chain, to be steered.
@@ -130,13 +146,21 @@ impl Simulation {
     /// Lets the followers call these engine endpoints, one each, in order.
     pub fn connect(&self, engines: Vec<FollowerConfig>) -> Result<(), SimError> {
         if engines.len() != self.seats.len() {
-            return Err(SimError::Config(format!("{} followers, {} endpoints", self.seats.len(), engines.len())));
+            return Err(SimError::Config(format!(
+                "{} followers, {} endpoints",
+                self.seats.len(),
+                engines.len()
+            )));
         }
         let mut queues = self.queues.lock();
         let mut tasks = self.tasks.lock();
         for (seat, engine) in self.seats.iter().zip(engines) {
-            let url = engine.engine_url.parse().map_err(|e| SimError::Config(format!("{}: {e}", engine.engine_url)))?;
-            let client = EngineClient::new(url, Some(self.jwt.clone())).map_err(|e| SimError::Config(e.to_string()))?;
+            let url = engine
+                .engine_url
+                .parse()
+                .map_err(|e| SimError::Config(format!("{}: {e}", engine.engine_url)))?;
+            let client = EngineClient::new(url, Some(self.jwt.clone()))
+                .map_err(|e| SimError::Config(e.to_string()))?;
             let driver = ConsensusDriver::new(client, seat.view.clone());
             let (sender, receiver) = mpsc::channel(FOLLOWER_QUEUE);
             // As a beacon node does when it starts.
@@ -155,7 +179,11 @@ impl Simulation {
             let make_head = chain.head()?.block_root == block.block_root;
             (block, make_head)
         };
-        self.tell(|| Step::Block { block: block.clone(), make_head }).await;
+        self.tell(|| Step::Block {
+            block: block.clone(),
+            make_head,
+        })
+        .await;
         Ok(block)
     }
 
@@ -197,7 +225,9 @@ impl Simulation {
                 on_block(&block);
                 if let Some(prover) = prover.clone() {
                     let chain = self.chain.clone();
-                    self.tasks.lock().spawn(async move { prover.prove(&chain, &block).await });
+                    self.tasks
+                        .lock()
+                        .spawn(async move { prover.prove(&chain, &block).await });
                 }
             }
             sleep_until(genesis_ms + slot.0 * slot_ms + slot_ms / 2).await;
@@ -221,7 +251,9 @@ impl Drop for Simulation {
 
 /// Milliseconds since 1970.
 pub fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
 async fn sleep_until(unix_ms: u64) {
@@ -247,7 +279,9 @@ async fn drive(
                     continue;
                 }
             }
-            let Some((view, finalized)) = forkchoice_view(&chain.lock(), driver.follower()) else { continue };
+            let Some((view, finalized)) = forkchoice_view(&chain.lock(), driver.follower()) else {
+                continue;
+            };
             driver.forkchoice_updated(&view).await;
             if let Some((epoch, block)) = finalized {
                 driver.follower().finalize(epoch.0, &block);
@@ -268,6 +302,10 @@ fn forkchoice_view(chain: &SimChain, follower: &Follower) -> Option<(ForkchoiceV
     let hash = |root: &Root| chain.block(root).map_or(BlockHash::ZERO, |b| b.block_hash());
     let (epoch, root) = chain.finalized();
     let finalized = chain.block(&root).cloned().map(|block| (epoch, block));
-    let view = ForkchoiceView { head, safe: hash(&chain.justified().1), finalized: hash(&root) };
+    let view = ForkchoiceView {
+        head,
+        safe: hash(&chain.justified().1),
+        finalized: hash(&root),
+    };
     Some((view, finalized))
 }

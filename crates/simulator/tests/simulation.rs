@@ -11,7 +11,10 @@ use std::time::Duration;
 fn config(followers: usize) -> SimulationConfig {
     SimulationConfig {
         chain: ChainConfig {
-            spec: Spec { slots_per_epoch: 4, ..Spec::minimal() },
+            spec: Spec {
+                slots_per_epoch: 4,
+                ..Spec::minimal()
+            },
             genesis_time: 1_700_000_000,
             validators: 8,
             payload_bytes: 1000,
@@ -25,7 +28,9 @@ fn config(followers: usize) -> SimulationConfig {
 async fn connected(followers: usize) -> Simulation {
     let simulation = Simulation::start(config(followers)).await.unwrap();
     let engines = (0..followers)
-        .map(|f| FollowerConfig { engine_url: simulation.execution(f).unwrap().url() })
+        .map(|f| FollowerConfig {
+            engine_url: simulation.execution(f).unwrap().url(),
+        })
         .collect();
     simulation.connect(engines).unwrap();
     simulation
@@ -71,17 +76,22 @@ async fn followers_import_what_is_produced_and_serve_it() {
         let bytes: Bytes = ssz.bytes().await.unwrap();
         let summary = BeaconBlockSummary::from_signed_block_ssz(ForkName::Fulu, &spec, &bytes).unwrap();
         assert_eq!(summary.block_root, head.block_root);
-        let BlockPayload::Request(request) = summary.payload else { panic!("no payload") };
+        let BlockPayload::Request(request) = summary.payload else {
+            panic!("no payload")
+        };
         let root = head.payload.as_ref().unwrap().request_root;
         assert_eq!(request.hash_tree_root(&spec).unwrap(), root);
 
         let json = get(&format!("{base}/eth/v2/beacon/blocks/head")).await;
-        let from_json = BeaconBlockSummary::from_signed_block_json(ForkName::Fulu, &spec, &json["data"]).unwrap();
+        let from_json =
+            BeaconBlockSummary::from_signed_block_json(ForkName::Fulu, &spec, &json["data"]).unwrap();
         assert_eq!(from_json.block_root, head.block_root);
         assert_eq!(json["execution_optimistic"], false);
 
         let served = Spec::from_config(
-            get(&format!("{base}/eth/v1/config/spec")).await["data"].as_object().unwrap(),
+            get(&format!("{base}/eth/v1/config/spec")).await["data"]
+                .as_object()
+                .unwrap(),
             &serde_json::Map::new(),
         )
         .unwrap();
@@ -91,7 +101,9 @@ async fn followers_import_what_is_produced_and_serve_it() {
         let state = head.state_root;
         let validator = get(&format!("{base}/eth/v1/beacon/states/{state}/validators/3")).await;
         assert_eq!(validator["data"]["status"], "active_ongoing");
-        let absent = reqwest::get(format!("{base}/eth/v1/beacon/states/{state}/validators/8")).await.unwrap();
+        let absent = reqwest::get(format!("{base}/eth/v1/beacon/states/{state}/validators/8"))
+            .await
+            .unwrap();
         assert_eq!(absent.status(), 404);
     }
     simulation.stop();
@@ -105,14 +117,30 @@ async fn a_branch_becomes_the_head_and_faults_make_followers_optimistic() {
     let two = simulation.produce(Slot(2), None).await.unwrap();
     let fork = simulation.produce(Slot(3), Some(one.block_root)).await.unwrap();
     until("the branch is imported", || view.is_imported(&fork.block_root)).await;
-    assert_eq!(simulation.chain().lock().head().unwrap().block_root, two.block_root);
+    assert_eq!(
+        simulation.chain().lock().head().unwrap().block_root,
+        two.block_root
+    );
     simulation.chain().lock().set_head(fork.block_root).unwrap();
-    assert_eq!(simulation.chain().lock().canonical_at(Slot(2)).map(|b| b.block_root), None);
+    assert_eq!(
+        simulation
+            .chain()
+            .lock()
+            .canonical_at(Slot(2))
+            .map(|b| b.block_root),
+        None
+    );
 
-    simulation.execution(0).unwrap().set_fault(ExecutionFault::Syncing);
+    simulation
+        .execution(0)
+        .unwrap()
+        .set_fault(ExecutionFault::Syncing);
     let four = simulation.produce(Slot(4), None).await.unwrap();
     assert_eq!(four.parent_root, fork.block_root);
-    until("imported optimistically", || view.head().is_some_and(|h| h.block_root == four.block_root)).await;
+    until("imported optimistically", || {
+        view.head().is_some_and(|h| h.block_root == four.block_root)
+    })
+    .await;
     assert!(view.is_optimistic(&four));
     simulation.execution(0).unwrap().set_fault(ExecutionFault::None);
     // The client answered SYNCING for the payload, so it does not know it; it is given again with the next.

@@ -31,7 +31,9 @@ pub(crate) async fn get(
     let (from, to) = (range.from_slot.unwrap_or(0), range.to_slot.unwrap_or(u64::MAX));
     let limit = range.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT);
     let payloads = state.gate.payloads(Slot(from), Slot(to), limit);
-    Ok(Json(json!({ "data": payloads.iter().map(row).collect::<Vec<_>>() })))
+    Ok(Json(
+        json!({ "data": payloads.iter().map(row).collect::<Vec<_>>() }),
+    ))
 }
 
 fn row(payload: &PayloadView) -> Value {

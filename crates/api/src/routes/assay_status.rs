@@ -10,13 +10,19 @@ pub(crate) async fn get(State(state): State<ApiState>) -> Json<Value> {
     let gate = state.gate.stats();
     let network = state.network.counters();
     let peers = state.network.peer_count();
-    let by_source: Map<String, Value> =
-        Source::LABELS.iter().map(|label| ((*label).to_owned(), proofs.accepted(label).into())).collect();
+    let by_source: Map<String, Value> = Source::LABELS
+        .iter()
+        .map(|label| ((*label).to_owned(), proofs.accepted(label).into()))
+        .collect();
     let accepted: u64 = Source::LABELS.iter().map(|label| proofs.accepted(label)).sum();
-    let ignored: Map<String, Value> =
-        IgnoreReason::ALL.iter().map(|r| (r.label().to_owned(), proofs.ignored(*r).into())).collect();
-    let rejected: Map<String, Value> =
-        RejectReason::ALL.iter().map(|r| (r.label().to_owned(), proofs.rejected(*r).into())).collect();
+    let ignored: Map<String, Value> = IgnoreReason::ALL
+        .iter()
+        .map(|r| (r.label().to_owned(), proofs.ignored(*r).into()))
+        .collect();
+    let rejected: Map<String, Value> = RejectReason::ALL
+        .iter()
+        .map(|r| (r.label().to_owned(), proofs.rejected(*r).into()))
+        .collect();
     Json(json!({ "data": {
         "version": state.info.version,
         "proof_types": state.info.proof_types,

@@ -39,14 +39,18 @@ pub(crate) async fn get(
     }
     // Subscribed before the beacon node is asked: nothing accepted meanwhile is missed.
     let ours = topics.contains(&EXECUTION_PROOF).then(|| proofs(&state));
-    let others: Vec<&str> = topics.into_iter().filter(|topic| *topic != EXECUTION_PROOF).collect();
+    let others: Vec<&str> = topics
+        .into_iter()
+        .filter(|topic| *topic != EXECUTION_PROOF)
+        .collect();
     let stream: std::pin::Pin<Box<dyn Stream<Item = Chunk> + Send>> = match (ours, others.is_empty()) {
         (Some(ours), true) => Box::pin(ours),
         (ours, _) => {
             let path = format!("/eth/v1/events?topics={}", others.join(","));
             let answer = state.upstream.get(&path, &headers).await?;
             if !answer.status().is_success() {
-                let status = StatusCode::from_u16(answer.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
+                let status =
+                    StatusCode::from_u16(answer.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
                 let body = answer.bytes().await.unwrap_or_default();
                 return Ok((status, [(header::CONTENT_TYPE, "application/json")], body).into_response());
             }
@@ -59,7 +63,10 @@ pub(crate) async fn get(
         }
     };
     let stream = stream.take_until(stop.cancelled_owned());
-    let head = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+    let head = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
     Ok((head, Body::from_stream(stream)).into_response())
 }
 
@@ -71,7 +78,8 @@ fn proofs(state: &ApiState) -> impl Stream<Item = Chunk> + Send + use<> {
         let data = serde_json::to_string(&event)?;
         Ok(Bytes::from(format!("event: {EXECUTION_PROOF}\ndata: {data}\n\n")))
     });
-    let alive = IntervalStream::new(tokio::time::interval(KEEP_ALIVE)).map(|_| Ok(Bytes::from_static(b":\n\n")));
+    let alive =
+        IntervalStream::new(tokio::time::interval(KEEP_ALIVE)).map(|_| Ok(Bytes::from_static(b":\n\n")));
     stream::select(events, alive)
 }
 
@@ -81,22 +89,25 @@ fn whole_events(
 ) -> impl Stream<Item = Chunk> + Send {
     /// Most bytes of one event.
     const MAX_EVENT_BYTES: usize = 16 << 20;
-    stream::try_unfold((Box::pin(bytes), Vec::<u8>::new()), |(mut bytes, mut held)| async move {
-        loop {
-            if let Some(end) = event_end(&held) {
-                let rest = held.split_off(end);
-                return Ok(Some((Bytes::from(held), (bytes, rest))));
+    stream::try_unfold(
+        (Box::pin(bytes), Vec::<u8>::new()),
+        |(mut bytes, mut held)| async move {
+            loop {
+                if let Some(end) = event_end(&held) {
+                    let rest = held.split_off(end);
+                    return Ok(Some((Bytes::from(held), (bytes, rest))));
+                }
+                if held.len() > MAX_EVENT_BYTES {
+                    return Err(std::io::Error::other("an event of the beacon node is too large"));
+                }
+                match bytes.next().await {
+                    Some(Ok(chunk)) => held.extend_from_slice(&chunk),
+                    Some(Err(error)) => return Err(std::io::Error::other(error)),
+                    None => return Ok(None),
+                }
             }
-            if held.len() > MAX_EVENT_BYTES {
-                return Err(std::io::Error::other("an event of the beacon node is too large"));
-            }
-            match bytes.next().await {
-                Some(Ok(chunk)) => held.extend_from_slice(&chunk),
-                Some(Err(error)) => return Err(std::io::Error::other(error)),
-                None => return Ok(None),
-            }
-        }
-    })
+        },
+    )
 }
 
 /// Behind the last empty line.
@@ -112,7 +123,9 @@ fn until_first_ends(
     ours: impl Stream<Item = Chunk> + Send + 'static,
 ) -> impl Stream<Item = Chunk> + Send {
     let theirs = theirs.map(Some).chain(stream::iter([None]));
-    stream::select(theirs, ours.map(Some)).take_while(|chunk| std::future::ready(chunk.is_some())).filter_map(std::future::ready)
+    stream::select(theirs, ours.map(Some))
+        .take_while(|chunk| std::future::ready(chunk.is_some()))
+        .filter_map(std::future::ready)
 }
 
 #[cfg(test)]

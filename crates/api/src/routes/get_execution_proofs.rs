@@ -25,10 +25,17 @@ pub(crate) async fn get(
 ) -> Result<Response, ApiError> {
     let block = block_id::resolve(state.chain.as_ref(), &id)?;
     let stored = match block.new_payload_request_root {
-        Some(root) => state.store.proofs_for(root).await.map_err(|e| ApiError::internal(e.to_string()))?,
+        Some(root) => state
+            .store
+            .proofs_for(root)
+            .await
+            .map_err(|e| ApiError::internal(e.to_string()))?,
         None => Vec::new(),
     };
-    let version = state.chain.spec().fork_at_epoch(state.chain.spec().epoch_at_slot(block.slot));
+    let version = state
+        .chain
+        .spec()
+        .fork_at_epoch(state.chain.spec().epoch_at_slot(block.slot));
     let version = [("eth-consensus-version", version.as_str())];
     if prefers_ssz(&headers) {
         let elements: Vec<Bytes> = stored.iter().map(|proof| proof.ssz().clone()).collect();
@@ -42,22 +49,34 @@ pub(crate) async fn get(
     let finalized = state.chain.finalized();
     let is_final = finalized.epoch > Epoch(0)
         && state.chain.spec().epoch_at_slot(block.slot) <= finalized.epoch
-        && state.chain.canonical_block_at(block.slot).is_some_and(|b| b.block_root == block.block_root)
+        && state
+            .chain
+            .canonical_block_at(block.slot)
+            .is_some_and(|b| b.block_root == block.block_root)
         && block.slot <= state.chain.spec().start_slot(finalized.epoch);
-    let body = Body { execution_optimistic: block.execution_optimistic, finalized: is_final, data };
+    let body = Body {
+        execution_optimistic: block.execution_optimistic,
+        finalized: is_final,
+        data,
+    };
     Ok((version, Json(body)).into_response())
 }
 
 /// Whether a client would rather have SSZ than JSON (RFC 9110 quality values; JSON where nothing is said).
 pub(super) fn prefers_ssz(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     let quality = |kinds: &[&str]| {
         accept
             .split(',')
             .filter_map(|entry| {
                 let mut parts = entry.split(';').map(str::trim);
                 let kind = parts.next()?;
-                let q = parts.find_map(|p| p.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse::<f32>().ok())?;
+                let q = parts
+                    .find_map(|p| p.strip_prefix("q="))
+                    .map_or(Some(1.0), |q| q.parse::<f32>().ok())?;
                 kinds.contains(&kind).then_some(q)
             })
             .fold(0.0_f32, f32::max)

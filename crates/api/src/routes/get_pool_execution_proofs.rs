@@ -20,11 +20,19 @@ enum Part {
 
 pub(crate) async fn get(State(state): State<ApiState>) -> Response {
     let start = state.chain.proof_serve_range_start();
-    let count = state.chain.current_slot().0.saturating_sub(start.0).saturating_add(1);
+    let count = state
+        .chain
+        .current_slot()
+        .0
+        .saturating_sub(start.0)
+        .saturating_add(1);
     let proofs = state.store.range(start, count, Vec::new());
     let body = stream::try_unfold((Part::Head, proofs), |(part, mut proofs)| async move {
         match part {
-            Part::Head => Ok(Some((Bytes::from_static(b"{\"data\":["), (Part::Proofs { first: true }, proofs)))),
+            Part::Head => Ok(Some((
+                Bytes::from_static(b"{\"data\":["),
+                (Part::Proofs { first: true }, proofs),
+            ))),
             Part::Proofs { first } => match proofs.next().await.map_err(std::io::Error::other)? {
                 Some(stored) => {
                     let signed = stored.signed().map_err(std::io::Error::other)?;
@@ -40,5 +48,9 @@ pub(crate) async fn get(State(state): State<ApiState>) -> Response {
             Part::Done => Ok::<_, std::io::Error>(None),
         }
     });
-    ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(body)).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        Body::from_stream(body),
+    )
+        .into_response()
 }

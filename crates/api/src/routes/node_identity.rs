@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 pub(crate) async fn get(State(state): State<ApiState>) -> Json<Value> {
     let identity = state.network.identity();
-    let text = |addresses: &[assay_network::Multiaddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let text = |addresses: &[assay_network::Multiaddr]| {
+        addresses.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
     Json(json!({ "data": {
         "peer_id": identity.peer_id.to_string(),
         "enr": identity.enr,

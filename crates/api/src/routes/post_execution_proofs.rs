@@ -38,8 +38,11 @@ pub(crate) async fn post(
 ) -> Result<(), ApiError> {
     let body = body.map_err(|e| ApiError::new(e.status(), e.body_text()))?;
     let found = candidates(BodyEncoding::of(&headers)?, &body)?;
-    let outcomes: Vec<Outcome> =
-        stream::iter(found).map(|candidate| judge(&state, candidate)).buffered(AT_ONCE).collect().await;
+    let outcomes: Vec<Outcome> = stream::iter(found)
+        .map(|candidate| judge(&state, candidate))
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
     let (mut failures, mut refused) = (Vec::new(), false);
     for (index, outcome) in outcomes.into_iter().enumerate() {
         match outcome {
@@ -66,9 +69,15 @@ async fn judge(state: &ApiState, candidate: Candidate) -> Outcome {
     let key = match &candidate {
         Candidate::Signed(signed) => Some(signed.key()),
         // Without a copy of the proof.
-        Candidate::Ssz(bytes) => SignedExecutionProof::from_ssz_bytes(bytes).ok().map(|signed| signed.key()),
+        Candidate::Ssz(bytes) => SignedExecutionProof::from_ssz_bytes(bytes)
+            .ok()
+            .map(|signed| signed.key()),
     };
-    match state.intake.submit_and_wait(candidate, Source::Http, PATIENCE).await {
+    match state
+        .intake
+        .submit_and_wait(candidate, Source::Http, PATIENCE)
+        .await
+    {
         Waited::Decided(Verdict::Accept(_)) => Outcome::OnTheNetwork,
         Waited::Decided(Verdict::Reject(reason)) => Outcome::Refused(reason.to_string()),
         Waited::Decided(Verdict::Ignore(reason)) => match reason {
@@ -86,8 +95,9 @@ async fn judge(state: &ApiState, candidate: Candidate) -> Outcome {
             }
             reason => Outcome::Refused(reason.to_string()),
         },
-        Waited::StillWaiting(reason) => Outcome::NotNow(
-            reason.map_or_else(|| "it is still being judged".to_owned(), |reason| reason.to_string()),
-        ),
+        Waited::StillWaiting(reason) => Outcome::NotNow(reason.map_or_else(
+            || "it is still being judged".to_owned(),
+            |reason| reason.to_string(),
+        )),
     }
 }

@@ -76,7 +76,9 @@ impl SigningContextArgs {
 }
 
 fn from_beacon_node(url: &str, overrides: &ConfigMap) -> anyhow::Result<(Spec, Genesis)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let connecting = assay_chain::follower::connect(url, overrides);
     let bootstrap = runtime
         .block_on(async { tokio::time::timeout(BEACON_NODE_TIMEOUT, connecting).await })

@@ -54,7 +54,10 @@ mod tests {
         assert_eq!(spec.max_proof_size, 1000);
         assert_eq!(spec.domain_execution_proof, [0x0d, 0, 0, 0]);
         assert_eq!(spec.fork_epoch(ForkName::Fulu), Some(Epoch(3)));
-        assert_eq!(spec.fork_version_at_epoch(Epoch(3)), ForkVersion([0x60, 0, 0, 0x38]));
+        assert_eq!(
+            spec.fork_version_at_epoch(Epoch(3)),
+            ForkVersion([0x60, 0, 0, 0x38])
+        );
         assert_eq!(spec.blob_schedule.len(), 1);
     }
 

@@ -26,12 +26,20 @@ impl Home {
         let (path, temporary) = match given {
             Some(path) => (path.to_owned(), false),
             None => {
-                let name = format!("assay-devnet-{}-{}", std::process::id(), assay_simulator::simulation::now_ms());
+                let name = format!(
+                    "assay-devnet-{}-{}",
+                    std::process::id(),
+                    assay_simulator::simulation::now_ms()
+                );
                 (std::env::temp_dir().join(name), true)
             }
         };
         std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
-        Ok(Self { path, temporary, keep: std::cell::Cell::new(false) })
+        Ok(Self {
+            path,
+            temporary,
+            keep: std::cell::Cell::new(false),
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -62,7 +70,11 @@ pub(super) struct NodeProcess {
 
 impl NodeProcess {
     /// Starts this very program as a node and waits until it says where it listens.
-    pub(super) async fn start(index: usize, datadir: &Path, flags: &[(&str, String)]) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        index: usize,
+        datadir: &Path,
+        flags: &[(&str, String)],
+    ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(datadir).with_context(|| datadir.display().to_string())?;
         let log = datadir.join("node.log");
         let output = std::fs::File::create(&log).with_context(|| log.display().to_string())?;
@@ -84,7 +96,12 @@ impl NodeProcess {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("node {} could not be started", index + 1))?;
-        let mut node = Self { index, endpoints: Endpoints::default(), child, log };
+        let mut node = Self {
+            index,
+            endpoints: Endpoints::default(),
+            child,
+            log,
+        };
         node.endpoints = node.wait_for_endpoints(datadir).await?;
         Ok(node)
     }
@@ -106,7 +123,11 @@ impl NodeProcess {
     /// An error where the process has ended.
     pub(super) fn check_alive(&mut self) -> anyhow::Result<()> {
         if let Some(status) = self.child.try_wait()? {
-            bail!("node {} ended with {status}:\n{}", self.index + 1, self.last_lines());
+            bail!(
+                "node {} ended with {status}:\n{}",
+                self.index + 1,
+                self.last_lines()
+            );
         }
         Ok(())
     }
@@ -122,8 +143,14 @@ impl NodeProcess {
         if let Some(pid) = self.child.id() {
             crate::signals::terminate(pid);
         }
-        if tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
-            tracing::warn!(node = self.index + 1, "did not end within {STOP_TIMEOUT:?}; killed");
+        if tokio::time::timeout(STOP_TIMEOUT, self.child.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                node = self.index + 1,
+                "did not end within {STOP_TIMEOUT:?}; killed"
+            );
             let _ = self.child.kill().await;
         }
     }

@@ -82,11 +82,14 @@ async fn network(args: &DevnetArgs) -> anyhow::Result<()> {
         chain_id: CHAIN_ID,
         ..Spec::minimal()
     };
-    let dev = DevProver::new(crate::config::DEFAULT_DEV_SEED, usize::try_from(spec.max_proof_size)?);
+    let dev = DevProver::new(
+        crate::config::DEFAULT_DEV_SEED,
+        usize::try_from(spec.max_proof_size)?,
+    );
     dev.check_size(args.proof_size).context("--proof-size")?;
 
     let home = child::Home::new(args.datadir.as_deref())?;
-    let jwt = Arc::new(JwtSecret::generate());
+    let jwt = JwtSecret::generate();
     let jwt_file = home.path().join("jwt.hex");
     jwt.write_new_file(&jwt_file)?;
     let simulation = Simulation::start(SimulationConfig {
@@ -111,7 +114,14 @@ async fn network(args: &DevnetArgs) -> anyhow::Result<()> {
     }
     let http = observe::client()?;
     observe::wait_for_peers(&http, &nodes).await?;
-    simulation.connect(nodes.iter().map(|n| FollowerConfig { engine_url: n.endpoints.engine.clone() }).collect())?;
+    simulation.connect(
+        nodes
+            .iter()
+            .map(|n| FollowerConfig {
+                engine_url: n.endpoints.engine.clone(),
+            })
+            .collect(),
+    )?;
 
     let first = nodes.first().context("no node")?;
     let proof_size = args.proof_size;
@@ -121,7 +131,10 @@ async fn network(args: &DevnetArgs) -> anyhow::Result<()> {
         proof_size,
         delay: Duration::from_millis(args.proof_delay_ms),
         validator_index: 0,
-        maker: Arc::new(move |root, proof_type, size| dev.prove(&root, proof_type, size).unwrap_or_else(|_| Bytes::new())),
+        maker: Arc::new(move |root, proof_type, size| {
+            dev.prove(&root, proof_type, size)
+                .unwrap_or_else(|_| Bytes::new())
+        }),
     })?);
 
     let blocks: Arc<Mutex<Vec<Arc<SimBlock>>>> = Arc::default();
@@ -130,7 +143,14 @@ async fn network(args: &DevnetArgs) -> anyhow::Result<()> {
         let simulation = simulation.clone();
         let slots = args.slots;
         tokio::spawn(async move {
-            simulation.run(slots, |_| false, Some(prover), move |block| produced.lock().push(block.clone())).await
+            simulation
+                .run(
+                    slots,
+                    |_| false,
+                    Some(prover),
+                    move |block| produced.lock().push(block.clone()),
+                )
+                .await
         })
     };
     let reports = watch(args, &mut nodes, &http, &simulation, &blocks, producing).await?;
@@ -147,13 +167,18 @@ async fn network(args: &DevnetArgs) -> anyhow::Result<()> {
     simulation.stop();
     summary::print(&summary)?;
     if let Some(path) = &args.summary {
-        std::fs::write(path, serde_json::to_vec_pretty(&summary)?).with_context(|| path.display().to_string())?;
+        std::fs::write(path, serde_json::to_vec_pretty(&summary)?)
+            .with_context(|| path.display().to_string())?;
     }
     if summary.failures.is_empty() {
         return Ok(());
     }
     home.keep();
-    bail!("{}; data and logs are in {}", summary.failures.join("; "), home.path().display());
+    bail!(
+        "{}; data and logs are in {}",
+        summary.failures.join("; "),
+        home.path().display()
+    );
 }
 
 async fn start_node(

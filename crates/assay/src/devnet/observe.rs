@@ -118,7 +118,10 @@ pub(super) async fn wait_for_peers(http: &reqwest::Client, nodes: &[NodeProcess]
                 break;
             }
             if started.elapsed() > PEER_TIMEOUT {
-                bail!("node {} did not find its peers within {PEER_TIMEOUT:?}", node.index + 1);
+                bail!(
+                    "node {} did not find its peers within {PEER_TIMEOUT:?}",
+                    node.index + 1
+                );
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

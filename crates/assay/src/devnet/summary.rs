@@ -29,8 +29,16 @@ impl Quantiles {
         times.sort_unstable();
         let last = times.len().checked_sub(1)?;
         // Nearest rank.
-        let at = |percent: usize| times.get((times.len() * percent).div_ceil(100).saturating_sub(1)).copied();
-        Some(Self { p50: at(50)?, p95: at(95)?, max: *times.get(last)? })
+        let at = |percent: usize| {
+            times
+                .get((times.len() * percent).div_ceil(100).saturating_sub(1))
+                .copied()
+        };
+        Some(Self {
+            p50: at(50)?,
+            p95: at(95)?,
+            max: *times.get(last)?,
+        })
     }
 }
 
@@ -71,7 +79,11 @@ pub(super) struct Summary {
 pub(super) fn failures(expected: &Expectation, reports: &[NodeReport]) -> Vec<String> {
     let mut found = Vec::new();
     if expected.blocks.len() as u64 != expected.slots {
-        found.push(format!("{} of {} payloads were made", expected.blocks.len(), expected.slots));
+        found.push(format!(
+            "{} of {} payloads were made",
+            expected.blocks.len(),
+            expected.slots
+        ));
     }
     for (index, report) in reports.iter().enumerate() {
         let node = index + 1;
@@ -85,7 +97,11 @@ pub(super) fn failures(expected: &Expectation, reports: &[NodeReport]) -> Vec<St
             if payload.new_payload_request_root != root {
                 found.push(format!("node {node}: slot {}: another request root", block.slot));
             }
-            missing += expected.proof_types.iter().filter(|t| payload.proof(**t).is_none()).count();
+            missing += expected
+                .proof_types
+                .iter()
+                .filter(|t| payload.proof(**t).is_none())
+                .count();
             not_valid += usize::from(payload.verdict != "VALID");
             not_told += usize::from(!payload.told_valid);
         }
@@ -110,9 +126,16 @@ pub(super) fn summarize(args: &DevnetArgs, expected: &Expectation, reports: &[No
         .iter()
         .enumerate()
         .map(|(index, report)| {
-            let ours: Vec<_> = expected.blocks.iter().filter_map(|b| report.payload(&b.block_hash())).collect();
-            let to_proof =
-                ours.iter().flat_map(|p| p.proofs.iter().map(|proof| proof.at_ms.saturating_sub(p.seen_at_ms)));
+            let ours: Vec<_> = expected
+                .blocks
+                .iter()
+                .filter_map(|b| report.payload(&b.block_hash()))
+                .collect();
+            let to_proof = ours.iter().flat_map(|p| {
+                p.proofs
+                    .iter()
+                    .map(|proof| proof.at_ms.saturating_sub(p.seen_at_ms))
+            });
             // From the proof that completed the k types to the verdict, where the verdict waited for it.
             let to_verdict = ours.iter().filter_map(|p| {
                 let mut times: Vec<u64> = p.proofs.iter().map(|proof| proof.at_ms).collect();
@@ -152,7 +175,8 @@ pub(super) fn summarize(args: &DevnetArgs, expected: &Expectation, reports: &[No
 }
 
 fn times(q: &Option<Quantiles>) -> String {
-    q.as_ref().map_or_else(|| "-".into(), |q| format!("{}/{}/{}", q.p50, q.p95, q.max))
+    q.as_ref()
+        .map_or_else(|| "-".into(), |q| format!("{}/{}/{}", q.p50, q.p95, q.max))
 }
 
 /// Prints it for people.
@@ -160,7 +184,15 @@ pub(super) fn print(summary: &Summary) -> anyhow::Result<()> {
     print_line("")?;
     print_line(format!(
         "{:>4}  {:>7}  {:>9}  {:>8}  {:>14}  {:>21}  {:>21}  {:>10}  {:>10}",
-        "node", "proofs", "by gossip", "VALID", "SYNCING→VALID", "payload→proof ms", "proof→verdict ms", "sent", "received"
+        "node",
+        "proofs",
+        "by gossip",
+        "VALID",
+        "SYNCING→VALID",
+        "payload→proof ms",
+        "proof→verdict ms",
+        "sent",
+        "received"
     ))?;
     for n in &summary.nodes {
         print_line(format!(
@@ -201,8 +233,22 @@ mod tests {
     #[test]
     fn quantiles_by_nearest_rank() {
         assert_eq!(Quantiles::of(vec![]), None);
-        assert_eq!(Quantiles::of(vec![7]), Some(Quantiles { p50: 7, p95: 7, max: 7 }));
+        assert_eq!(
+            Quantiles::of(vec![7]),
+            Some(Quantiles {
+                p50: 7,
+                p95: 7,
+                max: 7
+            })
+        );
         let hundred = (1..=100).rev().collect();
-        assert_eq!(Quantiles::of(hundred), Some(Quantiles { p50: 50, p95: 95, max: 100 }));
+        assert_eq!(
+            Quantiles::of(hundred),
+            Some(Quantiles {
+                p50: 50,
+                p95: 95,
+                max: 100
+            })
+        );
     }
 }

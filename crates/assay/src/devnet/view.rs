@@ -46,7 +46,10 @@ impl LiveView {
                 text.push_str(&format!("\x1b[2K{line}\n"));
             }
             self.drawn = lines.len();
-            return out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("standard output");
+            return out
+                .write_all(text.as_bytes())
+                .and_then(|()| out.flush())
+                .context("standard output");
         }
         for block in blocks {
             let cells: Vec<String> = reports.iter().map(|r| self.cell(block, r)).collect();
@@ -68,10 +71,15 @@ impl LiveView {
         let mut lines = vec![format!(
             "{:>6}  {}",
             "slot",
-            (1..=self.nodes).map(|n| format!("{:<28}", format!("node {n}"))).collect::<String>()
+            (1..=self.nodes)
+                .map(|n| format!("{:<28}", format!("node {n}")))
+                .collect::<String>()
         )];
         for block in &blocks[blocks.len().saturating_sub(ROWS)..] {
-            let cells: String = reports.iter().map(|r| format!("{:<28}", self.cell(block, r))).collect();
+            let cells: String = reports
+                .iter()
+                .map(|r| format!("{:<28}", self.cell(block, r)))
+                .collect();
             lines.push(format!("{:>6}  {cells}", block.slot.0));
         }
         lines
@@ -79,7 +87,9 @@ impl LiveView {
 
     /// Proofs by type (time to the proof) and the verdict, for one payload at one node.
     fn cell(&self, block: &SimBlock, report: &NodeReport) -> String {
-        let Some(payload) = report.payload(&block.block_hash()) else { return "…".into() };
+        let Some(payload) = report.payload(&block.block_hash()) else {
+            return "…".into();
+        };
         let proofs: Vec<String> = self.proof_types.iter().map(|t| proof_text(payload, *t)).collect();
         format!("{} {}", proofs.join(" "), payload.verdict)
     }
@@ -88,6 +98,11 @@ impl LiveView {
 fn proof_text(payload: &Payload, proof_type: ProofType) -> String {
     payload.proof(proof_type).map_or_else(
         || format!("{proof_type}:—"),
-        |proof| format!("{proof_type}:{}ms", proof.at_ms.saturating_sub(payload.seen_at_ms)),
+        |proof| {
+            format!(
+                "{proof_type}:{}ms",
+                proof.at_ms.saturating_sub(payload.seen_at_ms)
+            )
+        },
     )
 }

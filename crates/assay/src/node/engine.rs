@@ -3,9 +3,9 @@
 use crate::config::NodeConfig;
 use anyhow::Context;
 use assay_proof_engine::{DevConfig, DevEngine, ProofEngine, Route, Router, RouterConfig};
+use assay_proof_engine::{EngineError, EngineEvent, ProofGenId, Verification};
 use assay_types::{ExecutionProof, NewPayloadRequest, ProofType, Root, Spec};
 use async_trait::async_trait;
-use assay_proof_engine::{EngineError, EngineEvent, ProofGenId, Verification};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::broadcast;
 
@@ -19,11 +19,18 @@ pub(super) fn from_config(config: &NodeConfig, spec: &Spec) -> anyhow::Result<Ar
         proof_types: config.proof_types.clone(),
         verification_delay: Duration::from_millis(config.dev_delay_ms),
         unavailable_rate: config.dev_failure_rate,
-        ..DevConfig::new(config.dev_seed.clone(), spec.chain_id, usize::try_from(spec.max_proof_size)?)
+        ..DevConfig::new(
+            config.dev_seed.clone(),
+            spec.chain_id,
+            usize::try_from(spec.max_proof_size)?,
+        )
     })
     .context("--proof-engine-endpoint dev")?;
     let dev: Arc<dyn ProofEngine> = Arc::new(dev);
-    Ok(Arc::new(Router::new(vec![Route::from(dev)], RouterConfig::default())?))
+    Ok(Arc::new(Router::new(
+        vec![Route::from(dev)],
+        RouterConfig::default(),
+    )?))
 }
 
 /// No proof engine: every type is unsupported, so proofs are neither kept nor forwarded.

@@ -32,8 +32,11 @@ impl EngineObserver for Observer {
     }
 
     fn on_forkchoice(&self, state: &ForkchoiceStateV1) {
-        let (head, safe, finalized) =
-            (state.head_block_hash, state.safe_block_hash, state.finalized_block_hash);
+        let (head, safe, finalized) = (
+            state.head_block_hash,
+            state.safe_block_hash,
+            state.finalized_block_hash,
+        );
         self.view.on_engine_forkchoice(head, safe, finalized);
         let engine = self.engine.clone();
         tokio::spawn(async move { engine.notify_forkchoice_updated(head, safe, finalized).await });

@@ -9,13 +9,19 @@ use assay_proof_engine::ProofEngine;
 /// Says it in the log.
 pub(super) fn tell(config: &NodeConfig, engine: &dyn ProofEngine, endpoints: &Endpoints) {
     if engine.is_insecure() {
-        tracing::warn!("DEVELOPMENT PROOFS: the proof engine is `dev`; its proofs prove nothing about execution");
+        tracing::warn!(
+            "DEVELOPMENT PROOFS: the proof engine is `dev`; its proofs prove nothing about execution"
+        );
     }
     if config.proof_engine_endpoint.is_none() {
-        tracing::warn!("no --proof-engine-endpoint: no proof type is verified, so proofs are neither kept nor forwarded");
+        tracing::warn!(
+            "no --proof-engine-endpoint: no proof type is verified, so proofs are neither kept nor forwarded"
+        );
     }
     if config.execution_endpoint.is_none() {
-        tracing::warn!("no --execution-endpoint: no Engine API is served, so proofs change nothing at import");
+        tracing::warn!(
+            "no --execution-endpoint: no Engine API is served, so proofs change nothing at import"
+        );
     }
     if config.import_policy == ImportPolicyName::RequireProofs {
         tracing::warn!(
