@@ -65,7 +65,7 @@ fn assay(dir: &Path, args: &[&str], input: &[u8]) -> Ran {
 }
 
 /// The binary under test, without settings of the caller's environment.
-fn assay() -> Command {
+fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|n| n.starts_with("ASSAY_")) {

@@ -1,13 +1,13 @@
 //! Flags, environment and file: one precedence, and errors that name the setting.
 
-use crate::assay;
+use crate::binary;
 use std::process::Output;
 
 fn node(file: &str, env: &[(&str, &str)], flags: &[&str]) -> Output {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("assay.toml");
     std::fs::write(&path, file).unwrap();
-    let mut command = assay();
+    let mut command = binary();
     command.arg("node").arg("--config").arg(&path).args(flags);
     for (name, value) in env {
         command.env(name, value);
@@ -64,7 +64,7 @@ fn a_setting_that_is_refused_is_named_wherever_it_came_from() {
 
 #[test]
 fn help_is_grouped() {
-    let output = assay().args(["node", "--help"]).output().unwrap();
+    let output = binary().args(["node", "--help"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     for group in [
         "Beacon node:",

@@ -1,13 +1,13 @@
 //! `assay dev-proof`, `assay sign`, `assay verify` on files.
 
-use crate::assay;
+use crate::binary;
 use std::{path::Path, process::Output};
 
 const ROOT: &str = "0x1111111111111111111111111111111111111111111111111111111111111111";
 const GENESIS: &str = "0x2222222222222222222222222222222222222222222222222222222222222222";
 
 fn run(dir: &Path, words: &[&str]) -> Output {
-    assay().current_dir(dir).args(words).output().unwrap()
+    binary().current_dir(dir).args(words).output().unwrap()
 }
 
 fn ok(dir: &Path, words: &[&str]) -> String {

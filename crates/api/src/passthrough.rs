@@ -34,6 +34,7 @@ pub struct Upstream {
 impl Upstream {
     /// Towards a base URL.
     pub fn new(base: reqwest::Url) -> Result<Self, reqwest::Error> {
+        assay_engine_api::install_crypto_provider();
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())

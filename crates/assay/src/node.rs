@@ -77,7 +77,7 @@ pub struct Node {
 impl Node {
     /// Starts a node; it runs until `stop` is cancelled. Waits for the beacon node for as long as it takes.
     pub async fn start(config: NodeConfig, stop: CancellationToken) -> anyhow::Result<Self> {
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        assay_engine_api::install_crypto_provider();
         let secrets = Secrets::read(&config)?;
         let peers = parse_peers(&config.peers)?;
         let overrides = spec_overrides(config.network_config.as_deref(), &config.spec)?;

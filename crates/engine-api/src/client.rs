@@ -97,6 +97,12 @@ impl std::fmt::Debug for EngineClient {
     }
 }
 
+/// TLS on ring, for the whole process: before the first HTTP client is made. Another part of the process may have
+/// installed it already: then this does nothing.
+pub fn install_crypto_provider() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 impl EngineClient {
     /// A client of the endpoint at `url`; without `jwt` no token is sent.
     pub fn new(url: Url, jwt: Option<JwtSecret>) -> Result<Self, ClientError> {
@@ -105,8 +111,7 @@ impl EngineClient {
                 "{url}: an http or https URL is needed"
             )));
         }
-        // Another part of the process may have installed it already: then this does nothing.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        install_crypto_provider();
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())

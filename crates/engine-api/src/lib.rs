@@ -29,7 +29,7 @@ pub mod payload_writer;
 pub mod status;
 pub mod status_edit;
 
-pub use client::{ClientError, EngineClient};
+pub use client::{ClientError, EngineClient, install_crypto_provider};
 pub use error_code::ErrorCode;
 pub use jsonrpc::{ErrorObject, Id, Incoming, Request, Response};
 pub use jwt::{JwtError, JwtSecret, SecretError};

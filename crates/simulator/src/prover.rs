@@ -49,6 +49,7 @@ const RETRY: Duration = Duration::from_millis(500);
 impl SimProver {
     /// A prover.
     pub fn new(config: ProverConfig) -> Result<Self, SimError> {
+        assay_engine_api::install_crypto_provider();
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(30))
             .build()

@@ -12,6 +12,7 @@ use std::{io::Write, process::ExitCode};
 
 /// Runs what was asked for: 0 where it went well, 1 where not, the reason on standard error.
 pub fn run(cli: Cli) -> ExitCode {
+    assay_engine_api::install_crypto_provider();
     let result = match cli.command {
         Command::Node(args) => crate::node::run(&args),
         Command::Devnet(args) => crate::devnet::run(&args),
