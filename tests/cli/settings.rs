@@ -56,7 +56,7 @@ fn a_setting_that_is_refused_is_named_wherever_it_came_from() {
             "{file:?} {env:?} {flags:?}: {text}"
         );
         assert!(
-            text.contains(says),
+            text.to_lowercase().contains(&says.to_lowercase()),
             "{file:?} {env:?} {flags:?}: {says:?} is not in {text}"
         );
     }

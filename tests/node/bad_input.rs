@@ -176,7 +176,11 @@ async fn a_node_that_cannot_start_says_why_and_exits_with_1() {
     // A database of another chain.
     let other = World::new(1).await;
     assert_eq!(running.terminate(), Some(0));
-    fails(world.datadir(1), other.flags(0, "observe", &[]), "another chain");
+    fails(
+        world.datadir(1),
+        other.flags(0, "observe", &[]),
+        "holds proofs of",
+    );
     other.simulation.stop();
     world.simulation.stop();
 }

@@ -21,7 +21,7 @@ async fn posted_seen_elsewhere_valid_and_still_there_after_a_kill() {
     let peer = one.endpoints.p2p.clone();
     let two = NodeProcess::start(
         &world.datadir(2),
-        &world.flags(1, "require-proofs", &[peer.clone()]),
+        &world.flags(1, "require-proofs", std::slice::from_ref(&peer)),
     );
     world.connect(&[&one, &two]);
     until("peers", &two.http("/assay/v1/status"), |_, b| {
@@ -63,10 +63,10 @@ async fn posted_seen_elsewhere_valid_and_still_there_after_a_kill() {
     let hear = async {
         while let Some(chunk) = stream.chunk().await.unwrap() {
             heard.push_str(&String::from_utf8_lossy(&chunk));
-            if let Some(at) = heard.find("event: execution_proof") {
-                if heard[at..].contains("\n\n") {
-                    break;
-                }
+            if let Some(at) = heard.find("event: execution_proof")
+                && heard[at..].contains("\n\n")
+            {
+                break;
             }
         }
     };

@@ -18,10 +18,10 @@ use std::{
 };
 
 /// Bound of every wait: far more than a busy machine needs.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The binary under test.
-pub fn assay() -> Command {
+pub(crate) fn assay() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_assay"));
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|n| n.starts_with("ASSAY_")) {
@@ -32,15 +32,15 @@ pub fn assay() -> Command {
 }
 
 /// A node's process; ended by its id when dropped.
-pub struct NodeProcess {
+pub(crate) struct NodeProcess {
     child: Child,
-    pub endpoints: Endpoints,
-    pub datadir: PathBuf,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) datadir: PathBuf,
 }
 
 impl NodeProcess {
     /// Starts a node and waits until it listens.
-    pub fn start(datadir: &Path, flags: &[String]) -> Self {
+    pub(crate) fn start(datadir: &Path, flags: &[String]) -> Self {
         let mut node = Self::spawn(datadir, flags);
         let started = Instant::now();
         loop {
@@ -61,7 +61,7 @@ impl NodeProcess {
     }
 
     /// Starts a node that may not come up.
-    pub fn spawn(datadir: &Path, flags: &[String]) -> Self {
+    pub(crate) fn spawn(datadir: &Path, flags: &[String]) -> Self {
         std::fs::create_dir_all(datadir).unwrap();
         let log = std::fs::OpenOptions::new()
             .create(true)
@@ -85,24 +85,24 @@ impl NodeProcess {
         }
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.datadir.join("node.log")).unwrap_or_default()
     }
 
     /// SIGKILL.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// SIGTERM, and the exit code.
-    pub fn terminate(mut self) -> Option<i32> {
+    pub(crate) fn terminate(mut self) -> Option<i32> {
         assay::signals::terminate(self.child.id());
         self.wait()
     }
 
     /// Waits for the end, bounded; the exit code.
-    pub fn wait(&mut self) -> Option<i32> {
+    pub(crate) fn wait(&mut self) -> Option<i32> {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -117,7 +117,7 @@ impl NodeProcess {
         }
     }
 
-    pub fn http(&self, path: &str) -> String {
+    pub(crate) fn http(&self, path: &str) -> String {
         format!("{}{path}", self.endpoints.http)
     }
 }
@@ -130,10 +130,10 @@ impl Drop for NodeProcess {
 }
 
 /// A simulated network without nodes yet.
-pub struct World {
-    pub simulation: Arc<Simulation>,
-    pub home: tempfile::TempDir,
-    pub jwt_file: PathBuf,
+pub(crate) struct World {
+    pub(crate) simulation: Arc<Simulation>,
+    pub(crate) home: tempfile::TempDir,
+    pub(crate) jwt_file: PathBuf,
     next_slot: std::sync::atomic::AtomicU64,
 }
 
@@ -141,7 +141,7 @@ pub struct World {
 const SLOT_SECONDS: u64 = 2;
 
 impl World {
-    pub async fn new(followers: usize) -> Self {
+    pub(crate) async fn new(followers: usize) -> Self {
         let home = tempfile::tempdir().unwrap();
         let jwt = JwtSecret::generate();
         let jwt_file = home.path().join("jwt.hex");
@@ -173,7 +173,7 @@ impl World {
     }
 
     /// Flags of a node beside follower `index`.
-    pub fn flags(&self, index: usize, policy: &str, peers: &[String]) -> Vec<String> {
+    pub(crate) fn flags(&self, index: usize, policy: &str, peers: &[String]) -> Vec<String> {
         let mut flags: Vec<String> = [
             "--beacon-node",
             &self.simulation.beacon_url(index).unwrap(),
@@ -206,12 +206,12 @@ impl World {
         flags
     }
 
-    pub fn datadir(&self, index: usize) -> PathBuf {
+    pub(crate) fn datadir(&self, index: usize) -> PathBuf {
         self.home.path().join(format!("node-{index}"))
     }
 
     /// Lets the followers call these nodes.
-    pub fn connect(&self, nodes: &[&NodeProcess]) {
+    pub(crate) fn connect(&self, nodes: &[&NodeProcess]) {
         let engines = nodes
             .iter()
             .map(|n| FollowerConfig {
@@ -222,13 +222,13 @@ impl World {
     }
 
     /// The next block on the head.
-    pub async fn block(&self) -> Arc<SimBlock> {
+    pub(crate) async fn block(&self) -> Arc<SimBlock> {
         let slot = self.next_slot.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.simulation.produce(Slot(slot), None).await.unwrap()
     }
 
     /// A development proof of a block's payload, signed by an interop key.
-    pub fn signed_proof(
+    pub(crate) fn signed_proof(
         &self,
         block: &SimBlock,
         proof_type: ProofType,
@@ -252,11 +252,11 @@ impl World {
 }
 
 /// Posts SSZ; the status and the body.
-pub async fn post_ssz(url: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
+pub(crate) async fn post_ssz(url: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
     post(url, "application/octet-stream", body).await
 }
 
-pub async fn post(url: &str, kind: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
+pub(crate) async fn post(url: &str, kind: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
     let answer = reqwest::Client::new()
         .post(url)
         .header("content-type", kind)
@@ -269,7 +269,7 @@ pub async fn post(url: &str, kind: &str, body: impl Into<reqwest::Body>) -> (u16
     (status, serde_json::from_str(&text).unwrap_or(Value::Null))
 }
 
-pub async fn get(url: &str) -> (u16, Value) {
+pub(crate) async fn get(url: &str) -> (u16, Value) {
     let answer = reqwest::get(url).await.unwrap();
     let status = answer.status().as_u16();
     (
@@ -279,7 +279,7 @@ pub async fn get(url: &str) -> (u16, Value) {
 }
 
 /// Asks until an answer pleases; the answer. Panics with what was asked for after `PATIENCE`.
-pub async fn until(what: &str, url: &str, pleases: impl Fn(u16, &Value) -> bool) -> Value {
+pub(crate) async fn until(what: &str, url: &str, pleases: impl Fn(u16, &Value) -> bool) -> Value {
     let started = Instant::now();
     loop {
         let (status, body) = get(url).await;

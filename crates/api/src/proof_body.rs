@@ -119,7 +119,8 @@ fn from_ssz(body: &Bytes) -> Result<Vec<Candidate>, ApiError> {
         .enumerate()
         .map(|(index, pair)| match *pair {
             [start, end] if start <= end && end <= body.len() && end - start >= SIGNED_PROOF_OVERHEAD => {
-                Ok(Candidate::Ssz(body.slice(start..end)))
+                // A copy, once: a slice would keep the whole body in memory for as long as one of its proofs waits.
+                Ok(Candidate::Ssz(Bytes::copy_from_slice(&body[start..end])))
             }
             _ => Err(refused(&format!("proof {index} has no room between its offsets"))),
         })
@@ -144,4 +145,98 @@ pub(crate) fn ssz_list(elements: &[Bytes]) -> Vec<u8> {
         out.extend_from_slice(element);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use assay_types::{ExecutionProof, PublicInput, Root, SignatureBytes};
+
+    fn proof(size: usize, index: u64) -> SignedExecutionProof {
+        SignedExecutionProof {
+            message: ExecutionProof {
+                proof_data: vec![7; size].into(),
+                proof_type: 1,
+                public_input: PublicInput {
+                    new_payload_request_root: Root::from([3; 32]),
+                },
+            },
+            validator_index: index,
+            signature: SignatureBytes::ZERO,
+        }
+    }
+
+    fn read(encoding: BodyEncoding, body: Vec<u8>) -> Result<Vec<SignedExecutionProof>, ApiError> {
+        let found = candidates(encoding, &Bytes::from(body))?;
+        Ok(found
+            .into_iter()
+            .map(|c| match c {
+                Candidate::Ssz(bytes) => SignedExecutionProof::from_ssz_bytes(&bytes).unwrap(),
+                Candidate::Signed(signed) => signed,
+            })
+            .collect())
+    }
+
+    #[test]
+    fn one_or_several_in_both_encodings() {
+        // 27 proofs make a list whose first offset is that of one container.
+        for count in [1_u64, 2, 26, 27, 28, 64] {
+            let proofs: Vec<_> = (0..count)
+                .map(|n| proof(usize::try_from(n).unwrap() * 3, n))
+                .collect();
+            let ssz = ssz_list(
+                &proofs
+                    .iter()
+                    .map(SignedExecutionProof::to_ssz_bytes)
+                    .collect::<Vec<_>>(),
+            );
+            assert_eq!(read(BodyEncoding::Ssz, ssz).unwrap(), proofs, "{count}");
+            let json = serde_json::to_vec(&proofs).unwrap();
+            assert_eq!(read(BodyEncoding::Json, json).unwrap(), proofs, "{count}");
+        }
+        let one = proof(1000, 7);
+        assert_eq!(
+            read(BodyEncoding::Ssz, one.to_ssz_bytes().to_vec()).unwrap(),
+            [one.clone()]
+        );
+        assert_eq!(
+            read(BodyEncoding::Json, serde_json::to_vec(&one).unwrap()).unwrap(),
+            [one]
+        );
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused() {
+        let two = [proof(5, 1).to_ssz_bytes(), proof(6, 2).to_ssz_bytes()];
+        let good = ssz_list(&two);
+        let mut falling = good.clone();
+        falling[4..8].copy_from_slice(&5_u32.to_le_bytes());
+        let mut beyond = good.clone();
+        beyond[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        let many = ssz_list(&vec![proof(0, 1).to_ssz_bytes(); MAX_PROOFS_PER_POST + 1]);
+        for (what, body) in [
+            ("nothing", Vec::new()),
+            ("three bytes", vec![1, 2, 3]),
+            ("offset zero", vec![0; 300]),
+            ("odd offset", vec![9, 0, 0, 0, 1, 1, 1, 1, 1]),
+            ("falling", falling),
+            ("beyond", beyond),
+            ("cut", good[..100].to_vec()),
+            ("too many", many),
+            ("huge offset", vec![0xfc, 0xff, 0xff, 0xff]),
+        ] {
+            assert_eq!(
+                read(BodyEncoding::Ssz, body).map_err(|e| e.code),
+                Err(400),
+                "{what}"
+            );
+        }
+        let many = serde_json::to_vec(&vec![proof(0, 1); MAX_PROOFS_PER_POST + 1]).unwrap();
+        assert_eq!(read(BodyEncoding::Json, many).map_err(|e| e.code), Err(400));
+        assert_eq!(
+            read(BodyEncoding::Json, b"[]".to_vec()).map_err(|e| e.code),
+            Err(400)
+        );
+    }
 }

@@ -75,6 +75,7 @@ pub(crate) fn router(chain: Arc<Mutex<SimChain>>, view: Arc<Follower>) -> Router
             "/eth/v1/beacon/states/{state_id}/finality_checkpoints",
             get(finality_checkpoints),
         )
+        .route("/eth/v1/beacon/states/{state_id}/validators", get(validators))
         .route(
             "/eth/v1/beacon/states/{state_id}/validators/{validator_id}",
             get(validator),
@@ -385,38 +386,76 @@ async fn finality_checkpoints(State(api): State<Api>, Path(id): Path<String>) ->
     })))
 }
 
+/// The index an id names: a number, or a public key.
+fn validator_index(chain: &SimChain, id: &str) -> Result<Option<u64>, ApiError> {
+    let bad = || ApiError(StatusCode::BAD_REQUEST, format!("invalid validator id {id}"));
+    if id.starts_with("0x") {
+        let key = id.parse::<PublicKeyBytes>().map_err(|_| bad())?;
+        return Ok(chain.validator_by_key(&key));
+    }
+    id.parse().map(Some).map_err(|_| bad())
+}
+
+fn validator_json(index: u64, validator: &SimValidator, epoch: Epoch) -> Value {
+    json!({
+        "index": index.to_string(),
+        "balance": "32000000000",
+        "status": validator_status(validator, epoch),
+        "validator": {
+            "pubkey": validator.pubkey,
+            "withdrawal_credentials": Root::ZERO,
+            "effective_balance": "32000000000",
+            "slashed": false,
+            "activation_eligibility_epoch": "0",
+            "activation_epoch": validator.activation_epoch,
+            "exit_epoch": validator.exit_epoch,
+            "withdrawable_epoch": validator.exit_epoch,
+        },
+    })
+}
+
 async fn validator(State(api): State<Api>, Path((state, id)): Path<(String, String)>) -> Answer {
     let (block, slot) = api.state(&state)?;
     let (optimistic, finalized) = api.flags(&block);
     let chain = api.chain.lock();
-    let bad = || ApiError(StatusCode::BAD_REQUEST, format!("invalid validator id {id}"));
-    let index = if id.starts_with("0x") {
-        chain.validator_by_key(&id.parse::<PublicKeyBytes>().map_err(|_| bad())?)
-    } else {
-        Some(id.parse::<u64>().map_err(|_| bad())?)
-    };
-    let (index, validator) = index
+    let (index, validator) = validator_index(&chain, &id)?
         .and_then(|i| chain.validator(i).map(|v| (i, v)))
         .ok_or_else(|| not_found(&format!("validator {id}")))?;
     let epoch = chain.spec().epoch_at_slot(slot);
     Ok(Json(json!({
         "execution_optimistic": optimistic, "finalized": finalized,
-        "data": {
-            "index": index.to_string(),
-            "balance": "32000000000",
-            "status": validator_status(validator, epoch),
-            "validator": {
-                "pubkey": validator.pubkey,
-                "withdrawal_credentials": Root::ZERO,
-                "effective_balance": "32000000000",
-                "slashed": false,
-                "activation_eligibility_epoch": "0",
-                "activation_epoch": validator.activation_epoch,
-                "exit_epoch": validator.exit_epoch,
-                "withdrawable_epoch": validator.exit_epoch,
-            },
-        },
+        "data": validator_json(index, validator, epoch),
     })))
+}
+
+/// Those asked for by `id` (repeated, or with commas); all where none is. What does not exist is left out.
+async fn validators(
+    State(api): State<Api>,
+    Path(state): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Answer {
+    let (block, slot) = api.state(&state)?;
+    let (optimistic, finalized) = api.flags(&block);
+    let chain = api.chain.lock();
+    let epoch = chain.spec().epoch_at_slot(slot);
+    let ids = query
+        .iter()
+        .filter(|(key, _)| key == "id")
+        .flat_map(|(_, value)| value.split(','));
+    let mut wanted = ids
+        .map(|id| validator_index(&chain, id))
+        .collect::<Result<Vec<_>, _>>()?;
+    if wanted.is_empty() {
+        wanted = (0..chain.validator_count()).map(Some).collect();
+    }
+    let data: Vec<Value> = wanted
+        .into_iter()
+        .flatten()
+        .filter_map(|index| chain.validator(index).map(|v| validator_json(index, v, epoch)))
+        .collect();
+    Ok(Json(
+        json!({ "execution_optimistic": optimistic, "finalized": finalized, "data": data }),
+    ))
 }
 
 fn validator_status(validator: &SimValidator, epoch: Epoch) -> &'static str {

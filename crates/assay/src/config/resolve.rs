@@ -119,7 +119,7 @@ fn default_datadir() -> PathBuf {
 pub enum ConfigError {
     /// The file, a variable or a flag cannot be read as what it should be.
     #[error("settings: {0}")]
-    Read(#[from] Box<figment::Error>),
+    Read(String),
     /// The settings file is not there.
     #[error("settings file {0} cannot be read: {1}")]
     File(PathBuf, std::io::Error),
@@ -180,7 +180,7 @@ pub fn resolve(args: &NodeArgs) -> Result<NodeConfig, ConfigError> {
         .merge(env)
         .merge(Serialized::defaults(args))
         .extract()
-        .map_err(|e| ConfigError::Read(Box::new(e)))?;
+        .map_err(|e| ConfigError::Read(e.to_string()))?;
     check(&config)?;
     Ok(config)
 }
