@@ -29,7 +29,7 @@ use crate::{
 use assay_types::{Root, Slot, Spec, spec::ConfigMap};
 use event::{NodeEvent, TopicsForm};
 use fetch::{Fetched, Fetcher, Identity};
-use futures::{StreamExt, stream::BoxStream};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use lru::LruCache;
 use machine::{Action, Health, Input, Machine, Reply, Request};
 use std::{
@@ -54,12 +54,6 @@ const OPTIMISTIC_REMEMBERED: NonZeroUsize = match NonZeroUsize::new(256) {
 
 type Events = BoxStream<'static, Result<RawEvent, NodeError>>;
 
-/// What a task brings back.
-enum Outcome {
-    Fetched(Request, Box<Fetched>),
-    Stream(Result<Events, NodeError>),
-}
-
 /// Follows a beacon node.
 pub struct Follower {
     api: Arc<NodeApi>,
@@ -75,13 +69,14 @@ struct Told {
     spec_differs: bool,
     clock_differs: bool,
     bad_event: bool,
-    forms: Option<TopicsForm>,
+    form: Option<TopicsForm>,
 }
 
 struct Running {
     machine: Machine,
-    tasks: JoinSet<Outcome>,
+    tasks: JoinSet<(Request, Box<Fetched>)>,
     stream: Option<Events>,
+    opening: Option<BoxFuture<'static, Result<Events, NodeError>>>,
     optimistic: LruCache<Root, bool>,
     head_optimistic: bool,
 }
@@ -107,6 +102,7 @@ impl Follower {
             machine: Machine::new(slot_duration, seed, Instant::now()),
             tasks: JoinSet::new(),
             stream: None,
+            opening: None,
             optimistic: LruCache::new(OPTIMISTIC_REMEMBERED),
             head_optimistic: false,
         };
@@ -116,9 +112,9 @@ impl Follower {
                 () = cancel.cancelled() => break,
                 () = tokio::time::sleep_until(tick.into()) => Some(Input::Tick),
                 event = next(&mut running.stream) => self.take_event(event, &mut running),
+                opened = open(&mut running.opening) => Some(self.take_stream(opened, &mut running)),
                 Some(done) = running.tasks.join_next() => match done {
-                    Ok(Outcome::Stream(opened)) => Some(self.take_stream(opened, &mut running)),
-                    Ok(Outcome::Fetched(request, fetched)) => Some(self.take_fetched(request, *fetched, &mut running)),
+                    Ok((request, fetched)) => Some(self.take_fetched(request, *fetched, &mut running)),
                     // Tasks contain their panics; what is left are those that were given up.
                     Err(_) => None,
                 },
@@ -148,22 +144,29 @@ impl Follower {
                     Request::Block(root) => running.optimistic.pop(&root).unwrap_or(running.head_optimistic),
                     _ => false,
                 };
-                running.tasks.spawn(async move {
-                    Outcome::Fetched(request, Box::new(fetcher.fetch(request, optimistic).await))
-                });
+                running
+                    .tasks
+                    .spawn(async move { (request, Box::new(fetcher.fetch(request, optimistic).await)) });
             }
             Action::OpenStream(form) => {
                 let api = self.api.clone();
                 let idle = STREAM_IDLE.max(slot_duration * 3);
-                running
-                    .tasks
-                    .spawn(async move { Outcome::Stream(api.events(&form.query(), idle).await) });
-                if self.told.forms.replace(form).is_some_and(|before| before != form) {
+                running.stream = None;
+                running.opening = Some(async move { api.events(&form.query(), idle).await }.boxed());
+                if self.told.form.replace(form).is_some_and(|before| before != form) {
                     debug!(?form, "asking for events in another form");
                 }
             }
+            Action::CloseStream => (running.stream, running.opening) = (None, None),
+            Action::NoEvents(why) => {
+                let beacon_node = self.api.shown_url();
+                warn!(
+                    beacon_node,
+                    why, "the beacon node gives no events; its head is asked for instead"
+                );
+            }
             Action::Reset => {
-                running.stream = None;
+                (running.stream, running.opening) = (None, None);
                 // A new set: what the tasks of the old one have already brought is not wanted either.
                 running.tasks = JoinSet::new();
             }
@@ -184,7 +187,9 @@ impl Follower {
                 running.stream = Some(stream);
                 Input::StreamOpened
             }
-            Err(error) if error.is_refusal() => Input::StreamRefused(error.to_string()),
+            Err(error) if error.is_refusal() || matches!(error, NodeError::Timeout(_)) => {
+                Input::StreamRefused(error.to_string())
+            }
             Err(error) => Input::StreamEnded(error.to_string()),
         }
     }
@@ -355,9 +360,6 @@ impl Follower {
                 beacon_node,
                 why, "the beacon node cannot be reached; trying again"
             ),
-            Health::NoEvents(why) => {
-                error!(beacon_node, why, "the beacon node gives no events; trying again")
-            }
             Health::OtherNetwork(why) => {
                 error!(
                     beacon_node,
@@ -375,4 +377,16 @@ async fn next(stream: &mut Option<Events>) -> Option<Result<RawEvent, NodeError>
         Some(stream) => stream.next().await,
         None => std::future::pending().await,
     }
+}
+
+/// The stream that is being opened; never, while none is.
+async fn open(
+    opening: &mut Option<BoxFuture<'static, Result<Events, NodeError>>>,
+) -> Result<Events, NodeError> {
+    let Some(future) = opening else {
+        return std::future::pending().await;
+    };
+    let opened = future.await;
+    *opening = None;
+    opened
 }

@@ -362,7 +362,8 @@ impl NodeApi {
         }
     }
 
-    /// Opens the event stream. It ends with an error when the connection breaks, when nothing at all comes for `idle`
+    /// Opens the event stream; some nodes do not answer before the first event, so that this may take `idle` too. It ends
+    /// with an error when the connection breaks, when nothing at all comes for `idle`
     /// (keep-alive comments count), or when an event is larger than `MAX_EVENT_BYTES`.
     pub async fn events(
         &self,
@@ -381,9 +382,9 @@ impl NodeApi {
             }
             Ok(response)
         };
-        let response = tokio::time::timeout(REQUEST_TIMEOUT, opened)
+        let response = tokio::time::timeout(idle, opened)
             .await
-            .map_err(|_| NodeError::Timeout(REQUEST_TIMEOUT))??;
+            .map_err(|_| NodeError::Timeout(idle))??;
         let bytes = bounded_events(response.bytes_stream(), idle);
         let events = bytes.eventsource().map(|event| match event {
             Ok(event) => Ok(RawEvent {

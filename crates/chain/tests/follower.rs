@@ -272,18 +272,27 @@ async fn nodes_that_refuse_topics() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_without_events_is_not_connected() {
-    let node = FakeNode::start();
-    node.faults(|faults| faults.no_events = true);
-    let blocks = node.extend([1, 2]);
-    let following = follow(&node).await;
-    following
-        .until("all forms tried twice", |_| node.asked("/events") >= 8)
-        .await;
-    assert!(!following.view.is_connected() && !following.view.is_synced());
-    node.faults(|faults| faults.no_events = false);
-    following.at(&blocks[1]).await;
-    following.end().await;
+async fn nodes_that_refuse_events_or_keep_silent_are_followed_by_asking() {
+    type Fault = fn(&mut fake::node::Faults);
+    let faults: [Fault; 3] = [
+        |faults| faults.no_events = true,
+        |faults| faults.mute_commas = true,
+        |faults| faults.mute = true,
+    ];
+    for fault in faults {
+        let node = FakeNode::start();
+        node.faults(fault);
+        let mut blocks = node.extend([1, 2]);
+        let following = follow(&node).await;
+        following.at(&blocks[1]).await;
+        for slot in 3..=6 {
+            blocks.extend(node.extend([slot]));
+            following.at(blocks.last().unwrap()).await;
+        }
+        assert!(node.asked("/events") >= 2, "other forms are tried");
+        assert_known(&following.view, &blocks);
+        following.end().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

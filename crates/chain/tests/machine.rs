@@ -9,7 +9,10 @@ use assay_chain::{
     ChainEvent, Checkpoint, PayloadSource,
     follower::{
         event::{NodeEvent, TopicsForm},
-        machine::{Action, Health, Input, MAX_BACKOFF, Machine, Reply, Request, WRONG_NETWORK_RECHECK},
+        machine::{
+            Action, EVENTS_AGAIN, HEAD_FAILURES, Health, Input, MAX_BACKOFF, Machine, Reply, Request,
+            WRONG_NETWORK_RECHECK,
+        },
     },
     tree::{Insertion, Limits, Tree},
 };
@@ -75,6 +78,7 @@ struct Simulation {
     trouble: bool,
     up: bool,
     stream: Option<u32>,
+    opening: u32,
     // What the machine has under way.
     generation: u32,
     under_way: HashSet<Request>,
@@ -102,6 +106,7 @@ impl Simulation {
             trouble: true,
             up: true,
             stream: None,
+            opening: 0,
             generation: 0,
             under_way: HashSet::new(),
             synced: false,
@@ -287,10 +292,21 @@ impl Simulation {
                     self.at(after, Happening::Answer(self.generation, request));
                 }
                 Action::OpenStream(_) => {
-                    let after = self.latency();
-                    self.at(after, Happening::Stream(self.generation));
+                    self.opening += 1;
+                    self.stream = None;
+                    // Some nodes say nothing before the first event, or nothing at all.
+                    if !(self.trouble && self.random.percent(10)) {
+                        let after = self.latency();
+                        self.at(after, Happening::Stream(self.opening));
+                    }
                 }
+                Action::CloseStream => {
+                    self.opening += 1;
+                    self.stream = None;
+                }
+                Action::NoEvents(_) => {}
                 Action::Reset => {
+                    self.opening += 1;
                     self.generation += 1;
                     self.stream = None;
                     self.under_way.clear();
@@ -348,9 +364,11 @@ impl Simulation {
                     let reply = self.answer(request);
                     self.input(Input::Reply(request, reply));
                 }
-                Happening::Stream(generation) if generation == self.generation => {
-                    if self.up && !(self.trouble && self.random.percent(20)) {
-                        self.stream = Some(generation);
+                Happening::Stream(opening) if opening == self.opening => {
+                    if self.up && self.trouble && self.random.percent(10) {
+                        self.input(Input::StreamRefused("400".to_owned()));
+                    } else if self.up && !(self.trouble && self.random.percent(20)) {
+                        self.stream = Some(self.generation);
                         self.input(Input::StreamOpened);
                     } else {
                         self.input(Input::StreamEnded("refused".to_owned()));
@@ -363,7 +381,7 @@ impl Simulation {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn after_trouble_the_view_is_the_nodes(seed in any::<u64>(), slots in 5u64..120) {
@@ -371,7 +389,7 @@ proptest! {
         simulation.run(slots);
         simulation.trouble = false;
         // The longest wait there is, then some slots to catch up in; the last head gets time to arrive.
-        simulation.run(MAX_BACKOFF.as_secs() + 8);
+        simulation.run(MAX_BACKOFF.as_secs() + EVENTS_AGAIN.as_secs() + 12);
         let told = simulation.reports.len();
         let asked = simulation.asked;
         simulation.run(12);
@@ -450,6 +468,11 @@ fn live() -> (Machine, Tree, Instant) {
     machine.on(Input::Reply(Request::Finality, Reply::Done), &tree, now);
     let actions = machine.on(Input::Reply(Request::Head, Reply::Done), &tree, now);
     assert_eq!(actions, [Action::Synced(true), Action::Report(Health::Following)]);
+    let head = NodeEvent::Head {
+        block_root: block_root(3),
+        execution_optimistic: false,
+    };
+    assert_eq!(machine.on(Input::Event(head), &tree, now), []);
     (machine, tree, now)
 }
 
@@ -477,7 +500,24 @@ fn the_network_is_checked_before_anything_is_taken() {
         [Action::Ask(Request::Network)]
     );
     let actions = machine.on(Input::Reply(Request::Network, Reply::SameNetwork), &tree(), later);
-    assert_eq!(actions, [Action::OpenStream(TopicsForm::ALL[0])]);
+    assert_eq!(
+        asks(&actions),
+        [Request::Syncing, Request::Finality, Request::Head]
+    );
+    assert!(
+        actions.contains(&Action::OpenStream(TopicsForm::ALL[0]))
+            && actions.contains(&Action::Connected(true))
+    );
+}
+
+fn opened(actions: &[Action]) -> Option<TopicsForm> {
+    actions.iter().find_map(|action| {
+        if let Action::OpenStream(form) = action {
+            Some(*form)
+        } else {
+            None
+        }
+    })
 }
 
 #[test]
@@ -486,35 +526,141 @@ fn forms_of_topics_are_tried_in_turn_and_the_one_that_works_is_kept() {
     let mut machine = Machine::new(SLOT, 1, now);
     let tree = tree();
     machine.on(Input::Tick, &tree, now);
-    machine.on(Input::Reply(Request::Network, Reply::SameNetwork), &tree, now);
+    let actions = machine.on(Input::Reply(Request::Network, Reply::SameNetwork), &tree, now);
+    assert_eq!(opened(&actions), Some(TopicsForm::ALL[0]));
     let refused = || Input::StreamRefused("400".to_owned());
     assert_eq!(
-        machine.on(refused(), &tree, now),
-        [Action::OpenStream(TopicsForm::ALL[1])]
+        opened(&machine.on(refused(), &tree, now)),
+        Some(TopicsForm::ALL[1])
     );
     assert_eq!(
-        machine.on(refused(), &tree, now),
-        [Action::OpenStream(TopicsForm::ALL[2])]
+        opened(&machine.on(refused(), &tree, now)),
+        Some(TopicsForm::ALL[2])
     );
-    assert!(
-        machine
-            .on(Input::StreamOpened, &tree, now)
-            .contains(&Action::Connected(true))
-    );
+    machine.on(Input::StreamOpened, &tree, now);
+    let block = NodeEvent::Block {
+        block_root: block_root(1),
+        execution_optimistic: false,
+    };
+    machine.on(Input::Event(block), &tree, now);
     machine.on(Input::StreamEnded("end".to_owned()), &tree, now);
     let later = machine.next_tick(now);
     machine.on(Input::Tick, &tree, later);
     let actions = machine.on(Input::Reply(Request::Network, Reply::SameNetwork), &tree, later);
-    assert_eq!(actions, [Action::OpenStream(TopicsForm::ALL[2])]);
-    assert_eq!(
-        machine.on(refused(), &tree, later),
-        [Action::OpenStream(TopicsForm::ALL[3])]
-    );
+    assert_eq!(opened(&actions), Some(TopicsForm::ALL[2]));
+}
+
+#[test]
+fn a_node_that_gives_no_events_is_followed_by_asking() {
+    let (mut machine, mut tree, now) = live();
+    machine.on(Input::StreamEnded("end".to_owned()), &tree, now);
+    let mut at = machine.next_tick(now);
+    machine.on(Input::Tick, &tree, at);
+    machine.on(Input::Reply(Request::Network, Reply::SameNetwork), &tree, at);
+    for form in 1..4 {
+        assert_eq!(
+            opened(&machine.on(Input::StreamRefused("400".to_owned()), &tree, at)),
+            Some(TopicsForm::ALL[form])
+        );
+    }
+    let actions = machine.on(Input::StreamRefused("400".to_owned()), &tree, at);
+    assert_eq!(actions, [Action::CloseStream, Action::NoEvents("400".to_owned())]);
+    let (mut polls, mut opens, end) = (0, 0, at + EVENTS_AGAIN + SLOT);
+    while at < end {
+        at = machine.next_tick(at);
+        let mut actions = machine.on(Input::Tick, &tree, at);
+        while let Some(action) = actions.pop() {
+            match action {
+                Action::Ask(Request::Head) => {
+                    polls += 1;
+                    tree.set_head(block_root(3 + polls), false);
+                    actions.extend(machine.on(Input::Reply(Request::Head, Reply::Done), &tree, at));
+                }
+                Action::Ask(Request::Block(root)) => {
+                    let n = u64::from_be_bytes(root.0[24..].try_into().unwrap());
+                    let reply = Reply::Block(tree.insert_block(fulu(n, n - 1, n)));
+                    actions.extend(machine.on(Input::Reply(Request::Block(root), reply), &tree, at));
+                }
+                Action::Ask(Request::Syncing) => {
+                    let reply = Reply::Syncing {
+                        is_syncing: false,
+                        distance: 0,
+                    };
+                    actions.extend(machine.on(Input::Reply(Request::Syncing, reply), &tree, at));
+                }
+                Action::Ask(request) => {
+                    actions.extend(machine.on(Input::Reply(request, Reply::Done), &tree, at))
+                }
+                Action::OpenStream(_) => {
+                    opens += 1;
+                    actions.extend(machine.on(Input::StreamRefused("400".to_owned()), &tree, at));
+                }
+                Action::Synced(_) | Action::Report(_) | Action::CloseStream => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
     assert!(
-        machine
-            .on(refused(), &tree, later)
-            .contains(&Action::Report(Health::NoEvents("400".to_owned())))
+        (200..300).contains(&polls),
+        "{polls} polls in a minute of seconds-long slots"
     );
+    assert_eq!(opens, 4, "all forms once more");
+    assert_eq!(machine.health(), &Health::Following);
+}
+
+#[test]
+fn a_stream_that_is_silent_about_new_heads_is_asked_for_in_another_form() {
+    let now = Instant::now();
+    let mut machine = Machine::new(SLOT, 1, now);
+    let mut tree = tree();
+    machine.on(Input::Tick, &tree, now);
+    machine.on(Input::Reply(Request::Network, Reply::SameNetwork), &tree, now);
+    machine.on(Input::StreamOpened, &tree, now);
+    let mut heads = |machine: &mut Machine, numbers: std::ops::RangeInclusive<u64>| {
+        numbers
+            .map(|n| {
+                tree.insert_block(fulu(n, n - 1, n));
+                tree.set_head(block_root(n), false);
+                let mut actions = machine.on(Input::Reply(Request::Head, Reply::Done), &tree, now);
+                actions.extend(machine.on(Input::Reply(Request::Head, Reply::Done), &tree, now));
+                actions
+            })
+            .collect::<Vec<_>>()
+    };
+    let told = heads(&mut machine, 1..=3);
+    assert_eq!(
+        told.iter().map(|actions| opened(actions)).collect::<Vec<_>>(),
+        [None, None, Some(TopicsForm::ALL[1])]
+    );
+    // One that was heard before is opened again in its form.
+    machine.on(Input::StreamOpened, &Tree::new(LIMITS), now);
+    let block = NodeEvent::Block {
+        block_root: block_root(3),
+        execution_optimistic: false,
+    };
+    machine.on(Input::Event(block), &Tree::new(LIMITS), now);
+    let told = heads(&mut machine, 4..=6);
+    assert!(
+        told[2].contains(&Action::Reset) && !told[1].contains(&Action::Reset),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_node_that_cannot_tell_its_head_is_called_unreachable() {
+    let (mut machine, tree, now) = live();
+    let failed = || Input::Reply(Request::Head, Reply::Failed("503".to_owned()));
+    assert_eq!(machine.on(failed(), &tree, now), []);
+    machine.on(Input::Reply(Request::Head, Reply::Done), &tree, now);
+    for _ in 1..HEAD_FAILURES {
+        assert_eq!(machine.on(failed(), &tree, now), []);
+    }
+    let actions = machine.on(failed(), &tree, now);
+    assert!(
+        actions.contains(&Action::Connected(false)) && actions.contains(&Action::Synced(false)),
+        "{actions:?}"
+    );
+    assert_eq!(machine.health(), &Health::Unreachable("503".to_owned()));
 }
 
 #[test]

@@ -19,12 +19,23 @@ pub const WRONG_NETWORK_RECHECK: Duration = Duration::from_secs(30);
 pub const GOOD_STREAM: Duration = Duration::from_secs(20);
 /// How often the node's sync state is asked for.
 pub const SYNCING_EVERY: Duration = Duration::from_secs(12);
+/// Shortest time between polls of the head.
+const MIN_POLL: Duration = Duration::from_millis(250);
 /// Wait before finality and the head are asked for again where an answer failed.
 pub const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Slots of the walk back from the head at most; beyond it the view begins above.
 pub const MAX_CATCH_UP_SLOTS: u64 = 32_768;
 /// Slots without a head event after which the head is asked for: some nodes drop events for slow readers.
 pub const HEAD_POLL_SLOTS: u32 = 2;
+/// How often in a slot the head is asked for while no event has come over this stream.
+pub const MUTE_POLLS_PER_SLOT: u32 = 4;
+/// New heads that a stream has not told of until it is called mute. Some nodes accept topics in a form that they do not
+/// understand, and then say nothing: not even that the stream is open.
+pub const MUTE_AFTER_HEADS: u32 = 2;
+/// Times in a row that the node may fail to tell its head until it is called unreachable.
+pub const HEAD_FAILURES: u32 = 3;
+/// Wait before events are asked for again where the node gave none in any form.
+pub const EVENTS_AGAIN: Duration = Duration::from_secs(60);
 
 /// What can be asked of the beacon node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,7 +87,7 @@ pub enum Input {
     Tick,
     /// The event stream is open.
     StreamOpened,
-    /// The node refused the form of topics.
+    /// The node refused the form of topics, or did not answer to it.
     StreamRefused(String),
     /// The stream could not be opened, or ended.
     StreamEnded(String),
@@ -91,8 +102,12 @@ pub enum Input {
 pub enum Action {
     /// Send a request; its reply comes back once.
     Ask(Request),
-    /// Open the event stream.
+    /// Open the event stream, in place of the one before.
     OpenStream(TopicsForm),
+    /// Close the stream.
+    CloseStream,
+    /// The node gives no events in any form; the view follows by asking. Once per change.
+    NoEvents(String),
     /// Close the stream and give up all requests; no reply of theirs counts any more.
     Reset,
     /// No ancestors will come below this block. A `Tick` at once lets the machine see the tree after it.
@@ -121,8 +136,6 @@ pub enum Health {
     },
     /// It cannot be reached.
     Unreachable(String),
-    /// It gives no events.
-    NoEvents(String),
     /// It is on another network than before; nothing of it is taken.
     OtherNetwork(String),
 }
@@ -139,10 +152,18 @@ enum Phase {
     Waiting { until: Instant },
     /// The network is being checked.
     Checking,
-    /// The stream is being opened.
+    /// The node answers and is followed: by events, where it gives them.
+    Live { stream: Stream },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    /// Asked for.
     Opening,
-    /// The stream is open.
-    Live { since: Instant },
+    /// Open.
+    Open { since: Instant },
+    /// Refused in every form; asked for again at this time.
+    None { until: Instant },
 }
 
 /// The machine.
@@ -153,10 +174,19 @@ pub struct Machine {
     attempts: u32,
     /// Place in `TopicsForm::ALL` of the form that is tried or works.
     form: usize,
+    /// Times in a row that the node could not tell its head.
+    head_failures: u32,
+    /// Forms in a row that brought nothing.
+    forms_failed: usize,
+    /// Whether an event has come over this stream, and how many new heads polls have told of since the last.
+    heard: bool,
+    heads_unheard: u32,
+    last_told: Option<Root>,
+    no_events_told: bool,
     health: Health,
     connected: bool,
     synced: bool,
-    /// Since the stream opened: whether finality, the head and the sync state have been told.
+    /// Since the node was found: whether finality, the head and the sync state have been told.
     finality_told: bool,
     head_told: bool,
     node_syncing: Option<(bool, u64)>,
@@ -178,6 +208,12 @@ impl Machine {
             phase: Phase::Waiting { until: now },
             attempts: 0,
             form: 0,
+            head_failures: 0,
+            forms_failed: 0,
+            heard: false,
+            heads_unheard: 0,
+            last_told: None,
+            no_events_told: false,
             health: Health::Starting,
             connected: false,
             synced: false,
@@ -203,11 +239,17 @@ impl Machine {
         let far = now + SYNCING_EVERY;
         match self.phase {
             Phase::Waiting { until } => until,
-            Phase::Checking | Phase::Opening => far,
-            Phase::Live { .. } => {
+            Phase::Checking => far,
+            Phase::Live { stream } => {
+                let again = if let Stream::None { until } = stream {
+                    until
+                } else {
+                    far
+                };
                 let polls = [
                     self.last_syncing + SYNCING_EVERY,
                     self.last_head + self.head_poll(),
+                    again,
                 ];
                 let patience = self
                     .behind_since
@@ -230,14 +272,14 @@ impl Machine {
         match input {
             Input::Tick => self.tick(now, &mut actions),
             Input::StreamOpened => {
-                self.phase = Phase::Live { since: now };
-                (self.finality_told, self.head_told, self.node_syncing) = (false, false, None);
-                (self.last_head, self.last_syncing) = (now, now);
-                (self.behind_since, self.ask_again) = (None, None);
-                actions.extend([Request::Syncing, Request::Finality, Request::Head].map(Action::Ask));
-                self.set_connected(true, &mut actions);
+                self.phase = Phase::Live {
+                    stream: Stream::Open { since: now },
+                };
+                // What came between the last answer and the stream is told by neither.
+                self.ask_again = Some(now);
+                self.tick(now, &mut actions);
             }
-            Input::StreamRefused(why) => self.stream_refused(why, now, &mut actions),
+            Input::StreamRefused(why) => self.form_failed(why, now, &mut actions),
             Input::StreamEnded(why) => self.stream_ended(why, now, &mut actions),
             Input::Event(event) => self.event(event, tree, now),
             Input::Reply(request, reply) => self.reply(request, reply, tree, now, &mut actions),
@@ -264,41 +306,110 @@ impl Machine {
                     (self.last_head, self.ask_again) = (now, None);
                     actions.extend([Request::Finality, Request::Head].map(Action::Ask));
                 }
+                if let Phase::Live {
+                    stream: Stream::None { until },
+                } = self.phase
+                    && until <= now
+                {
+                    self.open_stream(actions);
+                }
             }
             _ => {}
         }
     }
 
     fn head_poll(&self) -> Duration {
-        self.slot_duration * HEAD_POLL_SLOTS
-    }
-
-    fn stream_refused(&mut self, why: String, now: Instant, actions: &mut Vec<Action>) {
-        self.form = (self.form + 1) % TopicsForm::ALL.len();
-        if self.form == 0 {
-            // Every form was refused.
-            self.disconnect(Health::NoEvents(why), now, actions);
+        if self.heard {
+            self.slot_duration * HEAD_POLL_SLOTS
         } else {
-            actions.push(Action::OpenStream(self.topics_form()));
+            (self.slot_duration / MUTE_POLLS_PER_SLOT).max(MIN_POLL)
         }
     }
 
-    fn topics_form(&self) -> TopicsForm {
-        TopicsForm::ALL
+    /// The node is the one it was: everything is asked for, and the stream beside it.
+    fn go_live(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        (self.finality_told, self.head_told, self.node_syncing) = (false, false, None);
+        (self.last_head, self.last_syncing) = (now, now);
+        (self.behind_since, self.ask_again) = (None, None);
+        (self.forms_failed, self.head_failures) = (0, 0);
+        actions.extend([Request::Syncing, Request::Finality, Request::Head].map(Action::Ask));
+        self.open_stream(actions);
+        self.set_connected(true, actions);
+    }
+
+    fn open_stream(&mut self, actions: &mut Vec<Action>) {
+        self.phase = Phase::Live {
+            stream: Stream::Opening,
+        };
+        (self.heard, self.heads_unheard) = (false, 0);
+        let form = TopicsForm::ALL
             .get(self.form)
             .copied()
-            .unwrap_or(TopicsForm::ALL[0])
+            .unwrap_or(TopicsForm::ALL[0]);
+        actions.push(Action::OpenStream(form));
+    }
+
+    /// The form of topics that was tried brings nothing: the next.
+    fn form_failed(&mut self, why: String, now: Instant, actions: &mut Vec<Action>) {
+        self.form = (self.form + 1) % TopicsForm::ALL.len();
+        self.forms_failed += 1;
+        if self.forms_failed < TopicsForm::ALL.len() {
+            self.open_stream(actions);
+            return;
+        }
+        self.forms_failed = 0;
+        self.heard = false;
+        self.phase = Phase::Live {
+            stream: Stream::None {
+                until: now + EVENTS_AGAIN,
+            },
+        };
+        actions.push(Action::CloseStream);
+        if !std::mem::replace(&mut self.no_events_told, true) {
+            actions.push(Action::NoEvents(why));
+        }
     }
 
     fn stream_ended(&mut self, why: String, now: Instant, actions: &mut Vec<Action>) {
-        match self.phase {
-            // A stream that lived is opened again at once, and only if that fails is the node called unreachable.
-            Phase::Live { since } if now >= since + GOOD_STREAM => {
-                self.attempts = 0;
+        let Phase::Live { stream } = self.phase else {
+            return;
+        };
+        match stream {
+            // One that lived is opened again at once, and only if that fails is the node called unreachable.
+            Stream::Open { since } => {
+                if now >= since + GOOD_STREAM {
+                    self.attempts = 0;
+                }
                 self.wait(now, actions);
             }
-            Phase::Live { .. } => self.wait(now, actions),
-            _ => self.disconnect(Health::Unreachable(why), now, actions),
+            Stream::Opening => self.disconnect(Health::Unreachable(why), now, actions),
+            Stream::None { .. } => {}
+        }
+    }
+
+    /// The node told of its head because it was asked. A stream that keeps silent about new heads is mute.
+    fn head_was_told(&mut self, tree: &Tree, now: Instant, actions: &mut Vec<Action>) {
+        let told = tree.missing().head.or(tree.head().map(|head| head.block_root));
+        if std::mem::replace(&mut self.last_told, told) == told {
+            return;
+        }
+        self.heads_unheard += 1;
+        if self.heads_unheard <= MUTE_AFTER_HEADS
+            || matches!(
+                self.phase,
+                Phase::Live {
+                    stream: Stream::None { .. }
+                }
+            )
+        {
+            return;
+        }
+        self.heads_unheard = 0;
+        let why = "the event stream is silent about new heads".to_owned();
+        if self.heard {
+            self.stream_ended(why, now, actions)
+        } else {
+            self.form_failed(why, now, actions)
         }
     }
 
@@ -335,9 +446,16 @@ impl Machine {
     }
 
     fn event(&mut self, event: NodeEvent, tree: &Tree, now: Instant) {
+        (
+            self.heard,
+            self.heads_unheard,
+            self.forms_failed,
+            self.no_events_told,
+        ) = (true, 0, 0, false);
         match event {
             NodeEvent::Head { block_root, .. } | NodeEvent::Reorg { block_root, .. } => {
                 self.last_head = now;
+                self.last_told = Some(block_root);
                 self.wants.hope(&block_root);
             }
             NodeEvent::Block { block_root, .. } => self.wants.branch(block_root, tree),
@@ -355,10 +473,7 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         match (request, reply) {
-            (Request::Network, Reply::SameNetwork) => {
-                self.phase = Phase::Opening;
-                actions.push(Action::OpenStream(self.topics_form()));
-            }
+            (Request::Network, Reply::SameNetwork) => self.go_live(now, actions),
             (Request::Network, Reply::OtherNetwork(why)) => {
                 self.disconnect(Health::OtherNetwork(why), now, actions);
             }
@@ -372,16 +487,24 @@ impl Machine {
             }
             (Request::Finality, Reply::Done) => self.finality_told = true,
             (Request::Head, Reply::Done) => {
-                self.head_told = true;
+                (self.head_told, self.head_failures) = (true, 0);
                 if let Some(root) = tree.missing().head {
                     self.wants.hope(&root);
                 }
+                self.head_was_told(tree, now, actions);
             }
             (Request::Syncing, Reply::Syncing { is_syncing, distance }) => {
                 self.node_syncing = Some((is_syncing, distance));
             }
+            (Request::Head, Reply::Failed(why)) if self.head_failures + 1 >= HEAD_FAILURES => {
+                self.disconnect(Health::Unreachable(why), now, actions);
+            }
             // What cannot be told holds up nothing else.
-            (Request::Finality | Request::Head, _) => self.ask_again = Some(now + ASK_AGAIN),
+            (Request::Finality | Request::Head, reply) => {
+                self.head_failures +=
+                    u32::from(request == Request::Head && matches!(reply, Reply::Failed(_)));
+                self.ask_again = Some(now + ASK_AGAIN);
+            }
             (Request::Syncing, _) => {
                 self.node_syncing.get_or_insert((false, 0));
             }

@@ -34,6 +34,10 @@ pub(crate) struct Faults {
     pub(crate) no_commas: bool,
     pub(crate) no_gloas_topics: bool,
     pub(crate) no_events: bool,
+    /// Topics with a comma are taken for one that does not exist: no answer at all (Lodestar 1.5.1).
+    pub(crate) mute_commas: bool,
+    /// The stream opens and never says a word.
+    pub(crate) mute: bool,
     /// Every route answers 503.
     pub(crate) unavailable: bool,
     pub(crate) delay: Duration,
@@ -411,6 +415,17 @@ async fn events(State(node): Node, RawQuery(query): RawQuery) -> Response {
         || (faults.no_gloas_topics && query.contains("execution_payload"))
     {
         return error(400, "topics");
+    }
+    if faults.mute_commas && query.contains(',') {
+        std::future::pending::<()>().await;
+    }
+    if faults.mute {
+        let silence = futures::stream::pending::<Result<Bytes, std::convert::Infallible>>();
+        return (
+            [(header::CONTENT_TYPE, "text/event-stream")],
+            Body::from_stream(silence),
+        )
+            .into_response();
     }
     let told = node.events.subscribe();
     let lines = futures::stream::unfold(told, |mut told| async move {
