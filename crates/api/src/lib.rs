@@ -11,10 +11,12 @@
 //! | `proof_body` | bodies of one or several proofs, JSON or SSZ |
 //! | `events` | accepted proofs as server-sent events |
 //! | `passthrough` | the way to the beacon node behind |
+//! | `collector` | what gate, endpoint and chain view count, for Prometheus |
 //! | `block_id` | block ids as the Beacon API writes them |
 //! | `routes` | one file a route |
 
 mod block_id;
+mod collector;
 mod error;
 mod events;
 mod passthrough;
@@ -23,6 +25,7 @@ mod routes;
 mod server;
 mod state;
 
+pub use collector::{EndpointCounters, NodeCollector};
 pub use error::{ApiError, IndexedFailure};
 pub use events::{EventSink, ProofEvent};
 pub use passthrough::Upstream;

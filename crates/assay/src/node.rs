@@ -10,7 +10,7 @@ use crate::{
     logging,
 };
 use anyhow::Context;
-use assay_api::{ApiState, EventSink, NodeInfo, Upstream};
+use assay_api::{ApiState, EventSink, NodeCollector, NodeInfo, Upstream};
 use assay_chain::{
     Chain, ChainView, SystemClock,
     follower::{self, Bootstrap, Follower},
@@ -26,13 +26,19 @@ use assay_types::spec::ConfigMap;
 use assay_verification::{KnownProofs, Verifier, VerifierConfig, VerifierParts};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use std::{net::SocketAddr, num::NonZeroU8, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::NonZeroU8,
+    path::Path,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// How long everything together may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
-/// Memory budget of one gossip message's decoding and hashing aside, threads for blocking work.
+/// Threads for blocking work: hashing, pairings, disk.
 const BLOCKING_THREADS: usize = 64;
 
 /// `assay node`: runs until SIGINT or SIGTERM.
@@ -229,7 +235,15 @@ impl Node {
             proof_types: engine.proof_types(),
             insecure_proofs: engine.is_insecure(),
         };
-        let online = endpoint.clone();
+        let counted = endpoint.as_ref().map(|e| e.stats());
+        registry.register_collector(Box::new(NodeCollector {
+            gate: gate.clone(),
+            chain: chain.clone(),
+            endpoint: Arc::new(move || counted.as_ref().map(|c| c.snapshot().each()).unwrap_or_default()),
+            insecure_proofs: info.insecure_proofs,
+        }));
+        // Weak: at the end the endpoint is waited for by its owner.
+        let online = endpoint.as_ref().map(Arc::downgrade);
         let state = ApiState {
             chain,
             intake: verifier.intake(),
@@ -240,7 +254,10 @@ impl Node {
             upstream: Upstream::new(config.beacon_node.parse()?)?,
             registry: Arc::new(Mutex::new(registry)),
             info: Arc::new(info),
-            execution_offline: Arc::new(move || online.as_ref().is_some_and(|e| !e.execution_client_is_up())),
+            execution_offline: Arc::new(move || {
+                let endpoint = online.as_ref().and_then(Weak::upgrade);
+                endpoint.is_some_and(|e| !e.execution_client_is_up())
+            }),
         };
         let http_address = SocketAddr::new(config.http_address, config.http_port);
         let http = assay_api::serve(http_address, state.clone(), stop.clone()).await?;
