@@ -66,6 +66,15 @@ impl ProofSink for EventSink {
             validator_index: proof.validator_index(),
             source: source.label(),
         };
+        tracing::info!(
+            slot = event.slot.0,
+            proof_type = event.proof_type,
+            validator = event.validator_index,
+            source = event.source,
+            bytes = proof.signed().message.proof_data.len(),
+            payload = %key.new_payload_request_root,
+            "proof accepted"
+        );
         // Nobody listening is no error.
         let _ = self.sender.send(event);
         Ok(())

@@ -317,7 +317,7 @@ impl Inner {
         for event in &outcome.events {
             match event {
                 GateEvent::VerdictChanged(change) => {
-                    tracing::debug!(
+                    tracing::info!(
                         block_hash = %change.block_hash,
                         slot = change.slot.map(Slot::as_u64),
                         from = change.from.map(|v| v.as_str()),

@@ -23,6 +23,15 @@ pub enum ImportPolicyName {
     RequireProofs,
 }
 
+impl std::fmt::Display for ImportPolicyName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Observe => "observe",
+            Self::RequireProofs => "require-proofs",
+        })
+    }
+}
+
 /// `assay node`'s settings, all of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

@@ -192,7 +192,6 @@ async fn start_node(
     let beacon = simulation.beacon_url(index).context("no beacon node")?;
     let execution = simulation.execution(index).context("no execution client")?.url();
     let types: Vec<String> = args.proof_types.iter().map(u8::to_string).collect();
-    let policy = clap::ValueEnum::to_possible_value(&args.import_policy).context("policy")?;
     let mut flags = vec![
         ("--beacon-node", beacon),
         ("--execution-endpoint", execution),
@@ -203,7 +202,7 @@ async fn start_node(
         ("--port", "0".into()),
         ("--proof-engine-endpoint", "dev".into()),
         ("--proof-types", types.join(",")),
-        ("--import-policy", policy.get_name().to_owned()),
+        ("--import-policy", args.import_policy.to_string()),
         ("--required-proofs", args.required_proofs.to_string()),
     ];
     if let Some(peer) = peer {

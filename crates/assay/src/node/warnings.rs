@@ -8,11 +8,6 @@ use assay_proof_engine::ProofEngine;
 
 /// Says it in the log.
 pub(super) fn tell(config: &NodeConfig, engine: &dyn ProofEngine, endpoints: &Endpoints) {
-    if engine.is_insecure() {
-        tracing::warn!(
-            "DEVELOPMENT PROOFS: the proof engine is `dev`; its proofs prove nothing about execution"
-        );
-    }
     if config.proof_engine_endpoint.is_none() {
         tracing::warn!(
             "no --proof-engine-endpoint: no proof type is verified, so proofs are neither kept nor forwarded"
@@ -35,7 +30,7 @@ pub(super) fn tell(config: &NodeConfig, engine: &dyn ProofEngine, endpoints: &En
         engine = %endpoints.engine,
         p2p = %endpoints.p2p,
         proof_types = ?engine.proof_types(),
-        import_policy = ?config.import_policy,
+        import_policy = %config.import_policy,
         "node runs"
     );
 }
