@@ -1,0 +1,91 @@
+// Blocks as a beacon node serves them, and development proofs of their payloads, made and signed with the binary under test.
+import crypto from "node:crypto";
+import fs from "node:fs";
+import { data, http, run } from "./tools.mjs";
+
+/** Order of the BLS12-381 group. */
+const ORDER = 0x73eda753299d7d483339d80809a1d80553bda402fffe5bfeffffffff00000001n;
+
+/** Secret key of the interop validator `index`: SHA-256 of the index as 32 little-endian bytes, as a little-endian number. */
+export function interopKey(index) {
+  const seed = Buffer.alloc(32);
+  seed.writeUInt32LE(index);
+  const digest = crypto.createHash("sha256").update(seed).digest().reverse();
+  return (BigInt(`0x${digest.toString("hex")}`) % ORDER).toString(16).padStart(64, "0");
+}
+
+/** The chain as a beacon node serves it: blocks by root, from slot 1 on. */
+export class Blocks {
+  constructor({ binary, beacon, work, preset, alter = (bytes) => bytes }) {
+    Object.assign(this, { binary, beacon, work, preset, alter, byRoot: new Map() });
+    fs.mkdirSync(work, { recursive: true });
+  }
+
+  /** Takes what is new up to the head; the canonical chain, oldest first. */
+  async refresh() {
+    const chain = [];
+    let header = await data(`${this.beacon}/eth/v1/beacon/headers/head`);
+    while (Number(header.header.message.slot) > 0) {
+      const root = header.root;
+      if (!this.byRoot.has(root)) this.byRoot.set(root, await this.#read(root, header.header.message));
+      chain.unshift(this.byRoot.get(root));
+      const parent = header.header.message.parent_root;
+      const known = this.byRoot.get(parent);
+      if (known) {
+        for (let b = known; b; b = this.byRoot.get(b.parent)) chain.unshift(b);
+        break;
+      }
+      header = await data(`${this.beacon}/eth/v1/beacon/headers/${parent}`);
+    }
+    return chain;
+  }
+
+  async #read(root, message) {
+    const url = `${this.beacon}/eth/v2/beacon/blocks/${root}`;
+    const answer = await http(url, { headers: { accept: "application/octet-stream" } });
+    if (answer.status !== 200) throw Error(`${url}: ${answer.status}`);
+    const fork = answer.headers.get("eth-consensus-version");
+    // Older beacon nodes answer with JSON whatever they are asked for.
+    const encoding = answer.json ? "json" : "ssz";
+    const file = `${this.work}/block-${message.slot}-${root.slice(2, 10)}.${encoding}`;
+    fs.writeFileSync(file, this.alter(encoding === "json" ? Buffer.from(JSON.stringify(answer.json.data)) : answer.bytes, encoding));
+    const args = ["ssz", "payload", "--preset", this.preset, ...(await this.#envelope(root, fork, file)), file];
+    const payload = JSON.parse(await run(this.binary, args));
+    return { ...payload, root, slot: Number(message.slot), parent: message.parent_root, fork: fork ?? answer.json?.version, encoding, file };
+  }
+
+  /** Gloas: the payload is in an envelope of its own. */
+  async #envelope(root, fork, file) {
+    if (fork !== "gloas") return [];
+    const url = `${this.beacon}/eth/v1/beacon/execution_payload_envelope/${root}`;
+    const answer = await http(url, { headers: { accept: "application/octet-stream" } });
+    if (answer.status !== 200) throw Error(`${url}: ${answer.status}`);
+    fs.writeFileSync(`${file}.envelope.ssz`, answer.bytes);
+    return ["--envelope", `${file}.envelope.ssz`];
+  }
+}
+
+/** Makes signed proofs. */
+export class Prover {
+  constructor({ binary, beacon, work, seed = "assay-dev" }) {
+    Object.assign(this, { binary, beacon, work, seed, made: 0 });
+    fs.mkdirSync(work, { recursive: true });
+  }
+
+  key(index) {
+    const file = `${this.work}/key-${index}.hex`;
+    if (!fs.existsSync(file)) fs.writeFileSync(file, interopKey(index), { mode: 0o600 });
+    return file;
+  }
+
+  /** SSZ bytes of a SignedExecutionProof of a block's payload. `alter` changes the unsigned one, `keyOf` names another signer. */
+  async prove(block, { validator, proofType = 1, size = 20_000, alter, keyOf = validator }) {
+    const name = `${this.work}/proof-${block.slot}-${this.made++}`;
+    await run(this.binary, ["dev-proof", "--new-payload-request-root", block.new_payload_request_root, "--proof-type", String(proofType),
+      "--size", String(size), "--dev-seed", this.seed, "-o", `${name}.ssz`]);
+    if (alter) fs.writeFileSync(`${name}.ssz`, alter(fs.readFileSync(`${name}.ssz`)));
+    await run(this.binary, ["sign", `${name}.ssz`, "--key-file", this.key(keyOf), "--validator-index", String(validator),
+      "--beacon-node", this.beacon, "--slot", String(block.slot), "-o", `${name}.signed.ssz`]);
+    return fs.readFileSync(`${name}.signed.ssz`);
+  }
+}

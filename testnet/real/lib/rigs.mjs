@@ -1,0 +1,70 @@
+// The two rigs: real execution clients and a real beacon node around the nodes under test.
+import { spawn } from "node:child_process";
+import fs from "node:fs";
+import { data, http, script, until } from "./tools.mjs";
+
+/** minibeacon: Electra at genesis, Fulu from epoch 1, Gloas from `GLOAS` on where that is set; ethrex. */
+export function minibeacon({ rig, out, base, slotSeconds }) {
+  const dir = `${rig}/minibeacon`, run = `${out}/minibeacon`, log = `${out}/rig.log`;
+  const rest = `http://127.0.0.1:${base}`;
+  const gloas = process.env.GLOAS ?? "";
+  const env = { RUN: run, BASE: String(base), SECONDS_PER_SLOT: String(slotSeconds), GENESIS_DELAY: "12", FULU: "1", GLOAS: gloas };
+  return {
+    // The first slot of the fork that this is about.
+    fork: gloas ? "gloas" : "fulu", firstSlot: 8 * Number(gloas || 1), slotSeconds, validators: 64, preset: "minimal",
+    beacon: rest, otherBeacon: rest,
+    execution: `http://127.0.0.1:${base + 12}`, executionAlone: `http://127.0.0.1:${base + 12}`,
+    jwtFile: `${run}/jwt.hex`,
+    forkchoice: gloas ? "engine_forkchoiceUpdatedV4" : "engine_forkchoiceUpdatedV3",
+    async startExecution() { await script(`${dir}/run.sh`, ["els"], env, log, 900_000); },
+    async startBeacon(engine) { await script(`${dir}/run.sh`, ["node"], { ...env, ENGINES: engine }, log, 120_000); },
+    /** What the beacon node makes of each block, by block root. */
+    async view() {
+      const status = (await http(`${rest}/admin/status?blocks=512`)).json;
+      return new Map(status.followers[0].blocks.map((b) => [b.root, { optimistic: b.status !== "VALID", first: b.first, status: b.status, validBy: b.validBy, ms: b.ms, tries: b.tries }]));
+    },
+    /** forkchoiceUpdated VALID clears the optimistic status. */
+    forkchoiceValidates: true,
+    async version() { return (await data(`${rest}/eth/v1/node/version`)).version; },
+  };
+}
+
+/** Lodestar 1.5.1 at Capella: A with all validators, B its follower, whose execution endpoint is the gate. */
+export function lodestar({ rig, out, base, slotSeconds, blocks }) {
+  const dir = `${rig}/capella`, run = `${out}/lodestar`, log = `${out}/rig.log`;
+  const a = `http://127.0.0.1:${base + 4}`, b = `http://127.0.0.1:${base + 14}`, proxy = `http://127.0.0.1:${base + 13}`;
+  const env = { RUN: run, BASE: String(base), SLOT: String(slotSeconds), EL: process.env.ASSAY_REAL_CAPELLA_EL ?? "ethrex" };
+  return {
+    fork: "capella", firstSlot: 1, slotSeconds, validators: 8, preset: "minimal",
+    beacon: b, otherBeacon: a,
+    execution: proxy, executionAlone: `http://127.0.0.1:${base + 12}`,
+    jwtFile: `${run}/jwt.hex`,
+    forkchoice: "engine_forkchoiceUpdatedV2",
+    async startExecution() { await script(`${dir}/up.sh`, ["els"], env, log, 900_000); },
+    async startBeacon(engine) { await script(`${dir}/up.sh`, ["cls"], { ...env, ENGINE_B: engine }, log, 240_000); },
+    async view() {
+      const seen = new Map();
+      for (const block of blocks()) {
+        const answer = await http(`${b}/eth/v1/beacon/headers/${block.root}`);
+        if (answer.status === 200) seen.set(block.root, { optimistic: answer.json.execution_optimistic });
+      }
+      return seen;
+    },
+    /** Only newPayload VALID does. */
+    forkchoiceValidates: false,
+    /** The execution client takes so long for a newPayload. */
+    async slowExecution(ms) { await http(`${proxy}/ctl?delay=${ms}`); },
+    async version() { return (await data(`${b}/eth/v1/node/version`)).version; },
+  };
+}
+
+/** A proxy of the rig that tells the beacon node SYNCING whatever is answered behind it. */
+export async function maskingProxy({ rig, out, port, upstream, pids }) {
+  const log = fs.openSync(`${out}/mask.log`, "a");
+  const child = spawn("node", [`${rig}/capella/proxy.mjs`, String(port), upstream, `${out}/mask.jsonl`], { stdio: ["ignore", log, log] });
+  fs.closeSync(log);
+  fs.appendFileSync(pids, `${child.pid}\n`);
+  const url = `http://127.0.0.1:${port}`;
+  await until("the masking proxy", 20_000, async () => (await http(`${url}/ctl?np=mask&fcu=mask`)).status === 200);
+  return { url, end: () => child.kill("SIGKILL") };
+}
