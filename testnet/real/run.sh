@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Drives real clients: two `assay node`s, one of them between a real beacon node and a real execution client.
-#   testnet/real/run.sh [--scenario minibeacon|lodestar] [--profile NAME] [--out FILE]
-# Scenarios (both, one after the other, unless one is named):
+#   testnet/real/run.sh [--scenario minibeacon|gloas|lodestar] [--profile NAME] [--out FILE]
+# Scenarios (minibeacon, then lodestar, unless one is named):
 #   minibeacon   Fulu: minibeacon (consensus code of Lodestar 1.48) and ethrex
+#   gloas        the same, and on to Gloas
 #   lodestar     Capella: two Lodestar 1.5.1 beacon nodes, the gate behind the one without validators
 # Environment:
 #   ASSAY_REALNET=dir      the rig (default: ../shared/realnet beside the repository); its scripts are copied to testnet/real/work
@@ -10,7 +11,6 @@
 #   ASSAY_REAL_BASE=24600  first port of the hundred that are used      ASSAY_REAL_SLOT=3 seconds of a slot
 #   ASSAY_REAL_TIMEOUT=600 seconds that one scenario may take (without the building of the rig)
 #   ASSAY_REAL_FAULT=name  breaks a check on purpose: README.md         ASSAY_REAL_LOG=debug  log level of the nodes
-#   GLOAS=3                minibeacon goes on to Gloas at that epoch
 # Exit codes: 0 every check passed; 1 a check failed, or something did not start; 77 the rig is not there: skipped.
 # What was observed is written as JSON to --out (default testnet/real/run/observed.json); logs are in testnet/real/run.
 set -euo pipefail
@@ -19,10 +19,10 @@ REPO="$(cd "$HERE/../.." && pwd)"
 RUN="${ASSAY_REAL_RUN:-$HERE/run}" WORK="$HERE/work"
 SOURCE="${ASSAY_REALNET:-$REPO/../shared/realnet}"
 PROFILE=dev SCENARIOS="minibeacon lodestar" OUT="$RUN/observed.json"
-usage() { sed -n '2,18p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; }
+usage() { sed -n '2,17p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; }
 while [ $# -gt 0 ]; do
   case "$1" in
-    --scenario) case "${2:-}" in minibeacon|lodestar) SCENARIOS="$2" ;; *) usage >&2; exit 1 ;; esac; shift 2 ;;
+    --scenario) case "${2:-}" in minibeacon|gloas|lodestar) SCENARIOS="$2" ;; *) usage >&2; exit 1 ;; esac; shift 2 ;;
     --profile) PROFILE="${2:?--profile needs a name}"; shift 2 ;;
     --out) OUT="$(realpath -m "${2:?--out needs a file}")"; shift 2 ;;
     -h|--help) usage; exit 0 ;;

@@ -17,27 +17,28 @@ export function interopKey(index) {
 /** The chain as a beacon node serves it: blocks by root, from slot 1 on. */
 export class Blocks {
   constructor({ binary, beacon, work, preset, alter = (bytes) => bytes }) {
-    Object.assign(this, { binary, beacon, work, preset, alter, byRoot: new Map() });
+    Object.assign(this, { binary, beacon, work, preset, alter, byRoot: new Map(), parents: new Map() });
     fs.mkdirSync(work, { recursive: true });
   }
 
-  /** Takes what is new up to the head; the canonical chain, oldest first. */
+  /** Takes what is new up to the head; the canonical chain with its payloads, oldest first. */
   async refresh() {
     const chain = [];
-    let header = await data(`${this.beacon}/eth/v1/beacon/headers/head`);
-    while (Number(header.header.message.slot) > 0) {
-      const root = header.root;
-      if (!this.byRoot.has(root)) this.byRoot.set(root, await this.#read(root, header.header.message));
-      chain.unshift(this.byRoot.get(root));
-      const parent = header.header.message.parent_root;
-      const known = this.byRoot.get(parent);
-      if (known) {
-        for (let b = known; b; b = this.byRoot.get(b.parent)) chain.unshift(b);
-        break;
+    let root = (await data(`${this.beacon}/eth/v1/beacon/headers/head`)).root;
+    while (true) {
+      let parent = this.parents.get(root);
+      if (parent === undefined) {
+        const { message } = (await data(`${this.beacon}/eth/v1/beacon/headers/${root}`)).header;
+        parent = Number(message.slot) > 0 ? message.parent_root : null;
+        const block = parent && (await this.#read(root, message));
+        if (block) this.byRoot.set(root, block);
+        // Gloas: a payload may come after its block, or never; it is asked for again while its block is the head.
+        if (block || parent === null || chain.length > 0) this.parents.set(root, parent);
       }
-      header = await data(`${this.beacon}/eth/v1/beacon/headers/${parent}`);
+      if (parent === null) return chain;
+      if (this.byRoot.has(root)) chain.unshift(this.byRoot.get(root));
+      root = parent;
     }
-    return chain;
   }
 
   async #read(root, message) {
@@ -49,16 +50,18 @@ export class Blocks {
     const encoding = answer.json ? "json" : "ssz";
     const file = `${this.work}/block-${message.slot}-${root.slice(2, 10)}.${encoding}`;
     fs.writeFileSync(file, this.alter(encoding === "json" ? Buffer.from(JSON.stringify(answer.json.data)) : answer.bytes, encoding));
-    const args = ["ssz", "payload", "--preset", this.preset, ...(await this.#envelope(root, fork, file)), file];
+    const envelope = fork === "gloas" ? await this.#envelope(root, file) : [];
+    if (!envelope) return null;
+    const args = ["ssz", "payload", "--preset", this.preset, ...envelope, file];
     const payload = JSON.parse(await run(this.binary, args));
     return { ...payload, root, slot: Number(message.slot), parent: message.parent_root, fork: fork ?? answer.json?.version, encoding, file };
   }
 
-  /** Gloas: the payload is in an envelope of its own. */
-  async #envelope(root, fork, file) {
-    if (fork !== "gloas") return [];
+  /** Gloas: the payload is in an envelope of its own; null while there is none. */
+  async #envelope(root, file) {
     const url = `${this.beacon}/eth/v1/beacon/execution_payload_envelope/${root}`;
     const answer = await http(url, { headers: { accept: "application/octet-stream" } });
+    if (answer.status === 404) return null;
     if (answer.status !== 200) throw Error(`${url}: ${answer.status}`);
     fs.writeFileSync(`${file}.envelope.ssz`, answer.bytes);
     return ["--envelope", `${file}.envelope.ssz`];

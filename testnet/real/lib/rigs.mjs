@@ -3,11 +3,15 @@ import { spawn } from "node:child_process";
 import fs from "node:fs";
 import { data, http, script, until } from "./tools.mjs";
 
-/** minibeacon: Electra at genesis, Fulu from epoch 1, Gloas from `GLOAS` on where that is set; ethrex. */
-export function minibeacon({ rig, out, base, slotSeconds }) {
+/** minibeacon: Electra at genesis, Fulu from epoch 1; ethrex. */
+export function minibeacon(parts) { return minibeaconWith(parts, ""); }
+
+/** The same, and Gloas from epoch 2. */
+export function gloas(parts) { return minibeaconWith(parts, "2"); }
+
+function minibeaconWith({ rig, out, base, slotSeconds }, gloas) {
   const dir = `${rig}/minibeacon`, run = `${out}/minibeacon`, log = `${out}/rig.log`;
   const rest = `http://127.0.0.1:${base}`;
-  const gloas = process.env.GLOAS ?? "";
   const env = { RUN: run, BASE: String(base), SECONDS_PER_SLOT: String(slotSeconds), GENESIS_DELAY: "12", FULU: "1", GLOAS: gloas };
   return {
     // The first slot of the fork that this is about.
@@ -44,9 +48,10 @@ export function lodestar({ rig, out, base, slotSeconds, blocks }) {
     async startBeacon(engine) { await script(`${dir}/up.sh`, ["cls"], { ...env, ENGINE_B: engine }, log, 240_000); },
     async view() {
       const seen = new Map();
+      // Asked for by slot: by root this version calls every block but the finalized one valid.
       for (const block of blocks()) {
-        const answer = await http(`${b}/eth/v1/beacon/headers/${block.root}`);
-        if (answer.status === 200) seen.set(block.root, { optimistic: answer.json.execution_optimistic });
+        const answer = await http(`${b}/eth/v1/beacon/headers?slot=${block.slot}`);
+        if (answer.status === 200 && answer.json.data.some((h) => h.root === block.root)) seen.set(block.root, { optimistic: answer.json.execution_optimistic });
       }
       return seen;
     },
