@@ -6,7 +6,8 @@
 use crate::{
     machine::{
         Action, Alarm, AskedPayload, CallId, Decision, Durability, ElAnswer, Event, ForkchoiceState, Gate,
-        GateConfig, GateStats, HeldBy, PayloadView, RecordChange, RestoreError, UnixMillis, VerdictChange,
+        GateConfig, GateStats, HeldBy, ImportPolicy, PayloadView, RecordChange, RestoreError, StatusWord,
+        UnixMillis, VerdictChange,
     },
     persistence::{GatePersistence, PersistenceError},
 };
@@ -69,6 +70,8 @@ struct Unwritten {
     changes: BTreeMap<[u8; 32], Option<Vec<u8>>>,
     /// Number of the newest change in it.
     newest: u64,
+    /// Number of the newest change that has to be on disk before anybody is told VALID.
+    awaited: u64,
 }
 
 struct Inner {
@@ -130,15 +133,12 @@ impl GateHandle {
     /// What to answer `engine_newPayload*`, the EL having said `answer`.
     pub async fn new_payload_answered(&self, payload: AskedPayload, answer: ElAnswer) -> Decision {
         let call = self.next_call();
-        self.decide(
+        let event = Event::NewPayloadAnswered {
             call,
-            Event::NewPayloadAnswered {
-                call,
-                payload,
-                answer,
-            },
-        )
-        .await
+            payload,
+            answer,
+        };
+        self.decide(call, event, answer).await
     }
 
     /// `engine_forkchoiceUpdated*` was received and is on its way to the EL.
@@ -154,8 +154,8 @@ impl GateHandle {
         answer: ElAnswer,
     ) -> Decision {
         let call = self.next_call();
-        self.decide(call, Event::ForkchoiceUpdatedAnswered { call, state, answer })
-            .await
+        let event = Event::ForkchoiceUpdatedAnswered { call, state, answer };
+        self.decide(call, event, answer).await
     }
 
     /// A proof is known to be valid.
@@ -225,17 +225,31 @@ impl GateHandle {
         CallId(self.0.next_call.fetch_add(1, Ordering::Relaxed))
     }
 
-    async fn decide(&self, call: CallId, event: Event) -> Decision {
-        let outcome = self.0.run(event);
+    async fn decide(&self, call: CallId, event: Event, answer: ElAnswer) -> Decision {
+        let mut outcome = self.0.run(event);
+        let decided = outcome.answers.iter().find(|(c, _)| *c == call).map(|(_, d)| *d);
+        let decision = decided.unwrap_or(Decision::LowerToSyncing(HeldBy::Unreadable));
+        let says_valid = matches!(
+            answer,
+            ElAnswer::Status {
+                status: StatusWord::Valid,
+                ..
+            }
+        );
+        let tells_valid =
+            says_valid && decision == Decision::PassThrough && self.config().policy != ImportPolicy::Observe;
+        if tells_valid {
+            // An earlier event may have recorded what this answer rests on.
+            outcome.wait_for = outcome.wait_for.max(Some(self.0.unwritten.lock().awaited));
+        }
         let durable = self.0.durable(outcome.wait_for).await;
         self.0.tell(&outcome);
         self.0.recall(outcome.recalls).await;
-        let decided = outcome.answers.iter().find(|(c, _)| *c == call).map(|(_, d)| *d);
-        match decided {
-            Some(decision) if durable => decision,
+        if tells_valid && !durable {
             // Rule 4: a VALID that a crash would forget is not told.
-            _ => Decision::LowerToSyncing(HeldBy::NotPersisted),
+            return Decision::LowerToSyncing(HeldBy::NotPersisted);
         }
+        decision
     }
 }
 
@@ -267,6 +281,7 @@ impl Inner {
                     unwritten.changes.extend(changes);
                     unwritten.newest += 1;
                     if durability == Durability::BeforeAnswer {
+                        unwritten.awaited = unwritten.newest;
                         outcome.wait_for = Some(unwritten.newest);
                     }
                     drop(unwritten);
@@ -354,13 +369,19 @@ impl Inner {
 }
 
 async fn write_behind(inner: &Inner, persistence: Arc<dyn GatePersistence>, stop: CancellationToken) {
+    let mut failing = false;
     loop {
+        // What comes while it ends is written once more, or not at all.
+        let ending = stop.is_cancelled();
         while let Some((changes, newest)) = inner.take_unwritten() {
             let changes = Arc::new(changes);
             let (target, batch) = (Arc::clone(&persistence), Arc::clone(&changes));
             let written = tokio::task::spawn_blocking(move || target.write(&batch)).await;
-            let failed = match written {
+            let error = match written {
                 Ok(Ok(())) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!("gate records are written again");
+                    }
                     inner.written.send_replace(newest);
                     continue;
                 }
@@ -368,22 +389,26 @@ async fn write_behind(inner: &Inner, persistence: Arc<dyn GatePersistence>, stop
                 Err(error) => error.to_string(),
             };
             inner.put_back(&changes);
-            tracing::error!(
-                error = failed,
-                "gate records could not be written; VALID answers are held back"
-            );
+            if !std::mem::replace(&mut failing, true) {
+                tracing::error!(
+                    error,
+                    "gate records cannot be written; VALID answers are held back"
+                );
+            }
+            if ending {
+                return;
+            }
             tokio::select! {
                 () = tokio::time::sleep(WRITE_RETRY) => {}
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
             }
+        }
+        if ending {
+            return;
         }
         tokio::select! {
             () = inner.wake_writer.notified() => {}
-            () = stop.cancelled() => {
-                if inner.unwritten.lock().changes.is_empty() {
-                    return;
-                }
-            }
+            () = stop.cancelled() => {}
         }
     }
 }
@@ -399,3 +424,6 @@ impl ProofSink for GateHandle {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
