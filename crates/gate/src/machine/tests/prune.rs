@@ -72,6 +72,25 @@ fn finality_prunes_what_is_decided() {
     }
 }
 
+/// What stands on payloads that were proven when they left stays VALID also when they are forgotten altogether.
+#[test]
+fn what_is_rooted_outlives_what_it_stood_on() {
+    let mut bench = Bench::started(require(1));
+    for n in 2..=5 {
+        bench.prove(n, 1);
+        bench.import(payload(n, n - 1), valid(n));
+    }
+    bench.head_finalized(5, 4, valid(5));
+    for n in 1..=3 {
+        assert!(bench.records.remove(&hash(n).0).is_some(), "{n}");
+    }
+    let mut bench = bench.restarted(require(1));
+    assert_eq!(bench.gate.stats().settled, 0);
+    assert_eq!(bench.head(5, valid(5)), Decision::PassThrough);
+    bench.prove(6, 1);
+    assert_eq!(bench.import(payload(6, 5), valid(6)), Decision::PassThrough);
+}
+
 /// An INVALID whose latestValidHash left the tree speaks of all that is in it.
 #[test]
 fn latest_valid_hash_before_finality() {

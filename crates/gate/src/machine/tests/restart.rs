@@ -147,3 +147,28 @@ fn records_come_before_the_answer() {
         bench.actions
     );
 }
+
+/// Before the beacon node named its head, a newPayload is on disk before it is answered: a crash must not make it the
+/// start.
+#[test]
+fn claims_come_before_the_answer() {
+    let mut bench = Bench::new(require(1));
+    let asked = AskedPayload::Read {
+        payload: payload(2, 1),
+        check: RequestCheck::NotChecked,
+    };
+    let actions = bench.event(Event::NewPayload { payload: asked });
+    let durable = |a: &Action| {
+        matches!(
+            a,
+            Action::Persist {
+                durability: Durability::BeforeAnswer,
+                ..
+            }
+        )
+    };
+    assert!(actions.iter().any(durable), "{actions:?}");
+    bench.head(2, valid(2));
+    let claims = bench.records.values().filter(|r| r[1] == 3).count();
+    assert_eq!(claims, 0, "their records go with the start");
+}
