@@ -166,6 +166,26 @@ async fn what_could_not_be_written_is_written_later_and_the_newest_wins() {
     }
 }
 
+/// A change that came while an older one failed to be written is not written over by it.
+#[tokio::test]
+async fn what_is_put_back_gives_way_to_what_is_newer() {
+    let disk = Arc::new(Disk::default());
+    let open = started(require(), &disk).await;
+    open.stop.cancel();
+    open.writer.await.unwrap();
+    let inner = &open.gate.0;
+    let change = |value: u8| Action::Persist {
+        changes: vec![([9; 32], Some(vec![value]))],
+        durability: Durability::Soon,
+    };
+    inner.take_in(vec![change(1)]);
+    let (older, _) = inner.take_unwritten().unwrap();
+    inner.take_in(vec![change(2)]);
+    inner.put_back(&older);
+    let (left, _) = inner.take_unwritten().unwrap();
+    assert_eq!(left, [([9; 32], Some(vec![2]))]);
+}
+
 #[tokio::test]
 async fn events_and_numbers() {
     let disk = Arc::new(Disk::default());
