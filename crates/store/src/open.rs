@@ -3,14 +3,13 @@
 use crate::{
     config::{ChainIdentity, StoreConfig},
     error::{StoreError, TxError, TxResult},
-    shared::{Contained, Opener, Shared},
+    shared::{Contained, OpenDatabase, Opener, Shared, guarded},
     tables::{CONTAINED, META, SCHEMA_VERSION, Tables, le_u64, meta},
 };
 use assay_types::{Root, Slot};
 use redb::{Database, ReadableDatabase, ReadableTable};
 use std::{
     fs,
-    panic::AssertUnwindSafe,
     path::{Path, PathBuf},
 };
 
@@ -26,10 +25,10 @@ pub(crate) fn open(path: &Path, config: &StoreConfig) -> Result<Shared, StoreErr
 /// As `open`, with another way to open the file; the file must be there or be made by `opener`.
 pub(crate) fn open_with(path: &Path, config: &StoreConfig, opener: Opener) -> Result<Shared, StoreError> {
     let database = opener()?;
-    guarded(path, || initialize(&database, &config.identity))?;
-    let found = guarded(path, || read_identity(&database))?;
+    database.with(path, |db| initialize(db, &config.identity))?;
+    let found = database.with(path, read_identity)?;
     check_identity(path, found, &config.identity)?;
-    let contained = guarded(path, || read_contained(&database))?;
+    let contained = database.with(path, read_contained)?;
     remove_leftovers(path);
     Ok(Shared::new(path.to_owned(), opener, database, contained))
 }
@@ -41,18 +40,7 @@ fn io_error(path: &Path, error: &std::io::Error) -> StoreError {
     }
 }
 
-/// A damaged file can make the database code panic: that is an error here.
-fn guarded<T>(path: &Path, work: impl FnOnce() -> TxResult<T>) -> Result<T, StoreError> {
-    match std::panic::catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result.map_err(|e| e.at(path)),
-        Err(_) => Err(StoreError::Corrupted {
-            path: path.to_owned(),
-            why: "the database code panicked over it".into(),
-        }),
-    }
-}
-
-fn open_file(path: &Path, cache_bytes: usize) -> Result<Database, StoreError> {
+fn open_file(path: &Path, cache_bytes: usize) -> Result<OpenDatabase, StoreError> {
     let shown = path.display().to_string();
     guarded(path, || {
         let mut builder = Database::builder();
@@ -65,7 +53,7 @@ fn open_file(path: &Path, cache_bytes: usize) -> Result<Database, StoreError> {
                     "checking the database after an unclean end"
                 );
             });
-        Ok(builder.open(path)?)
+        Ok(builder.open(path)?.into())
     })
 }
 

@@ -10,7 +10,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase};
 use std::{
     collections::{BTreeMap, BTreeSet},
     panic::AssertUnwindSafe,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -20,13 +20,54 @@ pub const MAX_CONTAINED: usize = 16 * 1024;
 const MAX_CORRUPT_WAITING: usize = 256;
 
 /// Opens the database (again).
-pub(crate) type Opener = Box<dyn Fn() -> Result<Database, StoreError> + Send + Sync>;
+pub(crate) type Opener = Box<dyn Fn() -> Result<OpenDatabase, StoreError> + Send + Sync>;
+
+/// A database whose closing cannot panic: over a damaged file redb's may, and nobody waits for the result.
+pub(crate) struct OpenDatabase(Option<Database>);
+
+impl From<Database> for OpenDatabase {
+    fn from(database: Database) -> Self {
+        Self(Some(database))
+    }
+}
+
+impl OpenDatabase {
+    /// Runs `work` on it. A damaged file can make the database code panic: that is an error here.
+    pub(crate) fn with<T>(
+        &self,
+        path: &Path,
+        work: impl FnOnce(&Database) -> TxResult<T>,
+    ) -> Result<T, StoreError> {
+        let Some(database) = &self.0 else {
+            return Err(StoreError::Closed);
+        };
+        guarded(path, || work(database))
+    }
+}
+
+impl Drop for OpenDatabase {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(database)));
+    }
+}
+
+/// A panic of the database code as the error it stands for.
+pub(crate) fn guarded<T>(path: &Path, work: impl FnOnce() -> TxResult<T>) -> Result<T, StoreError> {
+    match std::panic::catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|e| e.at(path)),
+        Err(_) => Err(StoreError::Corrupted {
+            path: path.to_owned(),
+            why: "the database code panicked over it".into(),
+        }),
+    }
+}
 
 pub(crate) struct Shared {
     pub(crate) path: PathBuf,
     opener: Opener,
     /// `None` while it could not be opened again after an error.
-    database: RwLock<Option<Database>>,
+    database: RwLock<Option<OpenDatabase>>,
     pub(crate) contained: Mutex<Contained>,
     /// Records whose checksum failed; the writer removes them.
     pub(crate) corrupt: Mutex<BTreeSet<RecordKey>>,
@@ -107,7 +148,7 @@ impl Contained {
 }
 
 impl Shared {
-    pub(crate) fn new(path: PathBuf, opener: Opener, database: Database, contained: Contained) -> Self {
+    pub(crate) fn new(path: PathBuf, opener: Opener, database: OpenDatabase, contained: Contained) -> Self {
         Self {
             path,
             opener,
@@ -120,7 +161,7 @@ impl Shared {
         }
     }
 
-    /// Runs `work` on the database. A damaged file can make the database code panic: that is an error here.
+    /// Runs `work` on the database, as `OpenDatabase::with`.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&Database) -> TxResult<T>) -> Result<T, StoreError> {
         let guard = self.database.read();
         let Some(database) = guard.as_ref() else {
@@ -129,13 +170,7 @@ impl Shared {
                 why: "it could not be opened again after an error".into(),
             });
         };
-        match std::panic::catch_unwind(AssertUnwindSafe(|| work(database))) {
-            Ok(result) => result.map_err(|e| e.at(&self.path)),
-            Err(_) => Err(StoreError::Corrupted {
-                path: self.path.clone(),
-                why: "the database code panicked over it".into(),
-            }),
-        }
+        database.with(&self.path, work)
     }
 
     /// Runs `work` on the last commit.

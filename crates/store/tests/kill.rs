@@ -8,7 +8,7 @@
 //! `ASSAY_KILL_ROUNDS` kills in all (10), ten to a seed and database. `tests/kill-store.sh` does 200 over 20 seeds.
 
 use assay_chain::Checkpoint;
-use assay_store::{BlockUpdate, ChainIdentity, ChainUpdate, Store, StoreConfig};
+use assay_store::{BlockUpdate, ChainIdentity, ChainUpdate, Store, StoreConfig, StoreError};
 use assay_types::{
     Epoch, ExecutionProof, ProofKey, PublicInput, Root, SignatureBytes, SignedExecutionProof, Slot,
 };
@@ -18,7 +18,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Arc, atomic::AtomicU64, atomic::Ordering},
     time::Duration,
 };
@@ -273,6 +273,31 @@ impl Acknowledged {
     }
 }
 
+/// This test program again, as `child`.
+fn spawn(directory: &Path, first: u64) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "kills_lose_nothing_acknowledged", "--nocapture"])
+        .env(CHILD, format!("{first} {}", directory.display()))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_second_process_is_refused_until_the_first_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proofs.redb");
+    let mut child = spawn(directory.path(), 100);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let opened = lines.any(|line| line.is_ok_and(|line| line == "opened"));
+    let second = Store::open(&path, config());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(opened);
+    assert_eq!(second.unwrap_err(), StoreError::Locked { path: path.clone() });
+    Store::open(&path, config()).unwrap();
+}
+
 #[test]
 fn kills_lose_nothing_acknowledged() {
     if let Ok(child_of) = std::env::var(CHILD) {
@@ -289,12 +314,7 @@ fn kills_lose_nothing_acknowledged() {
         for kill in 0..KILLS_PER_SEED.min(rounds - seed * KILLS_PER_SEED) {
             let what = format!("seed {seed}, kill {kill}");
             let first = acknowledged.last_slot + 100;
-            let mut child = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "kills_lose_nothing_acknowledged", "--nocapture"])
-                .env(CHILD, format!("{first} {}", directory.path().display()))
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
+            let mut child = spawn(directory.path(), first);
             let pipe = child.stdout.take().unwrap();
             let reader = std::thread::spawn(move || {
                 let mut pipe = BufReader::new(pipe);

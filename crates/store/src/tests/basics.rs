@@ -161,11 +161,14 @@ fn contained_validators_are_bounded_and_the_soonest_released_goes() {
     for validator in 0..crate::MAX_CONTAINED as u64 + 10 {
         t.store().contain(validator, Slot(1_000_000 - validator));
     }
-    wait(t.store().flush()).unwrap();
-    t.reopen();
-    let contained = (0..crate::MAX_CONTAINED as u64 + 10).filter(|v| t.store().contained_until(*v).is_some());
-    assert_eq!(contained.count(), crate::MAX_CONTAINED);
-    assert!(t.store().contained_until(0).is_some());
+    for _ in 0..2 {
+        let is_contained = |v: &u64| t.store().contained_until(*v).is_some();
+        let contained = (0..crate::MAX_CONTAINED as u64 + 10).filter(is_contained);
+        assert_eq!(contained.count(), crate::MAX_CONTAINED);
+        assert!(is_contained(&0), "the one contained longest stays");
+        wait(t.store().flush()).unwrap();
+        t.reopen();
+    }
 }
 
 #[test]

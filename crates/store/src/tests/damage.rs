@@ -1,7 +1,7 @@
 //! A damaged disk: what is wrong is never served, and never a panic.
 
 use super::support::{TestStore, block, config, key, ssz, wait};
-use crate::{PutOutcome, RecordKey, Store, StoreError, record::CHUNK_BYTES, tables};
+use crate::{PutOutcome, RecordKey, Store, StoreError, error::TxResult, record::CHUNK_BYTES, tables};
 use assay_verification::KnownProofs;
 use redb::{Database, ReadableTable};
 use std::fs;
@@ -159,6 +159,22 @@ fn a_put_replaces_a_damaged_record_that_nobody_has_read_yet() {
     t.assert_holds(k, LEN);
     let stats = t.store().reader().stats().unwrap();
     assert_eq!((stats.proofs, stats.proof_bytes), (1, LEN as u64));
+}
+
+#[test]
+fn a_panic_of_the_database_code_is_an_error_and_the_store_goes_on() {
+    let t = TestStore::new(config());
+    t.put(key(5, 1, 1, 1), 300);
+    let shared = &t.store().reader().shared;
+    let read = shared.read(|_| -> TxResult<()> { panic!("a page that makes no sense") });
+    assert!(matches!(read, Err(StoreError::Corrupted { .. })));
+    let write = shared.with(|database| -> TxResult<()> {
+        let _tx = database.begin_write()?;
+        panic!("a page that makes no sense")
+    });
+    assert!(matches!(write, Err(StoreError::Corrupted { .. })));
+    t.put(key(6, 2, 1, 1), 300);
+    t.assert_holds(key(5, 1, 1, 1), 300);
 }
 
 /// Any byte of the file, and any end of it: an error, or what was stored, or nothing; never other bytes, never a panic

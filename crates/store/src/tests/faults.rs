@@ -81,7 +81,9 @@ fn open_faulty(path: &Path, faults: &Arc<Faults>) -> Store {
                 .set_cache_size(1024 * 1024)
                 .create_with_backend(backend)?)
         };
-        faulty().map_err(|e| StoreError::from_redb(&file, e))
+        faulty()
+            .map(Into::into)
+            .map_err(|e| StoreError::from_redb(&file, e))
     });
     let shared = open::open_with(path, &config(), opener).unwrap();
     Store::start(shared, config()).unwrap()

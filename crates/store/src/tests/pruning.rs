@@ -217,6 +217,10 @@ fn a_long_prune_goes_in_steps_and_is_finished_after_a_restart() {
         }
     });
     t.finalize(60, &block(n, n - 1, n), &[]);
+    assert!(
+        slots(&t).iter().all(|slot| *slot >= n),
+        "finality is answered when all of it is gone"
+    );
     puts.join().unwrap();
     assert_eq!(slots(&t), [n].into_iter().chain(1000..1020).collect::<Vec<_>>());
     t.reopen();
