@@ -197,3 +197,47 @@ async fn observe_changes_nothing_and_other_routes_are_the_beacon_nodes() {
     );
     world.simulation.stop();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kept_proof_is_served_behind_finality_after_a_restart() {
+    let world = World::from_slot(1, 8).await;
+    let mut flags = world.flags(0, "observe", &[]);
+    flags.extend(["--retention-epochs".into(), "64".into()]);
+    let node = NodeProcess::start(&world.datadir(1), &flags);
+    world.connect(&[&node]);
+    let block = world.block().await;
+    let signed = world.signed_proof(&block, 1, 1000, 3);
+    until("the payload", &node.http("/assay/v1/payloads"), |_, b| {
+        payload(b, &block.block_hash().to_string()).is_some()
+    })
+    .await;
+    let (status, body) = post_ssz(&node.http(PROOFS), signed.to_ssz_bytes()).await;
+    assert_eq!(status, 200, "{body}");
+    // Far enough that the view leaves the block out, before and after a restart.
+    for _ in 0..55 {
+        world.block().await;
+    }
+    let finalized = |status: u16, body: &Value| {
+        status == 200 && body["finalized"] == true && body["data"].as_array().is_some_and(|d| d.len() == 1)
+    };
+    let by_root = format!("{PROOFS}/{}", block.block_root);
+    until("behind finality", &node.http(&by_root), finalized).await;
+    let at_head = |_: u16, body: &Value| body["data"]["head_slot"] == 63;
+    until("the head", &node.http("/assay/v1/status"), at_head).await;
+    node.kill();
+
+    let node = NodeProcess::start(&world.datadir(1), &flags);
+    until("the head again", &node.http("/assay/v1/status"), at_head).await;
+    for id in [block.block_root.to_string(), block.slot.0.to_string()] {
+        let (status, body) = get(&node.http(&format!("{PROOFS}/{id}"))).await;
+        assert!(finalized(status, &body), "{id}: {status} {body}");
+        assert_eq!(body["execution_optimistic"], false, "{id}");
+    }
+    // Neither a slot without a block nor a root that nobody knows.
+    for id in ["5".to_owned(), assay_types::Root::from([9; 32]).to_string()] {
+        let (status, _) = get(&node.http(&format!("{PROOFS}/{id}"))).await;
+        assert_eq!(status, 404, "{id}");
+    }
+    assert_eq!(node.terminate(), Some(0));
+    world.simulation.stop();
+}

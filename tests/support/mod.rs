@@ -142,6 +142,11 @@ const SLOT_SECONDS: u64 = 2;
 
 impl World {
     pub(crate) async fn new(followers: usize) -> Self {
+        Self::from_slot(followers, 40).await
+    }
+
+    /// A network whose first block is in the slot `first`: at most the 64th is not in the future.
+    pub(crate) async fn from_slot(followers: usize, first: u64) -> Self {
         let home = tempfile::tempdir().unwrap();
         let jwt = JwtSecret::generate();
         let jwt_file = home.path().join("jwt.hex");
@@ -163,7 +168,6 @@ impl World {
         })
         .await
         .unwrap();
-        let first = 40;
         Self {
             simulation: Arc::new(simulation),
             home,

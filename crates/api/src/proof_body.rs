@@ -198,7 +198,7 @@ mod tests {
         let one = proof(1000, 7);
         assert_eq!(
             read(BodyEncoding::Ssz, one.to_ssz_bytes().to_vec()).unwrap(),
-            [one.clone()]
+            std::slice::from_ref(&one)
         );
         assert_eq!(
             read(BodyEncoding::Json, serde_json::to_vec(&one).unwrap()).unwrap(),

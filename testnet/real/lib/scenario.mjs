@@ -41,7 +41,7 @@ const world = { minibeacon, gloas, lodestar }[name]({ rig, out, base, slotSecond
 const enginePort = base + 30;
 const engineUrl = `http://127.0.0.1:${enginePort}`;
 const common = (ports) => ["--listen-address", "127.0.0.1", "--port", String(ports), "--http-port", "0",
-  "--proof-engine-endpoint", "dev", "--proof-types", "1,2", "--log-level", process.env.ASSAY_REAL_LOG ?? "info"];
+  "--proof-engine-endpoint", "dev", "--proof-types", "1,2", "--retention-epochs", "64", "--log-level", process.env.ASSAY_REAL_LOG ?? "info"];
 const gateFlags = (policy, port = enginePort) => [...common(base + 31), "--beacon-node", world.beacon,
   "--execution-endpoint", world.execution, "--execution-jwt", world.jwtFile, "--engine-port", String(port), "--import-policy", policy];
 const gate = new AssayNode("gate", { binary, out, pids, flags: gateFlags(fault("observe") ? "observe" : "require-proofs") });

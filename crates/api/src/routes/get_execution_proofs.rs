@@ -1,7 +1,7 @@
 //! GET `/eth/v1/beacon/execution_proofs/{block_id}`: the proofs of one block's payload, JSON or SSZ by `Accept`.
 
 use crate::{ApiError, ApiState, block_id, proof_body::ssz_list};
-use assay_types::{Epoch, SignedExecutionProof};
+use assay_types::SignedExecutionProof;
 use axum::{
     Json,
     extract::{Path, State},
@@ -23,7 +23,7 @@ pub(crate) async fn get(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let block = block_id::resolve(state.chain.as_ref(), &id)?;
+    let block = block_id::resolve(state.chain.as_ref(), &state.store, &id).await?;
     let stored = match block.new_payload_request_root {
         Some(root) => state
             .store
@@ -46,17 +46,9 @@ pub(crate) async fn get(
         .iter()
         .map(|proof| proof.signed().map_err(|e| ApiError::internal(e.to_string())))
         .collect::<Result<_, _>>()?;
-    let finalized = state.chain.finalized();
-    let is_final = finalized.epoch > Epoch(0)
-        && state.chain.spec().epoch_at_slot(block.slot) <= finalized.epoch
-        && state
-            .chain
-            .canonical_block_at(block.slot)
-            .is_some_and(|b| b.block_root == block.block_root)
-        && block.slot <= state.chain.spec().start_slot(finalized.epoch);
     let body = Body {
         execution_optimistic: block.execution_optimistic,
-        finalized: is_final,
+        finalized: block.finalized,
         data,
     };
     Ok((version, Json(body)).into_response())
