@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `follower` | the I/O: requests as tasks, the stream, the log |
 //! | `follower/machine` | what to ask next, when to connect again, whether the view is caught up; no I/O |
+//! | `follower/step` | what goes into the machine and what comes out |
 //! | `follower/wants` | blocks and envelopes that are wanted, under way, or given up |
 //! | `follower/event` | the event stream's topics and events |
 //! | `follower/fetch` | one request each: answers read into what the view takes |
@@ -16,6 +17,7 @@ pub mod bootstrap;
 pub mod event;
 mod fetch;
 pub mod machine;
+pub mod step;
 mod wants;
 
 pub use bootstrap::{Anchor, Bootstrap, ConnectError, connect};
@@ -31,13 +33,14 @@ use event::{NodeEvent, TopicsForm};
 use fetch::{Fetched, Fetcher, Identity};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use lru::LruCache;
-use machine::{Action, Health, Input, Machine, Reply, Request};
+use machine::Machine;
 use std::{
     hash::{BuildHasher, RandomState},
     num::NonZeroUsize,
     sync::Arc,
     time::{Duration, Instant},
 };
+use step::{Action, Health, Input, Reply, Request};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};

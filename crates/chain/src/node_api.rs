@@ -1,15 +1,19 @@
 //! A small client of the Beacon API: JSON, SSZ where the node gives it, and server-sent events. Every body is bounded, every
 //! request ends by itself.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `node_api` | the client, its errors, blocks and envelopes in either form |
+//! | `node_api/event_bytes` | the bytes of an event stream, bounded |
+//! | `node_api/validator` | one validator of one state |
 
-use crate::validators::{RawValidator, StateId, StateValidator, ValidatorSource};
-use assay_types::{
-    BeaconBlockSummary, Epoch, ForkName, PayloadEnvelope, PublicKeyBytes, Root, Spec, ValidatorIndex,
-    proof::SszError,
-};
-use async_trait::async_trait;
+mod event_bytes;
+mod validator;
+
+use assay_types::{BeaconBlockSummary, ForkName, PayloadEnvelope, Root, Spec, proof::SszError};
 use bytes::{Bytes, BytesMut};
 use eventsource_stream::Eventsource;
-use futures::{Stream, StreamExt, stream::BoxStream};
+use futures::{StreamExt, stream::BoxStream};
 use reqwest::{
     Client, StatusCode, Url,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap},
@@ -385,7 +389,7 @@ impl NodeApi {
         let response = tokio::time::timeout(idle, opened)
             .await
             .map_err(|_| NodeError::Timeout(idle))??;
-        let bytes = bounded_events(response.bytes_stream(), idle);
+        let bytes = event_bytes::bounded(response.bytes_stream(), idle);
         let events = bytes.eventsource().map(|event| match event {
             Ok(event) => Ok(RawEvent {
                 topic: event.event,
@@ -396,57 +400,6 @@ impl NodeApi {
         });
         Ok(events.boxed())
     }
-}
-
-/// Passes bytes on as long as some come within `idle` and a blank line ends each event within `MAX_EVENT_BYTES`.
-fn bounded_events(
-    bytes: impl Stream<Item = reqwest::Result<Bytes>> + Send + 'static,
-    idle: Duration,
-) -> impl Stream<Item = Result<Bytes, NodeError>> + Send {
-    struct State {
-        bytes: BoxStream<'static, reqwest::Result<Bytes>>,
-        /// Bytes since the last blank line, and whether the last byte ended a line.
-        pending: usize,
-        line_ended: bool,
-        over: bool,
-    }
-    let state = State {
-        bytes: bytes.boxed(),
-        pending: 0,
-        line_ended: true,
-        over: false,
-    };
-    futures::stream::unfold(state, move |mut state| async move {
-        if state.over {
-            return None;
-        }
-        let item = match tokio::time::timeout(idle, state.bytes.next()).await {
-            Err(_) => Err(NodeError::Timeout(idle)),
-            Ok(None) => return None,
-            Ok(Some(Err(error))) => Err(unreachable(error)),
-            Ok(Some(Ok(chunk))) => {
-                for byte in &chunk {
-                    match byte {
-                        b'\n' if state.line_ended => state.pending = 0,
-                        b'\n' => state.line_ended = true,
-                        b'\r' => {}
-                        _ => state.line_ended = false,
-                    }
-                    state.pending += 1;
-                    if state.pending > MAX_EVENT_BYTES {
-                        break;
-                    }
-                }
-                if state.pending > MAX_EVENT_BYTES {
-                    Err(NodeError::TooLarge(MAX_EVENT_BYTES))
-                } else {
-                    Ok(chunk)
-                }
-            }
-        };
-        state.over = item.is_err();
-        Some((item, state))
-    })
 }
 
 fn versioned_json(path: &str, body: &[u8]) -> Result<Versioned, NodeError> {
@@ -515,63 +468,4 @@ fn describe(error: reqwest::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-#[derive(Deserialize)]
-struct ValidatorEntry {
-    #[serde(with = "assay_types::primitives::quoted")]
-    index: ValidatorIndex,
-    validator: ValidatorFields,
-}
-
-#[derive(Deserialize)]
-struct ValidatorFields {
-    pubkey: PublicKeyBytes,
-    activation_epoch: Epoch,
-    exit_epoch: Epoch,
-}
-
-fn found(index: ValidatorIndex, entry: ValidatorEntry) -> StateValidator {
-    if entry.index != index {
-        return StateValidator::Failed(format!(
-            "asked for validator {index}, the beacon node told of {}",
-            entry.index
-        ));
-    }
-    StateValidator::Found(RawValidator {
-        pubkey: entry.validator.pubkey,
-        activation_epoch: entry.validator.activation_epoch,
-        exit_epoch: entry.validator.exit_epoch,
-    })
-}
-
-#[async_trait]
-impl ValidatorSource for NodeApi {
-    /// One validator by index. 404 means "no such state" as well as "no such validator"; the list form tells the two
-    /// apart, so that nobody is called absent because a state is.
-    async fn validator(&self, state: StateId, index: ValidatorIndex) -> StateValidator {
-        let path = format!("/eth/v1/beacon/states/{state}/validators");
-        let one = self
-            .get_json_within::<ValidatorEntry>(&format!("{path}/{index}"), "", SLOW_REQUEST_TIMEOUT)
-            .await;
-        match one {
-            Ok(answer) => return found(index, answer.data),
-            // Some nodes refuse an index beyond their registry as a bad request.
-            Err(error) if error.is_not_found() || error.is_refusal() => {}
-            Err(error) => return StateValidator::Failed(error.to_string()),
-        }
-        let list = self
-            .get_json_within::<Vec<ValidatorEntry>>(&path, &format!("id={index}"), SLOW_REQUEST_TIMEOUT)
-            .await;
-        match list.map(|answer| answer.data) {
-            Ok(entries) if entries.is_empty() => StateValidator::Absent,
-            Ok(entries) => match entries.into_iter().find(|entry| entry.index == index) {
-                Some(entry) => found(index, entry),
-                // A node that does not know the filter tells of everybody else.
-                None => StateValidator::Failed(format!("the beacon node does not tell of validator {index}")),
-            },
-            Err(error) if error.is_not_found() => StateValidator::NoState,
-            Err(error) => StateValidator::Failed(error.to_string()),
-        }
-    }
 }

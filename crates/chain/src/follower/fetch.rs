@@ -1,7 +1,7 @@
 //! One request each: answers of the beacon node read into what the view takes. Decoding and hashing run off the async
 //! threads, where a panic of theirs is contained too.
 
-use super::machine::Request;
+use super::step::Request;
 use crate::{
     node_api::{NodeApi, NodeError, Versioned},
     seen,

@@ -1,6 +1,6 @@
 //! Blocks and envelopes that are wanted: which are under way, which wait for another try, which were given up.
 
-use super::machine::{Reply, Request};
+use super::step::{Reply, Request};
 use crate::tree::Tree;
 use assay_types::Root;
 use lru::LruCache;
