@@ -385,6 +385,30 @@ async fn another_network_is_never_mixed_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_comes_after_the_connection_broke_is_not_taken() {
+    let node = FakeNode::start();
+    let blocks = node.extend([1, 2]);
+    let following = follow(&node).await;
+    following.at(&blocks[1]).await;
+    // The head is asked for every two slots: one question is under way when the stream breaks, and another network's node
+    // answers it.
+    node.faults(|faults| faults.delay = Duration::from_millis(2200));
+    let before = node.asked("/headers/head");
+    following
+        .until("asked", |_| node.asked("/headers/head") > before)
+        .await;
+    node.faults(|faults| faults.genesis_validators_root = Some(Root::from([9; 32])));
+    let foreign = node.add(Some(blocks[1].root), 3, 9, true);
+    node.shared.chain.lock().head = Some(foreign.root);
+    node.break_streams();
+    following
+        .until("another network", |view| !view.is_connected())
+        .await;
+    assert_eq!(following.view.missing().head, None);
+    following.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chain_whose_past_the_node_does_not_have_begins_where_it_can() {
     let node = FakeNode::start();
     let blocks = node.extend(1..=6);
@@ -408,8 +432,11 @@ async fn bytes_that_are_no_block_are_passed_over() {
     assert_eq!(following.view.block(&bad[0].root), None);
     // A block under another's root is no better.
     node.faults(|faults| faults.block_bytes = Some(blocks[0].ssz.to_vec()));
+    let before = node.asked("/blocks/");
     let wrong = node.extend([4]);
     tokio::time::sleep(Duration::from_millis(200)).await;
+    let asked = node.asked("/blocks/") - before;
+    assert!(asked <= 4, "asked {asked} times for what is of no use");
     assert_eq!(following.view.block(&wrong[0].root), None);
     node.faults(|faults| faults.block_bytes = None);
     let good = node.extend([5]);

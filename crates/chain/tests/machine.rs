@@ -7,7 +7,7 @@ use assay_chain::{
     ChainEvent, Checkpoint, PayloadSource,
     follower::{
         event::{NodeEvent, TopicsForm},
-        machine::{EVENTS_AGAIN, HEAD_FAILURES, MAX_BACKOFF, Machine, WRONG_NETWORK_RECHECK},
+        machine::{ASK_AGAIN, EVENTS_AGAIN, HEAD_FAILURES, MAX_BACKOFF, Machine, WRONG_NETWORK_RECHECK},
         step::{Action, Health, Input, Reply, Request},
     },
     tree::{Insertion, Limits, Tree},
@@ -525,4 +525,49 @@ fn an_envelope_is_asked_for_when_told_else_by_the_clock_and_given_up_when_withhe
     // A child that builds on it shows that it is there after all.
     let actions = insert(&mut machine, &mut tree, 6, 5);
     assert_eq!(asks(&actions), [Request::Envelope(block_root(5))]);
+}
+
+#[test]
+fn finality_that_could_not_be_told_is_asked_for_again_while_events_flow() {
+    let (mut machine, tree, now) = live();
+    machine.on(
+        Input::Reply(Request::Finality, Reply::Failed("503".to_owned())),
+        &tree,
+        now,
+    );
+    let head = NodeEvent::Head {
+        block_root: block_root(3),
+        execution_optimistic: false,
+    };
+    machine.on(Input::Event(head), &tree, now);
+    assert_eq!(machine.next_tick(now), now + ASK_AGAIN);
+    let actions = machine.on(Input::Tick, &tree, now + ASK_AGAIN);
+    assert_eq!(asks(&actions), [Request::Finality, Request::Head]);
+}
+
+#[test]
+fn what_there_is_no_room_for_wakes_nobody() {
+    let (mut machine, tree, now) = live();
+    let told: Vec<Request> = (20..30)
+        .flat_map(|n| {
+            let block = NodeEvent::Block {
+                block_root: block_root(n),
+                execution_optimistic: false,
+            };
+            asks(&machine.on(Input::Event(block), &tree, now))
+        })
+        .collect();
+    assert_eq!(told.len(), 3, "few at once");
+    // Some wait for another try, and become due while others are under way.
+    machine.on(Input::Reply(told[0], Reply::Failed("503".to_owned())), &tree, now);
+    let later = now + ASK_AGAIN;
+    machine.on(Input::Tick, &tree, later);
+    assert!(machine.next_tick(later) > later);
+    // An answer makes room.
+    let actions = machine.on(
+        Input::Reply(told[1], Reply::Failed("503".to_owned())),
+        &tree,
+        later,
+    );
+    assert_eq!(asks(&actions).len(), 1);
 }

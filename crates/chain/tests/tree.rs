@@ -168,6 +168,7 @@ fn an_engine_payload_does_not_stand_in_for_the_envelope() {
     let mut tree = tree();
     tree.insert_block(gloas(1, 0, 1, 0));
     tree.insert_payload(payload(1, 0, 1), PayloadSource::EngineApi);
+    tree.insert_payload(payload(1, 0, 1), PayloadSource::EngineApi);
     assert!(tree.lacks_envelope(&block_root(1)), "both sources are compared");
     assert_eq!(
         tree.block(&block_root(1)).unwrap().new_payload_request_root,
