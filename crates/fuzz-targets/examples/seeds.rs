@@ -5,8 +5,8 @@
 use assay_engine_api::{JwtSecret, payload_writer::NewPayloadParamsJson};
 use assay_network::{enr::Enr, framing};
 use assay_types::{
-    ContainerContext, ForkName, NewPayloadRequest, Preset, Revision, SignedExecutionProof, Spec, containers,
-    gossip, inspect,
+    ContainerContext, ExecutionProof, ForkName, NewPayloadRequest, Preset, PublicInput, Revision,
+    SignatureBytes, SignedExecutionProof, Spec, containers, gossip, inspect,
     primitives::{parse_hex, to_hex},
 };
 use bytes::Bytes;
@@ -224,9 +224,59 @@ fn proofs(corpus: &Corpus, cases: &[Value]) {
     ] {
         corpus.put_as("proof_json", name, &[which], value.to_string());
     }
+    posted(corpus);
     corpus.put("signed_proof", "short", [0; 144]);
     corpus.put("gossip_data", "bomb", [0xff, 0xff, 0xff, 0xff, 0x0f, 0]);
     corpus.put("gossip_data", "more than it can hold", [0x80, 0x80, 0x04, 0, 0]);
+}
+
+fn posted(corpus: &Corpus) {
+    let proof = |index: u8| SignedExecutionProof {
+        message: ExecutionProof {
+            proof_data: vec![index; usize::from(index)].into(),
+            proof_type: index,
+            public_input: PublicInput {
+                new_payload_request_root: [index; 32].into(),
+            },
+        },
+        validator_index: index.into(),
+        signature: SignatureBytes([index; 96]),
+    };
+    let list = |count: u8| {
+        let proofs: Vec<Bytes> = (0..count).map(|index| proof(index).to_ssz_bytes()).collect();
+        let mut out = Vec::new();
+        let mut offset = proofs.len() * 4;
+        for one in &proofs {
+            out.extend_from_slice(&(offset as u32).to_le_bytes());
+            offset += one.len();
+        }
+        [out, proofs.concat()].concat()
+    };
+    corpus.put_as(
+        "post_body",
+        "one in JSON",
+        &[0],
+        serde_json::to_vec(&proof(3)).unwrap(),
+    );
+    corpus.put_as(
+        "post_body",
+        "two in JSON",
+        &[0],
+        serde_json::to_vec(&[proof(0), proof(1)]).unwrap(),
+    );
+    corpus.put_as("post_body", "none in JSON", &[0], "[]");
+    corpus.put_as("post_body", "one in SSZ", &[1], proof(3).to_ssz_bytes());
+    corpus.put_as("post_body", "two in SSZ", &[1], list(2));
+    corpus.put_as("post_body", "27 in SSZ", &[1], list(27));
+    corpus.put_as("post_body", "65 in SSZ", &[1], list(65));
+    corpus.put_as("post_body", "none in SSZ", &[1], []);
+    corpus.put_as("post_body", "plain text", &[2], "[]");
+    corpus.put_as(
+        "post_body",
+        "nothing said",
+        &[3],
+        serde_json::to_vec(&proof(1)).unwrap(),
+    );
 }
 
 fn framing_seeds(corpus: &Corpus) {

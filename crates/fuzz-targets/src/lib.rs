@@ -7,6 +7,7 @@
 //! | file | targets |
 //! |---|---|
 //! | `proofs` | `gossip_data`, `signed_proof`, `req_resp_containers`, `proof_json` |
+//! | `posting` | `post_body` |
 //! | `framing` | `framing_request`, `framing_response` |
 //! | `records` | `node_record` |
 //! | `engine` | `engine_call`, `engine_answer`, `engine_token` |
@@ -29,10 +30,14 @@ mod blocks;
 mod engine;
 mod follower;
 mod framing;
+pub mod posting;
 mod proofs;
 mod records;
 mod shapes;
 mod sniffing;
+
+// The reader of posted bodies finds its error here, as it does in crates/api.
+use posting::error::ApiError;
 
 use assay_types::{Preset, Spec};
 use std::sync::OnceLock;
@@ -71,6 +76,7 @@ pub const TARGETS: &[Target] = &[
     target("signed_proof", proofs::signed_proof),
     target("req_resp_containers", proofs::req_resp_containers),
     target("proof_json", proofs::proof_json),
+    target("post_body", posting::post_body),
     target("framing_request", framing::framing_request),
     target("framing_response", framing::framing_response),
     target("node_record", records::node_record),

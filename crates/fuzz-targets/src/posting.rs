@@ -1,0 +1,88 @@
+//! Bodies of proofs that are posted, as JSON or SSZ, one or several.
+
+// The reader is no part of the API's interface; it and its error stand in files of their own and are compiled here as
+// they are.
+#[path = "../../api/src/error.rs"]
+pub mod error;
+#[path = "../../api/src/proof_body.rs"]
+pub mod proof_body;
+
+use crate::{Seen, choose};
+use assay_types::{SignedExecutionProof, proof::SIGNED_PROOF_OVERHEAD};
+use assay_verification::Candidate;
+use axum::http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+use bytes::Bytes;
+use proof_body::{BodyEncoding, MAX_PROOFS_PER_POST, candidates, ssz_list};
+
+/// Content types that an input may choose; the last is none.
+const CONTENT_TYPES: [&str; 4] = [
+    "application/json",
+    "Application/Octet-Stream; charset=x",
+    "text/plain",
+    "",
+];
+
+/// The first byte says which content type the caller gives, the rest is the body.
+pub(crate) fn post_body(data: &[u8]) -> Seen {
+    let Some((which, body)) = data.split_first() else {
+        return Seen::Refused;
+    };
+    let mut headers = HeaderMap::new();
+    let content_type = choose(&CONTENT_TYPES, *which);
+    if !content_type.is_empty() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    }
+    let encoding = match BodyEncoding::of(&headers) {
+        Ok(encoding) => encoding,
+        Err(e) => {
+            assert_eq!(e.code, 415);
+            return Seen::Refused;
+        }
+    };
+    match candidates(encoding, &Bytes::copy_from_slice(body)) {
+        Ok(found) => {
+            assert!((1..=MAX_PROOFS_PER_POST).contains(&found.len()));
+            let proofs: Vec<Bytes> = found.into_iter().map(ssz_of).collect();
+            if encoding == BodyEncoding::Ssz {
+                // Nothing of the body is lost, and nothing is in two proofs.
+                let list = ssz_list(&proofs);
+                assert!(list == body || proofs.len() == 1 && proofs[0] == body);
+            }
+            posted_again(&proofs);
+            Seen::Accepted
+        }
+        Err(e) => {
+            assert_eq!(e.code, 400);
+            Seen::Refused
+        }
+    }
+}
+
+/// A candidate's bytes. SSZ is decoded only by the verifier, which is where it is refused.
+fn ssz_of(candidate: Candidate) -> Bytes {
+    match candidate {
+        Candidate::Ssz(bytes) => {
+            assert!(bytes.len() >= SIGNED_PROOF_OVERHEAD);
+            bytes
+        }
+        Candidate::Signed(proof) => proof.to_ssz_bytes(),
+    }
+}
+
+/// The same proofs, as a list in SSZ and in JSON, are the same candidates.
+fn posted_again(proofs: &[Bytes]) {
+    let list = Bytes::from(ssz_list(proofs));
+    let read = |encoding, body: &Bytes| -> Vec<Bytes> {
+        let found = candidates(encoding, body).unwrap();
+        found.into_iter().map(ssz_of).collect()
+    };
+    // 27 elements of which the first is malformed can be one well-formed proof; then that is what they are.
+    if SignedExecutionProof::from_ssz_bytes(&list).is_err() {
+        assert_eq!(read(BodyEncoding::Ssz, &list), proofs);
+    }
+    let whole: Result<Vec<_>, _> = proofs.iter().map(SignedExecutionProof::from_ssz_bytes).collect();
+    if let Ok(whole) = whole {
+        let json = serde_json::to_vec(&whole).unwrap();
+        assert_eq!(read(BodyEncoding::Json, &json.into()), proofs);
+    }
+}
