@@ -96,7 +96,14 @@ async fn posted_seen_elsewhere_valid_and_still_there_after_a_kill() {
         .await;
     }
     let follower = world.simulation.follower(1).unwrap();
-    assert!(!follower.is_optimistic(&block));
+    let started = std::time::Instant::now();
+    while follower.is_optimistic(&block) {
+        assert!(
+            started.elapsed() < crate::support::PATIENCE,
+            "the beacon node was not told VALID"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let stored = |body: &Value| body["data"].as_array().map_or(0, Vec::len);
     for id in [
         block.block_root.to_string(),

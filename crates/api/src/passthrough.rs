@@ -60,9 +60,12 @@ impl Upstream {
         let uri: Uri = path_and_query
             .parse()
             .map_err(|_| ApiError::bad_request("not a path"))?;
+        let mut headers = end_to_end(headers);
+        // The answer is read here, not only passed on.
+        headers.remove(header::ACCEPT_ENCODING);
         self.http
             .get(self.target(&uri))
-            .headers(end_to_end(headers))
+            .headers(headers)
             .send()
             .await
             .map_err(unreachable)

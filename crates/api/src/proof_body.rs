@@ -46,11 +46,14 @@ impl BodyEncoding {
     }
 }
 
-/// The proofs of a body, each a candidate of its own.
-pub(crate) fn candidates(encoding: BodyEncoding, body: &Bytes) -> Result<Vec<Candidate>, ApiError> {
+/// The proofs of a body, each on its own: one of a JSON list that cannot be read leaves the others.
+pub(crate) fn candidates(
+    encoding: BodyEncoding,
+    body: &Bytes,
+) -> Result<Vec<Result<Candidate, String>>, ApiError> {
     let found = match encoding {
         BodyEncoding::Json => from_json(body)?,
-        BodyEncoding::Ssz => from_ssz(body)?,
+        BodyEncoding::Ssz => from_ssz(body)?.into_iter().map(Ok).collect(),
     };
     if found.is_empty() {
         return Err(ApiError::bad_request("no proof in the body"));
@@ -62,7 +65,7 @@ fn too_many() -> ApiError {
     ApiError::bad_request(format!("more than {MAX_PROOFS_PER_POST} proofs in one request"))
 }
 
-fn from_json(body: &Bytes) -> Result<Vec<Candidate>, ApiError> {
+fn from_json(body: &Bytes) -> Result<Vec<Result<Candidate, String>>, ApiError> {
     let refused =
         |e: serde_json::Error| ApiError::bad_request(format!("not a SignedExecutionProof in JSON: {e}"));
     let first = body.iter().find(|b| !b.is_ascii_whitespace());
@@ -72,23 +75,17 @@ fn from_json(body: &Bytes) -> Result<Vec<Candidate>, ApiError> {
         if items.len() > MAX_PROOFS_PER_POST {
             return Err(too_many());
         }
-        return items
+        return Ok(items
             .iter()
-            .enumerate()
-            .map(|(index, raw)| {
+            .map(|raw| {
                 serde_json::from_str::<SignedExecutionProof>(raw.get())
                     .map(Candidate::Signed)
-                    .map_err(|e| {
-                        ApiError::bad_request(format!(
-                            "proof {index}: not a SignedExecutionProof in JSON: {e}"
-                        ))
-                    })
+                    .map_err(|e| format!("not a SignedExecutionProof in JSON: {e}"))
             })
-            .collect();
+            .collect());
     }
-    Ok(vec![Candidate::Signed(
-        serde_json::from_slice(body).map_err(refused)?,
-    )])
+    let one = serde_json::from_slice(body).map_err(refused)?;
+    Ok(vec![Ok(Candidate::Signed(one))])
 }
 
 /// One `SignedExecutionProof`, or a list of them. The first offset tells: a list's is four bytes an element, one
@@ -171,7 +168,7 @@ mod tests {
         let found = candidates(encoding, &Bytes::from(body))?;
         Ok(found
             .into_iter()
-            .map(|c| match c {
+            .map(|c| match c.unwrap() {
                 Candidate::Ssz(bytes) => SignedExecutionProof::from_ssz_bytes(&bytes).unwrap(),
                 Candidate::Signed(signed) => signed,
             })

@@ -6,16 +6,22 @@ use axum::{
     extract::{DefaultBodyLimit, Request, State},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
 use std::{net::SocketAddr, time::Duration};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower_http::timeout::TimeoutLayer;
 
 /// Bytes around the proofs of one request: JSON names, quotes, commas.
 const BODY_OVERHEAD: usize = 64 * 1024;
 /// Proofs of the largest size that fit into one request: `MAX_EXECUTION_PROOFS_PER_PAYLOAD`.
 const LARGEST_PROOFS_PER_POST: usize = 4;
+/// POSTs of proofs at the same time; more wait. Each may hold a body of some 33 MB.
+const POSTS_AT_ONCE: usize = 4;
+/// How long one may take, its body included.
+const POST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long answers under way may take once the node is told to end.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
@@ -61,7 +67,18 @@ pub async fn serve_metrics(
 fn router(state: ApiState, stop: &CancellationToken) -> Router {
     // In hex a byte is two characters.
     let proof_body = 2 * LARGEST_PROOFS_PER_POST * state.chain.spec().max_signed_proof_size() + BODY_OVERHEAD;
-    let post_proofs = || post(routes::post_execution_proofs::post).layer(DefaultBodyLimit::max(proof_body));
+    // One for all POST routes: what they hold in memory is bounded, and slow senders do not keep places for ever.
+    let at_once = GlobalConcurrencyLimitLayer::new(POSTS_AT_ONCE);
+    let post_proofs = || -> MethodRouter<ApiState> {
+        let route: MethodRouter<ApiState> = post(routes::post_execution_proofs::post);
+        route
+            .layer::<_, std::convert::Infallible>(DefaultBodyLimit::max(proof_body))
+            .layer::<_, std::convert::Infallible>(TimeoutLayer::with_status_code(
+                StatusCode::REQUEST_TIMEOUT,
+                POST_TIMEOUT,
+            ))
+            .layer(at_once.clone())
+    };
     Router::new()
         .route("/eth/v1/beacon/execution_proofs", post_proofs())
         .route(

@@ -15,11 +15,22 @@ pub enum LogFormat {
     Json,
 }
 
+/// The levels by name.
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
 /// Installs the subscriber. `RUST_LOG`, where set, wins over `level` (error, warn, info, debug, trace, or a filter).
 pub fn init(level: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(text) if !text.is_empty() => EnvFilter::try_new(text)?,
-        _ => EnvFilter::try_new(default_filter(level))?,
+        _ => {
+            // One bare word that is no level would be taken for a target, and silence everything else.
+            let word = level.chars().all(|c| c.is_ascii_alphanumeric());
+            anyhow::ensure!(
+                !word || LEVELS.contains(&level.to_ascii_lowercase().as_str()),
+                "--log-level {level:?}: error, warn, info, debug, trace, off, or a filter"
+            );
+            EnvFilter::try_new(default_filter(level))?
+        }
     };
     let registry = tracing_subscriber::registry().with(filter);
     match format {
@@ -40,8 +51,7 @@ pub fn init(level: &str, format: LogFormat) -> anyhow::Result<()> {
 
 /// A bare level is ours; what the libraries below say is of interest from warnings on.
 fn default_filter(level: &str) -> String {
-    let bare =
-        ["error", "warn", "info", "debug", "trace", "off"].contains(&level.to_ascii_lowercase().as_str());
+    let bare = LEVELS.contains(&level.to_ascii_lowercase().as_str());
     if !bare {
         return level.to_owned();
     }

@@ -22,7 +22,7 @@ use assay_gate::{
 };
 use assay_network::{NetworkConfig, PeerAddress};
 use assay_store::{Store, StoreConfig};
-use assay_types::spec::ConfigMap;
+use assay_types::{Epoch, Revision, Spec, spec::ConfigMap};
 use assay_verification::{KnownProofs, Verifier, VerifierConfig, VerifierParts};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -54,17 +54,18 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
     let outcome = runtime.block_on(async {
         let stop = CancellationToken::new();
         let starting = Node::start(config, stop.clone());
-        let node = tokio::select! {
+        let mut node = tokio::select! {
             node = starting => node?,
             () = crate::signals::ended() => return Ok(()),
         };
-        tokio::select! {
-            () = crate::signals::ended() => {}
-            () = stop.cancelled() => {}
-        }
+        let outcome = tokio::select! {
+            () = crate::signals::ended() => Ok(()),
+            // None of them ends by itself: a node without one of its parts is worse than none.
+            _ = node.tasks.join_next() => Err(anyhow::anyhow!("a part of the node ended by itself; see the log")),
+        };
         stop.cancel();
         node.ended().await;
-        Ok(())
+        outcome
     });
     // Work on blocking threads that does not end by itself is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -114,8 +115,9 @@ impl Node {
             genesis,
             ..
         } = bootstrap;
+        check_revisions(&spec)?;
         let mut tasks = JoinSet::new();
-        let mut registry = Registry::with_prefix("assay");
+        let mut registry = Registry::default();
 
         // Disk first: it says at once whether another process, or another chain, has this directory.
         let store = Store::open(
@@ -148,14 +150,25 @@ impl Node {
                 .ok()
                 .and_then(NonZeroU8::new)
                 .context("--required-proofs: 1 to 255")?,
-            alert_after_slots: config.alert_after_slots,
+            // Where nothing is verified, nothing can be missing.
+            alert_after_slots: if engine.proof_types().is_empty() {
+                u64::MAX
+            } else {
+                config.alert_after_slots
+            },
         };
         let recall = ProofRecall {
             known: known.clone(),
             proof_types: engine.proof_types(),
         };
-        let (gate, gate_writer) =
-            GateHandle::open(gate_config, Arc::new(store.clone()), Some(recall), stop.clone())?;
+        // Longer than the rest: the endpoint's last answers wait for what they put on disk.
+        let writer_stop = CancellationToken::new();
+        let (gate, gate_writer) = GateHandle::open(
+            gate_config,
+            Arc::new(store.clone()),
+            Some(recall),
+            writer_stop.clone(),
+        )?;
         tasks.spawn(async move {
             let _ = gate_writer.await;
         });
@@ -182,7 +195,7 @@ impl Node {
         verifier.add_sink(events.clone());
         verifier
             .metrics()
-            .register(registry.sub_registry_with_prefix("verification"));
+            .register(registry.sub_registry_with_prefix("assay_verification"));
 
         let network = assay_network::start(
             NetworkConfig {
@@ -195,7 +208,7 @@ impl Node {
             chain.clone(),
             verifier.intake(),
             publish_queue,
-            registry.sub_registry_with_prefix("network"),
+            &mut registry,
             stop.clone(),
         )
         .await?;
@@ -236,12 +249,14 @@ impl Node {
             insecure_proofs: engine.is_insecure(),
         };
         let counted = endpoint.as_ref().map(|e| e.stats());
-        registry.register_collector(Box::new(NodeCollector {
-            gate: gate.clone(),
-            chain: chain.clone(),
-            endpoint: Arc::new(move || counted.as_ref().map(|c| c.snapshot().each()).unwrap_or_default()),
-            insecure_proofs: info.insecure_proofs,
-        }));
+        registry
+            .sub_registry_with_prefix("assay")
+            .register_collector(Box::new(NodeCollector {
+                gate: gate.clone(),
+                chain: chain.clone(),
+                endpoint: Arc::new(move || counted.as_ref().map(|c| c.snapshot().each()).unwrap_or_default()),
+                insecure_proofs: info.insecure_proofs,
+            }));
         // Weak: at the end the endpoint is waited for by its owner.
         let online = endpoint.as_ref().map(Arc::downgrade);
         let state = ApiState {
@@ -293,7 +308,7 @@ impl Node {
                 let _ = server.task.await;
             });
         }
-        tasks.spawn(end_of(endpoint, stop.clone()));
+        tasks.spawn(end_of(endpoint, stop.clone(), writer_stop));
         warnings::tell(config, engine.as_ref(), &endpoints);
         Ok(Self {
             endpoints,
@@ -362,6 +377,22 @@ pub fn version() -> String {
     )
 }
 
+/// The network side of `beta` is not there: its messages would be read as `alpha`'s.
+fn check_revisions(spec: &Spec) -> Result<(), ConfigError> {
+    for (fork, _, epoch) in &spec.fork_schedule {
+        if *epoch != Epoch::FAR_FUTURE && spec.revision_at(*fork) != Revision::Alpha {
+            return Err(ConfigError::Value {
+                flag: "spec",
+                why: format!(
+                    "EIP8025_REVISION: a node speaks alpha only, {fork} is set to {}",
+                    spec.revision_at(*fork)
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// A task without an end of its own, until `stop`.
 fn until(
     stop: &CancellationToken,
@@ -376,10 +407,15 @@ fn until(
     }
 }
 
-/// Waits for the endpoint's last calls.
-async fn end_of(endpoint: Option<Arc<RunningEndpoint>>, stop: CancellationToken) {
+/// Waits for the endpoint's last calls, then lets the gate's writer end.
+async fn end_of(
+    endpoint: Option<Arc<RunningEndpoint>>,
+    stop: CancellationToken,
+    writer_stop: CancellationToken,
+) {
     stop.cancelled().await;
     if let Some(endpoint) = endpoint.and_then(Arc::into_inner) {
         endpoint.ended().await;
     }
+    writer_stop.cancel();
 }

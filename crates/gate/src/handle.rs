@@ -191,7 +191,7 @@ impl GateHandle {
         self.0.gate.lock().payload_by_root(new_payload_request_root)
     }
 
-    /// Payloads of the tree with slots in `[from, to]`, by slot, at most `limit`.
+    /// Payloads of the tree with slots in `[from, to]`, by slot; where there are more than `limit`, the newest.
     pub fn payloads(&self, from: Slot, to: Slot, limit: usize) -> Vec<PayloadView> {
         self.0.gate.lock().payloads(from, to, limit)
     }

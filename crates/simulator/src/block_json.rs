@@ -135,6 +135,11 @@ fn transactions(payload: &PayloadDraft) -> Vec<Value> {
             bytes.extend_from_slice(&block);
         }
         bytes.truncate(size);
+        // An EIP-1559 transaction's type byte: random ones would now and then make a blob transaction, which commits to
+        // hashes that the payload does not have.
+        if let Some(first) = bytes.first_mut() {
+            *first = 0x02;
+        }
         out.push(Value::String(format!("0x{}", hex::encode(bytes))));
         left -= size;
     }

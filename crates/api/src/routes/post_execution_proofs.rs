@@ -16,10 +16,10 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How long a proof may wait for its payload, validator or engine before the caller is told to come again. It goes on
-/// waiting in the waiting room.
+/// How long all proofs of a request together may wait for payloads, validators or the engine before the caller is told
+/// to come again. They go on waiting in the waiting room.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Proofs of one request that are judged at the same time.
 const AT_ONCE: usize = 4;
@@ -38,11 +38,11 @@ pub(crate) async fn post(
 ) -> Result<(), ApiError> {
     let body = body.map_err(|e| ApiError::new(e.status(), e.body_text()))?;
     let found = candidates(BodyEncoding::of(&headers)?, &body)?;
-    let outcomes: Vec<Outcome> = stream::iter(found)
-        .map(|candidate| judge(&state, candidate))
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
+    let deadline = Instant::now() + PATIENCE;
+    let judging = found
+        .into_iter()
+        .map(|candidate| judge(&state, candidate, deadline));
+    let outcomes: Vec<Outcome> = stream::iter(judging).buffered(AT_ONCE).collect().await;
     let (mut failures, mut refused) = (Vec::new(), false);
     for (index, outcome) in outcomes.into_iter().enumerate() {
         match outcome {
@@ -60,12 +60,16 @@ pub(crate) async fn post(
     let error = if refused {
         ApiError::new(StatusCode::BAD_REQUEST, "some proofs were not accepted")
     } else {
-        ApiError::unavailable("some proofs cannot be judged now; they are kept, and may be sent again")
+        ApiError::unavailable("some proofs cannot be judged now; send them again")
     };
     Err(error.with_failures(failures))
 }
 
-async fn judge(state: &ApiState, candidate: Candidate) -> Outcome {
+async fn judge(state: &ApiState, candidate: Result<Candidate, String>, deadline: Instant) -> Outcome {
+    let candidate = match candidate {
+        Ok(candidate) => candidate,
+        Err(why) => return Outcome::Refused(why),
+    };
     let key = match &candidate {
         Candidate::Signed(signed) => Some(signed.key()),
         // Without a copy of the proof.
@@ -73,11 +77,8 @@ async fn judge(state: &ApiState, candidate: Candidate) -> Outcome {
             .ok()
             .map(|signed| signed.key()),
     };
-    match state
-        .intake
-        .submit_and_wait(candidate, Source::Http, PATIENCE)
-        .await
-    {
+    let left = deadline.saturating_duration_since(Instant::now());
+    match state.intake.submit_and_wait(candidate, Source::Http, left).await {
         Waited::Decided(Verdict::Accept(_)) => Outcome::OnTheNetwork,
         Waited::Decided(Verdict::Reject(reason)) => Outcome::Refused(reason.to_string()),
         Waited::Decided(Verdict::Ignore(reason)) => match reason {

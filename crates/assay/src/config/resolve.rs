@@ -65,6 +65,7 @@ pub struct NodeConfig {
     pub proof_engine_endpoint: Option<String>,
     #[serde(deserialize_with = "types")]
     pub proof_types: Vec<ProofType>,
+    #[serde(deserialize_with = "text")]
     pub dev_seed: String,
     pub dev_delay_ms: u64,
     pub dev_failure_rate: f64,
@@ -275,6 +276,20 @@ fn one_or_many<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error>
             .filter(|s| !s.is_empty())
             .map(str::to_owned)
             .collect(),
+    })
+}
+
+/// Text; a number is text too (the environment's values come typed).
+fn text<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Text(String),
+        Number(i64),
+    }
+    Ok(match Form::deserialize(d)? {
+        Form::Text(text) => text,
+        Form::Number(n) => n.to_string(),
     })
 }
 

@@ -71,6 +71,15 @@ fn check(args: &DevnetArgs) -> anyhow::Result<()> {
     if args.proof_types.is_empty() {
         bail!("--proof-types: at least one");
     }
+    if args.required_proofs == 0 || args.required_proofs > args.proof_types.len() {
+        bail!(
+            "--required-proofs: 1 to the number of --proof-types ({})",
+            args.proof_types.len()
+        );
+    }
+    if let Some(path) = &args.summary {
+        std::fs::write(path, "").with_context(|| format!("--summary {}", path.display()))?;
+    }
     Ok(())
 }
 
@@ -222,13 +231,18 @@ async fn watch(
 ) -> anyhow::Result<Vec<NodeReport>> {
     let mut view = view::LiveView::new(args.nodes, &args.proof_types);
     let mut deadline = None;
+    // The gate forgets payloads behind finality: what was last said of each counts.
+    let mut kept = vec![observe::SeenPayloads::new(); nodes.len()];
     let mut repeated = now_ms();
     loop {
         tokio::time::sleep(POLL).await;
         for node in nodes.iter_mut() {
             node.check_alive()?;
         }
-        let reports = observe::all(http, nodes).await?;
+        let mut reports = observe::all(http, nodes).await?;
+        for (report, seen) in reports.iter_mut().zip(&mut kept) {
+            report.keep(seen);
+        }
         let produced = blocks.lock().clone();
         view.show(&produced, &reports)?;
         if !producing.is_finished() {

@@ -46,6 +46,7 @@ pub(super) struct Payload {
     pub(super) told_valid: bool,
     pub(super) seen_at_ms: u64,
     pub(super) valid_at_ms: Option<u64>,
+    pub(super) told_valid_at_ms: Option<u64>,
     pub(super) proofs: Vec<PayloadProof>,
 }
 
@@ -63,7 +64,18 @@ pub(super) struct NodeReport {
     pub(super) payloads: Vec<Payload>,
 }
 
+/// Payloads by block hash, each as it was last told.
+pub(super) type SeenPayloads = BTreeMap<BlockHash, Payload>;
+
 impl NodeReport {
+    /// Adds what was told before and is told no more.
+    pub(super) fn keep(&mut self, seen: &mut SeenPayloads) {
+        for payload in self.payloads.drain(..) {
+            seen.insert(payload.block_hash, payload);
+        }
+        self.payloads = seen.values().cloned().collect();
+    }
+
     pub(super) fn payload(&self, block_hash: &BlockHash) -> Option<&Payload> {
         self.payloads.iter().find(|p| p.block_hash == *block_hash)
     }

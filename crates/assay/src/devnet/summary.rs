@@ -53,6 +53,8 @@ pub(super) struct NodeSummary {
     pub(super) payloads_syncing_then_valid: usize,
     pub(super) payload_to_proof_ms: Option<Quantiles>,
     pub(super) proof_to_verdict_ms: Option<Quantiles>,
+    /// From the payload to the beacon node being told VALID, which it asks for in its own time.
+    pub(super) payload_to_told_valid_ms: Option<Quantiles>,
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: u64,
 }
@@ -144,6 +146,9 @@ pub(super) fn summarize(args: &DevnetArgs, expected: &Expectation, reports: &[No
                 expected.verdicts_count.then_some(())?;
                 p.valid_at_ms.map(|valid| valid.saturating_sub(completed))
             });
+            let to_told = ours
+                .iter()
+                .filter_map(|p| p.told_valid_at_ms.map(|told| told.saturating_sub(p.seen_at_ms)));
             NodeSummary {
                 node: index + 1,
                 proofs_accepted: report.status.proofs.accepted,
@@ -153,6 +158,7 @@ pub(super) fn summarize(args: &DevnetArgs, expected: &Expectation, reports: &[No
                 payloads_syncing_then_valid: ours.iter().filter(|p| p.was_released()).count(),
                 payload_to_proof_ms: Quantiles::of(to_proof.collect()),
                 proof_to_verdict_ms: Quantiles::of(to_verdict.collect()),
+                payload_to_told_valid_ms: Quantiles::of(to_told.collect()),
                 bytes_sent: report.status.network.bytes_sent,
                 bytes_received: report.status.network.bytes_received,
             }

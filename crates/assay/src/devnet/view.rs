@@ -38,13 +38,15 @@ impl LiveView {
         let mut out = std::io::stdout().lock();
         if self.terminal {
             let lines = self.table(blocks, reports);
-            let mut text = String::new();
+            // Lines wider than the terminal are cut, not wrapped: the table is redrawn by counting lines.
+            let mut text = String::from("\x1b[?7l");
             if self.drawn > 0 {
                 text.push_str(&format!("\x1b[{}A", self.drawn));
             }
             for line in &lines {
                 text.push_str(&format!("\x1b[2K{line}\n"));
             }
+            text.push_str("\x1b[?7h");
             self.drawn = lines.len();
             return out
                 .write_all(text.as_bytes())
@@ -53,7 +55,13 @@ impl LiveView {
         }
         for block in blocks {
             let cells: Vec<String> = reports.iter().map(|r| self.cell(block, r)).collect();
-            let done = cells.len() == self.nodes && cells.iter().all(|c| c.contains("VALID"));
+            let done = cells.len() == self.nodes
+                && reports.iter().all(|report| {
+                    report.payload(&block.block_hash()).is_some_and(|payload| {
+                        payload.verdict == "VALID"
+                            && self.proof_types.iter().all(|t| payload.proof(*t).is_some())
+                    })
+                });
             if done && self.told.insert(block.slot) {
                 writeln!(out, "slot {:>4}  {}", block.slot.0, cells.join("  ")).context("standard output")?;
             }

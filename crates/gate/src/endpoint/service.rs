@@ -24,7 +24,12 @@ pub(super) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> An
         shared.note_unauthorized(&error);
         return answers::text(StatusCode::UNAUTHORIZED, &error);
     }
-    if request.headers().contains_key(UPGRADE) {
+    // Any other upgrade offered (h2c) is not taken, and the request answered as it is.
+    if request
+        .headers()
+        .get(UPGRADE)
+        .is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
+    {
         return answers::text(
             StatusCode::NOT_IMPLEMENTED,
             "WebSocket is not spoken here; use an http:// URL",

@@ -115,7 +115,7 @@ impl Gate {
         self.held_by(block_hash)
     }
 
-    /// Payloads with slots in `[from, to]`, by slot, at most `limit`.
+    /// Payloads with slots in `[from, to]`, by slot; where there are more than `limit`, the newest.
     pub fn payloads(&self, from: Slot, to: Slot, limit: usize) -> Vec<PayloadView> {
         let in_range = |node: &Node| node.facts.is_some_and(|f| from <= f.slot && f.slot <= to);
         let mut found: Vec<_> = self
@@ -125,8 +125,12 @@ impl Gate {
             .map(|(h, n)| (n.facts.map(|f| f.slot), *h))
             .collect();
         found.sort_unstable();
-        found.truncate(limit);
-        found.iter().filter_map(|(_, hash)| self.payload(hash)).collect()
+        let skipped = found.len().saturating_sub(limit);
+        found
+            .iter()
+            .skip(skipped)
+            .filter_map(|(_, hash)| self.payload(hash))
+            .collect()
     }
 
     /// Newest payload of the canonical chain that is proven with all its ancestors.
