@@ -77,8 +77,13 @@ fn check(args: &DevnetArgs) -> anyhow::Result<()> {
             args.proof_types.len()
         );
     }
-    if let Some(path) = &args.summary {
-        std::fs::write(path, "").with_context(|| format!("--summary {}", path.display()))?;
+    // Said before the run, not after it.
+    if let Some(path) = &args.summary
+        && path
+            .parent()
+            .is_some_and(|dir| !dir.as_os_str().is_empty() && !dir.is_dir())
+    {
+        bail!("--summary {}: no such directory", path.display());
     }
     Ok(())
 }
