@@ -67,9 +67,10 @@ fi
 [ -e "$WORK/capella/cl/node_modules" ] || (cd "$WORK/capella/cl" && npm ci --no-audit --no-fund --loglevel=error)
 
 # Whatever happens, what was started is ended: the rig by its own pid files, ours by the ids they were started with.
-DIR=""
+DIR="" CHILD=""
 finish() {
   [ -n "$DIR" ] || return 0
+  if [ -n "$CHILD" ] && kill "$CHILD" 2> /dev/null; then wait "$CHILD" || true; fi
   if [ -f "$DIR/pids" ]; then
     while read -r pid; do
       case "$(ps -o args= -p "$pid" 2> /dev/null)" in *"$DIR"*) kill -9 "$pid" 2> /dev/null || true ;; esac
@@ -92,7 +93,10 @@ for scenario in $SCENARIOS; do
   mkdir -p "$DIR"
   : > "$DIR/pids"
   ASSAY="$ASSAY_BIN" RIG="$WORK" OUT="$DIR" BASE="$base" SLOT="${ASSAY_REAL_SLOT:-3}" \
-    timeout --foreground -k 5 "${ASSAY_REAL_TIMEOUT:-600}" node "$HERE/lib/scenario.mjs" "$scenario" || failed=1
+    timeout -k 5 "${ASSAY_REAL_TIMEOUT:-600}" node "$HERE/lib/scenario.mjs" "$scenario" &
+  CHILD=$!
+  wait "$CHILD" || failed=1
+  CHILD=""
   finish
   base=$((base + 50))
 done
