@@ -138,7 +138,8 @@ impl Model {
         let check = check_of(request);
         let named = request == Request::Named;
         let root = self.world.facts(n, request).new_payload_request_root;
-        let own = check != RequestCheck::Mismatch && self.bound_root(n).is_none_or(|r| r == root);
+        // Where only the hash was read, the EL speaks of the hash.
+        let own = named || (check != RequestCheck::Mismatch && self.bound_root(n).is_none_or(|r| r == root));
         let answer = self.answer(n, el);
         let told_before = self.told_with_ancestors();
         let losses = self.losses(n, own, answer);
