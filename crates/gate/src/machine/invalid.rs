@@ -39,7 +39,12 @@ impl Gate {
     ) -> Decision {
         let called = self.called(parent, latest_valid_hash);
         // Null: this payload alone. A hash that nobody here knows says nothing that can be believed of ancestors.
-        let mut invalid: Vec<BlockHash> = own.filter(|h| self.tree.contains(h)).into_iter().collect();
+        let mut invalid = match own {
+            Some(own) if self.tree.contains(&own) => vec![own],
+            // Not in the tree, but what stands on it may be.
+            Some(own) if !self.settled.contains(&own) => self.tree.children(&own).to_vec(),
+            _ => Vec::new(),
+        };
         let mut settled: Vec<BlockHash> = own.filter(|h| self.settled.contains(h)).into_iter().collect();
         if called.reached || called.all {
             invalid.extend(called.ancestors.iter().copied());

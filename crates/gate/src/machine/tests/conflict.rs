@@ -156,3 +156,32 @@ fn rule_4_holds_for_calls_that_cannot_be_read() {
         "nothing was told of it"
     );
 }
+
+/// Rule 4: nor where the payload called INVALID is forgotten, but what stands on it was told VALID.
+#[test]
+fn rule_4_holds_above_what_is_forgotten() {
+    for read in [true, false] {
+        let mut bench = Bench::started(require(1));
+        for n in 2..=5 {
+            bench.prove(n, 1);
+            bench.import(payload(n, n - 1), valid(n));
+        }
+        bench.head_finalized(5, 4, valid(5));
+        for n in 1..=3 {
+            bench.records.remove(&hash(n).0);
+        }
+        let mut bench = bench.restarted(require(1));
+        assert_eq!(bench.head(5, valid(5)), PASS);
+        let decision = match read {
+            true => bench.import_checked(payload(3, 2), RequestCheck::NotChecked, invalid(Some(2))),
+            false => bench.import_named(payload(3, 2), invalid(Some(2))),
+        };
+        assert!(is_syncing(decision), "{read}");
+        assert_eq!(
+            bench.alarms(),
+            [Alarm::ValidCalledInvalid { block_hash: hash(4) }],
+            "{read}"
+        );
+        assert!(is_syncing(bench.head(5, valid(5))), "{read}");
+    }
+}
