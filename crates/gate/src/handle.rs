@@ -4,6 +4,7 @@
 //! state first lost: an answer or event that the machine wants durable waits for the write.
 
 use crate::{
+    alarm_log::AlarmLog,
     machine::{
         Action, Alarm, AskedPayload, CallId, Decision, Durability, ElAnswer, Event, ForkchoiceState, Gate,
         GateConfig, GateStats, HeldBy, ImportPolicy, PayloadView, RecordChange, RestoreError, StatusWord,
@@ -81,6 +82,7 @@ struct Inner {
     written: watch::Sender<u64>,
     events: broadcast::Sender<GateEvent>,
     recent: Mutex<VecDeque<VerdictChange>>,
+    alarm_log: Mutex<AlarmLog>,
     recall: Option<ProofRecall>,
     next_call: AtomicU64,
 }
@@ -106,6 +108,7 @@ impl GateHandle {
             written: watch::Sender::new(0),
             events: broadcast::Sender::new(EVENT_QUEUE),
             recent: Mutex::default(),
+            alarm_log: Mutex::default(),
             recall,
             next_call: AtomicU64::new(0),
         };
@@ -346,7 +349,7 @@ impl Inner {
                     }
                     recent.push_back(*change);
                 }
-                GateEvent::Alarm(alarm) => tracing::error!(alarm = alarm.label(), ?alarm, "gate alarm"),
+                GateEvent::Alarm(alarm) => self.alarm_log.lock().write(alarm),
             }
             // No subscriber is no error.
             let _ = self.events.send(*event);

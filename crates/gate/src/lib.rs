@@ -9,7 +9,9 @@
 //! | `handle` | `GateHandle`: the machine behind a lock, its records written behind it, events, queries; a `ProofSink` |
 //! | `endpoint` | the Engine API endpoint in front of the execution client |
 //! | `persistence` | where the records are kept |
+//! | `alarm_log` | alarms in the log |
 
+mod alarm_log;
 pub mod endpoint;
 pub mod handle;
 pub mod machine;
