@@ -264,6 +264,8 @@ fn posted(corpus: &Corpus) {
         &[0],
         serde_json::to_vec(&[proof(0), proof(1)]).unwrap(),
     );
+    let one_of_two = format!("[{},{{}}]", serde_json::to_string(&proof(2)).unwrap());
+    corpus.put_as("post_body", "one of two in JSON", &[0], one_of_two);
     corpus.put_as("post_body", "none in JSON", &[0], "[]");
     corpus.put_as("post_body", "one in SSZ", &[1], proof(3).to_ssz_bytes());
     corpus.put_as("post_body", "two in SSZ", &[1], list(2));

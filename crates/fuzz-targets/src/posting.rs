@@ -42,8 +42,14 @@ pub(crate) fn post_body(data: &[u8]) -> Seen {
     match candidates(encoding, &Bytes::copy_from_slice(body)) {
         Ok(found) => {
             assert!((1..=MAX_PROOFS_PER_POST).contains(&found.len()));
-            let proofs: Vec<Bytes> = found.into_iter().map(ssz_of).collect();
+            let listed = found.len();
+            // What cannot be read leaves the others.
+            let proofs: Vec<Bytes> = found.into_iter().flatten().map(ssz_of).collect();
+            if proofs.is_empty() {
+                return Seen::Refused;
+            }
             if encoding == BodyEncoding::Ssz {
+                assert_eq!(proofs.len(), listed, "SSZ is split, not read");
                 // Nothing of the body is lost, and nothing is in two proofs.
                 let list = ssz_list(&proofs);
                 assert!(list == body || proofs.len() == 1 && proofs[0] == body);
@@ -74,7 +80,7 @@ fn posted_again(proofs: &[Bytes]) {
     let list = Bytes::from(ssz_list(proofs));
     let read = |encoding, body: &Bytes| -> Vec<Bytes> {
         let found = candidates(encoding, body).unwrap();
-        found.into_iter().map(ssz_of).collect()
+        found.into_iter().map(|one| ssz_of(one.unwrap())).collect()
     };
     // 27 elements of which the first is malformed can be one well-formed proof; then that is what they are.
     if SignedExecutionProof::from_ssz_bytes(&list).is_err() {
