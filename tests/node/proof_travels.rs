@@ -248,3 +248,26 @@ async fn a_kept_proof_is_served_behind_finality_after_a_restart() {
     assert_eq!(node.terminate(), Some(0));
     world.simulation.stop();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_node_serves_the_engine_api_without_its_beacon_node() {
+    let world = World::new(1).await;
+    let flags = world.flags(0, "observe", &[]);
+    let first = NodeProcess::start(&world.datadir(1), &flags);
+    assert_eq!(first.terminate(), Some(0));
+    let mut alone = flags.clone();
+    let at = alone.iter().position(|f| f == "--beacon-node").unwrap() + 1;
+    // Nobody listens there.
+    alone[at] = "http://127.0.0.1:1".to_owned();
+    let node = NodeProcess::start(&world.datadir(1), &alone);
+    world.connect(&[&node]);
+    let block = world.block().await;
+    let follower = world.simulation.follower(0).unwrap();
+    let started = std::time::Instant::now();
+    while follower.is_optimistic(&block) {
+        assert!(started.elapsed() < crate::support::PATIENCE, "{}", node.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(node.terminate(), Some(0));
+    world.simulation.stop();
+}

@@ -1,6 +1,7 @@
 //! The wiring of a node: every floor of the house, started in the order in which each needs the others.
 
 mod engine;
+mod network_file;
 mod observer;
 mod warnings;
 
@@ -13,7 +14,7 @@ use anyhow::Context;
 use assay_api::{ApiState, EventSink, NodeCollector, NodeInfo, Upstream};
 use assay_chain::{
     Chain, ChainView, SystemClock,
-    follower::{self, Bootstrap, Follower},
+    follower::{Bootstrap, Follower},
 };
 use assay_engine_api::JwtSecret;
 use assay_gate::{
@@ -82,7 +83,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node; it runs until `stop` is cancelled. Waits for the beacon node for as long as it takes.
+    /// Starts a node; it runs until `stop` is cancelled. Waits for the beacon node for as long as it takes where its
+    /// network is not known from before.
     pub async fn start(config: NodeConfig, stop: CancellationToken) -> anyhow::Result<Self> {
         assay_engine_api::install_crypto_provider();
         let secrets = Secrets::read(&config)?;
@@ -91,9 +93,7 @@ impl Node {
         std::fs::create_dir_all(&config.datadir)
             .with_context(|| format!("--datadir {}", config.datadir.display()))?;
 
-        let bootstrap = follower::connect(&config.beacon_node, &overrides)
-            .await
-            .context("--beacon-node")?;
+        let bootstrap = network_file::connect(&config.datadir, &config.beacon_node, &overrides).await?;
         let node = Self::with_network(&config, bootstrap, overrides, secrets, peers, &stop).await;
         if node.is_err() {
             stop.cancel();
