@@ -46,13 +46,21 @@ export function lodestar({ rig, out, base, slotSeconds, blocks }) {
     forkchoice: "engine_forkchoiceUpdatedV2",
     async startExecution() { await script(`${dir}/up.sh`, ["els"], env, log, 900_000); },
     async startBeacon(engine) { await script(`${dir}/up.sh`, ["cls"], { ...env, ENGINE_B: engine }, log, 240_000); },
-    async view() {
+    view() { return until("a view without finality moving meanwhile", 20_000, () => this.viewOnce()); },
+    async viewOnce() {
       const seen = new Map();
+      // What is finalized has left its fork choice, and is called valid whatever it was told: nothing can be learnt of it.
+      const { finalized } = await data(`${b}/eth/v1/beacon/states/head/finality_checkpoints`);
+      const finalSlot = Number(finalized.epoch) * 8;
       // Asked for by slot: by root this version calls every block but the finalized one valid.
       for (const block of blocks()) {
+        if (finalSlot > 0 && block.slot <= finalSlot) continue;
         const answer = await http(`${b}/eth/v1/beacon/headers?slot=${block.slot}`);
         if (answer.status === 200 && answer.json.data.some((h) => h.root === block.root)) seen.set(block.root, { optimistic: answer.json.execution_optimistic });
       }
+      // Finality may have moved meanwhile.
+      const { finalized: now } = await data(`${b}/eth/v1/beacon/states/head/finality_checkpoints`);
+      if (now.epoch !== finalized.epoch) throw Error("finality moved while the view was read");
       return seen;
     },
     /** Only newPayload VALID does. */
