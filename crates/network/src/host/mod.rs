@@ -2,14 +2,18 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `task` | the task: swarm events, verdicts, proofs to publish, time |
+//! | `task` | the task: it waits, and hands each event on |
+//! | `gossiping` | topics, messages, verdicts, proofs to publish |
+//! | `peering` | dials, connections, pings, identify, the node's record |
 //! | `behaviour` | what runs on every connection |
 //! | `transport`, `counted_io` | TCP, noise, yamux, bytes counted |
 //! | `listen` | listening, and the addresses to tell others |
 
 mod behaviour;
 mod counted_io;
+mod gossiping;
 mod listen;
+mod peering;
 mod task;
 mod transport;
 
