@@ -5,12 +5,18 @@
 //! |---|---|
 //! | `node_api` | the client, its errors, blocks and envelopes in either form |
 //! | `node_api/event_bytes` | the bytes of an event stream, bounded |
+//! | `node_api/known_nodes` | the node's own record and its peers' |
 //! | `node_api/validator` | one validator of one state |
 
 mod event_bytes;
+mod known_nodes;
 mod validator;
 
-use assay_types::{BeaconBlockSummary, ForkName, PayloadEnvelope, Root, Spec, proof::SszError};
+use assay_types::{
+    BeaconBlockSummary, ForkName, PayloadEnvelope, Root, Spec,
+    block::{signed_block_ssz_from_json, signed_envelope_ssz_from_json},
+    proof::SszError,
+};
 use bytes::{Bytes, BytesMut};
 use eventsource_stream::Eventsource;
 use futures::{StreamExt, stream::BoxStream};
@@ -120,6 +126,22 @@ impl Versioned {
         match &self.body {
             VersionedBody::Ssz(bytes) => BeaconBlockSummary::from_signed_block_ssz(self.fork, spec, bytes),
             VersionedBody::Json(data) => BeaconBlockSummary::from_signed_block_json(self.fork, spec, data),
+        }
+    }
+
+    /// The SSZ bytes of a `SignedBeaconBlock`: as they came, or made from JSON. Bytes that came are not checked.
+    pub fn block_ssz(&self, spec: &Spec) -> Result<Bytes, SszError> {
+        match &self.body {
+            VersionedBody::Ssz(bytes) => Ok(bytes.clone()),
+            VersionedBody::Json(data) => signed_block_ssz_from_json(self.fork, spec, data),
+        }
+    }
+
+    /// The SSZ bytes of a `SignedExecutionPayloadEnvelope`, as `block_ssz`.
+    pub fn envelope_ssz(&self, spec: &Spec) -> Result<Bytes, SszError> {
+        match &self.body {
+            VersionedBody::Ssz(bytes) => Ok(bytes.clone()),
+            VersionedBody::Json(data) => signed_envelope_ssz_from_json(self.fork, spec, data),
         }
     }
 

@@ -79,6 +79,58 @@ fn versioned_hashes(reader: Reader<'_>, name: &str) -> Result<Vec<Hash256>, SszE
     })
 }
 
+/// A `SignedBeaconBlock` in SSZ, from the Beacon API's JSON (the `data` member).
+pub fn signed_block_ssz_from_json(
+    fork: ForkName,
+    spec: &Spec,
+    data: &serde_json::Value,
+) -> Result<Bytes, SszError> {
+    from_json(BLOCK, fork, spec, data)
+}
+
+/// A `SignedExecutionPayloadEnvelope` in SSZ, from the Beacon API's JSON (the `data` member).
+pub fn signed_envelope_ssz_from_json(
+    fork: ForkName,
+    spec: &Spec,
+    data: &serde_json::Value,
+) -> Result<Bytes, SszError> {
+    from_json(ENVELOPE, fork, spec, data)
+}
+
+/// Which block bytes are: what who passes a block on needs to know, and no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockIdentity {
+    /// `hash_tree_root(BeaconBlock)`.
+    pub block_root: Root,
+    /// The block's slot.
+    pub slot: Slot,
+}
+
+impl BlockIdentity {
+    /// Of a `SignedBeaconBlock` in SSZ. Strict.
+    pub fn of_signed_block_ssz(fork: ForkName, spec: &Spec, bytes: &Bytes) -> Result<Self, SszError> {
+        let schema = shape(BLOCK, fork, spec)?;
+        let view = schema.view(bytes).map_err(|e| e.in_container(BLOCK))?;
+        let block = Reader::new(view, bytes).field("message")?;
+        Ok(Self {
+            block_root: block.view().hash_tree_root(),
+            slot: Slot(block.u64("slot")?),
+        })
+    }
+
+    /// Of the block that a `SignedExecutionPayloadEnvelope` in SSZ says it belongs to; the slot is its payload's. Strict;
+    /// nothing is hashed.
+    pub fn of_signed_envelope_ssz(fork: ForkName, spec: &Spec, bytes: &Bytes) -> Result<Self, SszError> {
+        let schema = shape(ENVELOPE, fork, spec)?;
+        let view = schema.view(bytes).map_err(|e| e.in_container(ENVELOPE))?;
+        let envelope = Reader::new(view, bytes).field("message")?;
+        Ok(Self {
+            block_root: envelope.array("beacon_block_root")?,
+            slot: Slot(envelope.field("payload")?.u64("slot_number")?),
+        })
+    }
+}
+
 impl BeaconBlockSummary {
     /// From a `SignedBeaconBlock` in SSZ. Strict.
     pub fn from_signed_block_ssz(fork: ForkName, spec: &Spec, bytes: &Bytes) -> Result<Self, SszError> {

@@ -40,7 +40,7 @@ pub mod schema;
 pub mod signing;
 pub mod spec;
 
-pub use block::{BeaconBlockSummary, BlockPayload, PayloadEnvelope};
+pub use block::{BeaconBlockSummary, BlockIdentity, BlockPayload, PayloadEnvelope};
 pub use bls::{PublicKey, SecretKey};
 pub use containers::ContainerContext;
 pub use digest::ForkDigest;

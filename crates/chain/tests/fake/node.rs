@@ -50,6 +50,14 @@ pub(crate) struct Faults {
     pub(crate) genesis_validators_root: Option<Root>,
     /// Bytes that blocks are answered with.
     pub(crate) block_bytes: Option<Vec<u8>>,
+    /// The fork that blocks are said to be of.
+    pub(crate) fork: Option<&'static str>,
+    /// Slots below have no blocks, genesis excepted: a checkpoint, or pruning.
+    pub(crate) blocks_from: u64,
+    /// An empty slot is answered with the block below it.
+    pub(crate) nearest_block: bool,
+    /// Every block and envelope is answered with this one.
+    pub(crate) one_block: Option<Root>,
 }
 
 #[derive(Default)]
@@ -66,6 +74,9 @@ pub(crate) struct Shared {
     pub(crate) chain: Mutex<Chain>,
     pub(crate) faults: Mutex<Faults>,
     pub(crate) asked: Mutex<Vec<String>>,
+    /// `data` of identity and peers; 404 where null.
+    pub(crate) identity: Mutex<Value>,
+    pub(crate) peers: Mutex<Value>,
     events: broadcast::Sender<Option<String>>,
 }
 
@@ -82,6 +93,8 @@ impl FakeNode {
             chain: Mutex::default(),
             faults: Mutex::default(),
             asked: Mutex::default(),
+            identity: Mutex::default(),
+            peers: Mutex::default(),
             events: broadcast::channel(1024).0,
         });
         let mut node = Self {
@@ -242,6 +255,11 @@ fn router(shared: Arc<Shared>) -> Router {
             get(|| async { data(json!({"version": "fake/1"})) }),
         )
         .route("/eth/v1/node/syncing", get(syncing))
+        .route(
+            "/eth/v1/node/identity",
+            get(|State(node): Node| async move { told(&node.identity) }),
+        )
+        .route("/eth/v1/node/peers", get(peers))
         .route("/eth/v1/beacon/headers/head", get(head))
         .route("/eth/v1/beacon/states/head/finality_checkpoints", get(finality))
         .route("/eth/v2/beacon/blocks/{id}", get(block))
@@ -324,13 +342,47 @@ fn versioned(node: &Shared, headers: &HeaderMap, fork: &str, ssz: Bytes, json: V
         .into_response()
 }
 
+fn told(data_of: &Mutex<Value>) -> Response {
+    match data_of.lock().clone() {
+        Value::Null => error(404, "no such route"),
+        value => data(value),
+    }
+}
+
+/// Knows no filters: those who use one are refused.
+async fn peers(State(node): Node, RawQuery(query): RawQuery) -> Response {
+    if query.is_some() {
+        return error(400, "unknown query");
+    }
+    told(&node.peers)
+}
+
+/// The block of a slot on the head's chain.
+fn canonical(chain: &Chain, slot: u64, nearest: bool) -> Option<Root> {
+    let mut at = chain.blocks.get(&chain.head?);
+    while let Some(block) = at.filter(|block| block.slot > slot) {
+        at = chain.blocks.get(&block.parent);
+    }
+    at.filter(|block| nearest || block.slot == slot)
+        .map(|block| block.root)
+}
+
 async fn block(State(node): Node, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    let Ok(root) = id.parse::<Root>() else {
-        return error(400, "block id");
+    let faults = node.faults.lock().clone();
+    let root = match (faults.one_block, id.parse::<Root>(), id.parse::<u64>()) {
+        (Some(root), ..) | (None, Ok(root), _) => Some(root),
+        (None, _, Ok(slot)) => canonical(&node.chain.lock(), slot, faults.nearest_block),
+        _ => return error(400, "block id"),
     };
-    let found = node.chain.lock().blocks.get(&root).cloned();
-    match found.filter(|_| !node.faults.lock().no_blocks.contains(&root)) {
-        Some(block) => versioned(&node, &headers, block.fork.as_str(), block.ssz, block.json),
+    let found = root.and_then(|root| node.chain.lock().blocks.get(&root).cloned());
+    let gone = |block: &Built| {
+        faults.no_blocks.contains(&block.root) || (1..faults.blocks_from).contains(&block.slot)
+    };
+    match found.filter(|block| !gone(block)) {
+        Some(block) => {
+            let fork = faults.fork.unwrap_or(block.fork.as_str());
+            versioned(&node, &headers, fork, block.ssz, block.json)
+        }
         None => error(404, "block not found"),
     }
 }
@@ -352,6 +404,7 @@ async fn envelopes(node: Node, id: Path<Root>, headers: HeaderMap) -> Response {
 }
 
 fn either_envelope(State(node): Node, Path(id): Path<Root>, headers: HeaderMap) -> Response {
+    let id = node.faults.lock().one_block.unwrap_or(id);
     let chain = node.chain.lock();
     let block = chain
         .blocks
