@@ -21,16 +21,18 @@ use assay_gate::{
     GateConfig, GateHandle, ImportPolicy, ProofRecall,
     endpoint::{self, EndpointConfig, EndpointContext, RunningEndpoint, UpstreamConfig},
 };
-use assay_network::{NetworkConfig, PeerAddress};
+use assay_network::{NetworkConfig, PeerAddress, enr::Enr};
 use assay_store::{Store, StoreConfig};
 use assay_types::{Epoch, Revision, Spec, spec::ConfigMap};
 use assay_verification::{KnownProofs, Verifier, VerifierConfig, VerifierParts};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use std::{
+    fmt::Display,
     net::SocketAddr,
     num::NonZeroU8,
     path::Path,
+    str::FromStr,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -88,13 +90,16 @@ impl Node {
     pub async fn start(config: NodeConfig, stop: CancellationToken) -> anyhow::Result<Self> {
         assay_engine_api::install_crypto_provider();
         let secrets = Secrets::read(&config)?;
-        let peers = parse_peers(&config.peers)?;
+        let peers = parse_all("peer", &config.peers)?;
+        let boot_nodes = parse_all("boot-nodes", &config.boot_nodes)?;
+        network_config(&config).check()?;
         let overrides = spec_overrides(config.network_config.as_deref(), &config.spec)?;
         std::fs::create_dir_all(&config.datadir)
             .with_context(|| format!("--datadir {}", config.datadir.display()))?;
 
         let bootstrap = network_file::connect(&config.datadir, &config.beacon_node, &overrides).await?;
-        let node = Self::with_network(&config, bootstrap, overrides, secrets, peers, &stop).await;
+        let node =
+            Self::with_network(&config, bootstrap, overrides, secrets, (peers, boot_nodes), &stop).await;
         if node.is_err() {
             stop.cancel();
         }
@@ -106,7 +111,7 @@ impl Node {
         bootstrap: Bootstrap,
         overrides: ConfigMap,
         secrets: Option<Secrets>,
-        peers: Vec<PeerAddress>,
+        (peers, boot_nodes): (Vec<PeerAddress>, Vec<Enr>),
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let Bootstrap {
@@ -199,11 +204,9 @@ impl Node {
 
         let network = assay_network::start(
             NetworkConfig {
-                listen_addresses: vec![config.listen_address],
-                port: config.port,
-                enr_addresses: config.enr_address.into_iter().collect(),
                 peers,
-                ..NetworkConfig::new(&config.datadir)
+                boot_nodes,
+                ..network_config(config)
             },
             chain.clone(),
             verifier.intake(),
@@ -355,16 +358,36 @@ impl Secrets {
     }
 }
 
-fn parse_peers(given: &[String]) -> Result<Vec<PeerAddress>, ConfigError> {
+/// Each as what it should be, the flag named in the error.
+fn parse_all<T: FromStr<Err: Display>>(flag: &'static str, given: &[String]) -> Result<Vec<T>, ConfigError> {
     given
         .iter()
         .map(|text| {
-            text.parse().map_err(|e| ConfigError::Value {
-                flag: "peer",
+            text.trim().parse().map_err(|e| ConfigError::Value {
+                flag,
                 why: format!("{text:?}: {e}"),
             })
         })
         .collect()
+}
+
+/// The network's settings, but for the peers given.
+fn network_config(config: &NodeConfig) -> NetworkConfig {
+    NetworkConfig {
+        listen_addresses: config.listen_addresses.clone(),
+        port: config.port,
+        discovery_port: config.discovery_port,
+        quic_port: config.quic_port,
+        disable_quic: config.disable_quic,
+        enable_mplex: config.enable_mplex,
+        disable_discovery: config.disable_discovery,
+        target_peers: config.target_peers,
+        enr_addresses: config.enr_addresses.clone(),
+        enr_tcp_port: config.enr_tcp_port,
+        enr_udp_port: config.enr_udp_port,
+        enr_quic_port: config.enr_quic_port,
+        ..NetworkConfig::new(&config.datadir)
+    }
 }
 
 /// `assay/<version>/<platform>`, as beacon nodes name themselves.

@@ -36,7 +36,16 @@ pub(crate) struct Counters {
     pub(crate) wrong_digest: Counter,
     pub(crate) late_accepts: Counter,
     pub(crate) peers_connected: Gauge,
+    pub(crate) peers_proof_aware: Gauge,
+    pub(crate) peers_known: Gauge,
+    pub(crate) bans: Gauge,
     pub(crate) dial_failures: Counter,
+    pub(crate) connections_denied: Family<ReasonLabels, Counter>,
+    pub(crate) faults: Family<ReasonLabels, Counter>,
+    pub(crate) goodbyes_sent: Family<ReasonLabels, Counter>,
+    pub(crate) discovery_queries: Counter,
+    pub(crate) discovery_queries_empty: Counter,
+    pub(crate) records: Family<ReasonLabels, Counter>,
 }
 
 impl Counters {
@@ -111,6 +120,47 @@ impl Counters {
             "Attempts to connect that failed",
             self.dial_failures.clone(),
         );
+        self.register_peers(r);
+    }
+
+    fn register_peers(&self, r: &mut Registry) {
+        r.register(
+            "peers_proof_aware",
+            "Connected peers that take part in proofs",
+            self.peers_proof_aware.clone(),
+        );
+        r.register(
+            "peers_known",
+            "Peers known, connected or not",
+            self.peers_known.clone(),
+        );
+        r.register("bans", "Peers and addresses banned now", self.bans.clone());
+        r.register(
+            "connections_denied",
+            "Connections that were not let in",
+            self.connections_denied.clone(),
+        );
+        r.register("peer_faults", "What peers did wrong", self.faults.clone());
+        r.register(
+            "goodbyes_sent",
+            "Peers told goodbye, by reason",
+            self.goodbyes_sent.clone(),
+        );
+        r.register(
+            "discovery_queries",
+            "Queries of discovery",
+            self.discovery_queries.clone(),
+        );
+        r.register(
+            "discovery_queries_empty",
+            "Queries of discovery that brought no new peer",
+            self.discovery_queries_empty.clone(),
+        );
+        r.register(
+            "discovery_records",
+            "Node records that discovery brought: taken, or why not",
+            self.records.clone(),
+        );
     }
 
     pub(crate) fn verdict(&self, labels: VerdictLabels) {
@@ -125,6 +175,29 @@ impl Counters {
 
     pub(crate) fn publish_failure(&self, reason: &'static str) {
         self.publish_failed.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    pub(crate) fn fault(&self, reason: &'static str) {
+        self.faults.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    pub(crate) fn denied(&self, reason: &'static str) {
+        self.connections_denied
+            .get_or_create(&ReasonLabels { reason })
+            .inc();
+    }
+
+    pub(crate) fn goodbye(&self, reason: &'static str) {
+        self.goodbyes_sent.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    pub(crate) fn record(&self, reason: &'static str) {
+        self.records.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn faults_of(&self, reason: &'static str) -> u64 {
+        self.faults.get(&ReasonLabels { reason }).map_or(0, |c| c.get())
     }
 
     fn sum_of_verdicts(&self, verdict: &'static str, reasons: impl Iterator<Item = &'static str>) -> u64 {

@@ -10,7 +10,7 @@
 //! | `keys`, `enr`, `address` | node key, node records, peers as operators write them |
 //! | `framing` | the bytes of req/resp streams, without I/O |
 //! | `gossip` | topics, parameters, validation, publishing |
-//! | `peers` | who is connected, who is dialled when: a state machine |
+//! | `peers` | who is connected, dialled, pruned, banned: a state machine; the peer store |
 //! | `host` | the task that owns the swarm, and the handle to it |
 //! | `counters` | what is counted |
 
@@ -27,11 +27,11 @@ pub mod keys;
 mod peers;
 
 pub use address::{PeerAddress, PeerAddressError};
-pub use config::{DEFAULT_MAX_PEERS, DEFAULT_PORT, NetworkConfig};
+pub use config::{DEFAULT_PORT, DEFAULT_TARGET_PEERS, NetworkConfig};
 pub use counters::NetworkCounters;
 pub use error::NetworkError;
 pub use gossip::{PublishQueue, Publisher, TopicChange, TopicManager, TopicSchedule, publisher};
 pub use host::{Identity, Metadata, Network, NetworkHandle, start};
 pub use keys::NodeKey;
 pub use libp2p::{Multiaddr, PeerId};
-pub use peers::{Direction, PeerCount, PeerInfo, PeerState};
+pub use peers::{Direction, Fault, Goodbye, PeerCount, PeerInfo, PeerState, PeerStatus};

@@ -70,22 +70,72 @@ pub struct NodeArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alert_after_slots: Option<u64>,
 
-    /// Address libp2p listens on [default: 0.0.0.0]
-    #[arg(long, value_name = "IP", help_heading = "Network")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub listen_address: Option<IpAddr>,
+    /// Address to listen on; twice for IPv4 and IPv6 [default: 0.0.0.0]
+    #[arg(
+        long = "listen-address",
+        value_name = "IP",
+        value_delimiter = ',',
+        help_heading = "Network"
+    )]
+    #[serde(rename = "listen-address", skip_serializing_if = "Vec::is_empty")]
+    pub listen_addresses: Vec<IpAddr>,
     /// TCP port libp2p listens on; 0 lets the system choose [default: 9100]
     #[arg(long, value_name = "PORT", help_heading = "Network")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// UDP port of discovery; 0 lets the system choose [default: that of --port]
+    #[arg(long, value_name = "PORT", help_heading = "Network")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discovery_port: Option<u16>,
+    /// UDP port of QUIC; 0 lets the system choose [default: that of --port plus 1]
+    #[arg(long, value_name = "PORT", help_heading = "Network")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quic_port: Option<u16>,
+    /// Speak TCP alone
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Network")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disable_quic: Option<bool>,
+    /// Offer mplex beside yamux, for peers that know nothing newer (Lodestar 1.5)
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Network")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_mplex: Option<bool>,
+    /// Where discovery begins: ENRs, comma-separated or repeated; the beacon node's peers are asked beside them
+    #[arg(long, value_name = "ENR,...", value_delimiter = ',', help_heading = "Network")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub boot_nodes: Vec<String>,
+    /// Look for no peers: those of --peer, and those that come
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Network")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disable_discovery: Option<bool>,
+    /// Peers to look for; a tenth more may connect, those of --peer on top [default: 100]
+    #[arg(long, value_name = "COUNT", help_heading = "Network")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_peers: Option<u32>,
     /// Peer to stay connected to, as multiaddr or ENR; may be repeated
     #[arg(long = "peer", value_name = "MULTIADDR|ENR", help_heading = "Network")]
     #[serde(rename = "peer", skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<String>,
-    /// Address to put in the ENR, where it differs from --listen-address
-    #[arg(long, value_name = "IP", help_heading = "Network")]
+    /// Address others reach this node by, for the ENR; twice for IPv4 and IPv6. Without it discovery finds it out
+    #[arg(
+        long = "enr-address",
+        value_name = "IP",
+        value_delimiter = ',',
+        help_heading = "Network"
+    )]
+    #[serde(rename = "enr-address", skip_serializing_if = "Vec::is_empty")]
+    pub enr_addresses: Vec<IpAddr>,
+    /// TCP port others reach, where it is not --port
+    #[arg(long, value_name = "PORT", help_heading = "Network")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub enr_address: Option<IpAddr>,
+    pub enr_tcp_port: Option<u16>,
+    /// UDP port of discovery others reach, where it is not --discovery-port
+    #[arg(long, value_name = "PORT", help_heading = "Network")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enr_udp_port: Option<u16>,
+    /// UDP port of QUIC others reach, where it is not --quic-port
+    #[arg(long, value_name = "PORT", help_heading = "Network")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enr_quic_port: Option<u16>,
 
     /// Address the HTTP API listens on [default: 127.0.0.1]
     #[arg(long, value_name = "IP", help_heading = "HTTP API and metrics")]

@@ -53,11 +53,24 @@ pub struct NodeConfig {
     pub import_policy: ImportPolicyName,
     pub required_proofs: usize,
     pub alert_after_slots: u64,
-    pub listen_address: IpAddr,
+    #[serde(rename = "listen-address", deserialize_with = "addresses")]
+    pub listen_addresses: Vec<IpAddr>,
     pub port: u16,
+    pub discovery_port: Option<u16>,
+    pub quic_port: Option<u16>,
+    pub disable_quic: bool,
+    pub enable_mplex: bool,
+    #[serde(deserialize_with = "one_or_many")]
+    pub boot_nodes: Vec<String>,
+    pub disable_discovery: bool,
+    pub target_peers: u32,
     #[serde(rename = "peer", deserialize_with = "one_or_many")]
     pub peers: Vec<String>,
-    pub enr_address: Option<IpAddr>,
+    #[serde(rename = "enr-address", deserialize_with = "addresses")]
+    pub enr_addresses: Vec<IpAddr>,
+    pub enr_tcp_port: Option<u16>,
+    pub enr_udp_port: Option<u16>,
+    pub enr_quic_port: Option<u16>,
     pub http_address: IpAddr,
     pub http_port: u16,
     pub metrics_address: IpAddr,
@@ -94,10 +107,20 @@ impl Default for NodeConfig {
             import_policy: ImportPolicyName::Observe,
             required_proofs: 1,
             alert_after_slots: 4,
-            listen_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            listen_addresses: vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
             port: 9100,
+            discovery_port: None,
+            quic_port: None,
+            disable_quic: false,
+            enable_mplex: false,
+            boot_nodes: Vec::new(),
+            disable_discovery: false,
+            target_peers: 100,
             peers: Vec::new(),
-            enr_address: None,
+            enr_addresses: Vec::new(),
+            enr_tcp_port: None,
+            enr_udp_port: None,
+            enr_quic_port: None,
             http_address: loopback,
             http_port: 5152,
             metrics_address: loopback,
@@ -277,6 +300,17 @@ fn one_or_many<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error>
             .map(str::to_owned)
             .collect(),
     })
+}
+
+/// A list of IP addresses, or one string with commas.
+fn addresses<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<IpAddr>, D::Error> {
+    one_or_many(d)?
+        .iter()
+        .map(|text| {
+            text.parse()
+                .map_err(|e| serde::de::Error::custom(format!("{text:?}: {e}")))
+        })
+        .collect()
 }
 
 /// Text; a number is text too (the environment's values come typed).

@@ -45,6 +45,11 @@ pub(crate) fn proof_topic(digest: ForkDigest) -> IdentTopic {
     IdentTopic::new(execution_proof_topic(digest))
 }
 
+/// The gossip score below which gossipsub passes over all a peer says.
+pub(crate) fn graylist_threshold() -> f64 {
+    score::thresholds().graylist_threshold
+}
+
 /// Gossipsub with this node's parameters; joined topics are those that `joined` says, nothing is joined yet.
 pub(crate) fn behaviour(
     spec: &Spec,

@@ -1,6 +1,7 @@
 //! What runs on every connection. Requests and discovery join here.
 
-use crate::{NetworkConfig, NetworkError, counters::Counters, gossip};
+use super::admission;
+use crate::{NetworkConfig, NetworkError, counters::Counters, gossip, peers::Peers};
 use assay_types::Spec;
 use libp2p::{
     connection_limits::{self, ConnectionLimits},
@@ -9,19 +10,23 @@ use libp2p::{
     ping,
     swarm::NetworkBehaviour,
 };
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
+use std::sync::Arc;
 
 /// What identify calls the protocol family, as beacon nodes do.
 const IDENTIFY_PROTOCOL: &str = "eth2/1.0.0";
 /// Connections to one peer: two that dial each other at once may both succeed.
 const MAX_CONNECTIONS_PER_PEER: u32 = 2;
 /// Connections that are being opened, each way.
-const MAX_PENDING: u32 = 64;
+const MAX_PENDING: u32 = 128;
 
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
     /// First, so that what it refuses reaches no other.
     limits: connection_limits::Behaviour,
+    /// Who may connect, by address, number and conduct.
+    admission: admission::Behaviour,
     pub(super) gossip: gossip::GossipBehaviour,
     identify: identify::Behaviour,
     /// Finds connections that died without a word. Peers that do not know the protocol (Lighthouse) are let be.
@@ -35,12 +40,12 @@ impl Behaviour {
         spec: &Spec,
         schedule: &gossip::TopicSchedule,
         joined: gossip::JoinedTopics,
+        peers: Arc<Mutex<Peers>>,
         counters: &Counters,
         registry: &mut Registry,
     ) -> Result<Self, NetworkError> {
         let mut limits = connection_limits::Behaviour::new(
             ConnectionLimits::default()
-                .with_max_established(Some(config.max_peers))
                 .with_max_established_per_peer(Some(MAX_CONNECTIONS_PER_PEER))
                 .with_max_pending_incoming(Some(MAX_PENDING))
                 .with_max_pending_outgoing(Some(MAX_PENDING)),
@@ -53,6 +58,7 @@ impl Behaviour {
             .with_cache_size(0);
         Ok(Self {
             limits,
+            admission: admission::Behaviour::new(peers, counters.clone()),
             gossip: gossip::behaviour(spec, schedule, joined, counters.clone(), registry)?,
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::default(),

@@ -1,6 +1,7 @@
-//! A socket that counts its bytes.
+//! Sockets and streams that count their bytes: of TCP all of the wire but TCP's own, of QUIC what its streams carry.
 
 use futures::io::{AsyncRead, AsyncWrite, IoSlice, IoSliceMut};
+use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerEvent, SubstreamBox};
 use prometheus_client::metrics::counter::Counter;
 use std::{
     io,
@@ -22,6 +23,52 @@ impl<S> CountedIo<S> {
             received,
             sent,
         }
+    }
+}
+
+/// Counts on every stream of a connection whose sockets are out of reach (QUIC).
+pub(super) struct CountedMuxer {
+    muxer: StreamMuxerBox,
+    received: Counter,
+    sent: Counter,
+}
+
+impl CountedMuxer {
+    pub(super) fn new(muxer: StreamMuxerBox, received: Counter, sent: Counter) -> Self {
+        Self {
+            muxer,
+            received,
+            sent,
+        }
+    }
+
+    fn stream(&self, stream: SubstreamBox) -> CountedIo<SubstreamBox> {
+        CountedIo::new(stream, self.received.clone(), self.sent.clone())
+    }
+}
+
+impl StreamMuxer for CountedMuxer {
+    type Substream = CountedIo<SubstreamBox>;
+    type Error = io::Error;
+
+    fn poll_inbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Self::Substream>> {
+        let this = self.get_mut();
+        let stream = ready!(Pin::new(&mut this.muxer).poll_inbound(cx))?;
+        Poll::Ready(Ok(this.stream(stream)))
+    }
+
+    fn poll_outbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Self::Substream>> {
+        let this = self.get_mut();
+        let stream = ready!(Pin::new(&mut this.muxer).poll_outbound(cx))?;
+        Poll::Ready(Ok(this.stream(stream)))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().muxer).poll_close(cx)
+    }
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
+        Pin::new(&mut self.get_mut().muxer).poll(cx)
     }
 }
 

@@ -4,16 +4,18 @@
 //! |---|---|
 //! | `task` | the task: it waits, and hands each event on |
 //! | `gossiping` | topics, messages, verdicts, proofs to publish |
-//! | `peering` | dials, connections, pings, identify, the node's record |
 //! | `behaviour` | what runs on every connection |
-//! | `transport`, `counted_io` | TCP, noise, yamux, bytes counted |
-//! | `listen` | listening, and the addresses to tell others |
+//! | `admission`, `peering` | the peers' state machine, asked before a connection stands and told of all else |
+//! | `transport`, `counted_io` | QUIC; TCP, noise, yamux, mplex; bytes counted |
+//! | `listen`, `record` | listening, and the addresses and record to tell others |
 
+mod admission;
 mod behaviour;
 mod counted_io;
 mod gossiping;
 mod listen;
 mod peering;
+mod record;
 mod task;
 mod transport;
 
@@ -22,7 +24,7 @@ use crate::{
     counters::Counters,
     enr::{EnrContent, EnrExt, EnrForkId, LocalEnr},
     gossip::{JoinedTopics, PublishQueue, TopicManager, TopicSchedule, Validation},
-    peers::Peers,
+    peers::{Limits, PeerFile, PeerReports, Peers},
 };
 use assay_chain::Chain;
 use assay_verification::Intake;
@@ -77,7 +79,7 @@ pub struct Identity {
 /// What the host's task shares with handles.
 struct Shared {
     identity: RwLock<Identity>,
-    peers: Mutex<Peers>,
+    peers: Arc<Mutex<Peers>>,
     counters: Counters,
 }
 
@@ -96,6 +98,11 @@ impl NetworkHandle {
     /// Every peer known, by id.
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.shared.peers.lock().list()
+    }
+
+    /// One peer, where it is known.
+    pub fn peer(&self, id: &PeerId) -> Option<PeerInfo> {
+        self.shared.peers.lock().get(id)
     }
 
     /// How many peers are in each state.
@@ -130,9 +137,7 @@ pub async fn start(
     registry: &mut Registry,
     shutdown: CancellationToken,
 ) -> Result<Network, NetworkError> {
-    if config.listen_addresses.is_empty() {
-        return Err(NetworkError::Settings("no address to listen on".to_owned()));
-    }
+    config.check()?;
     let key = NodeKey::load_or_create(&config.directory)?;
     let keypair = key.keypair();
     let counters = Counters::default();
@@ -142,17 +147,20 @@ pub async fn start(
     let genesis_validators_root = chain.genesis().genesis_validators_root;
     let schedule = TopicSchedule::new(&spec, &genesis_validators_root);
     let joined = JoinedTopics::default();
+    let peer_file = PeerFile::new(&config.directory);
+    let peers = known_peers(&config, key.peer_id(), &peer_file);
     let behaviour = Behaviour::new(
         &config,
         &keypair,
         &spec,
         &schedule,
         Arc::clone(&joined),
+        Arc::clone(&peers),
         &counters,
         registry,
     )?;
     let mut swarm = Swarm::new(
-        transport::build(&keypair, &counters)?,
+        transport::build(&config, &keypair, &counters)?,
         behaviour,
         key.peer_id(),
         swarm_config(),
@@ -170,9 +178,10 @@ pub async fn start(
     let enr = LocalEnr::open(&config.directory, &key, content)?;
     let shared = Arc::new(Shared {
         identity: RwLock::new(identity(key.peer_id(), &enr, &listening)),
-        peers: Mutex::new(Peers::new(key.peer_id(), &config.peers, Instant::now())),
+        peers,
         counters: counters.clone(),
     });
+    let (_peer_reports, faults) = PeerReports::new(counters.clone());
     let (report_sender, reports) = mpsc::channel(REPORT_QUEUE_LEN);
     let validation = Validation::new(
         intake,
@@ -191,6 +200,8 @@ pub async fn start(
         validation,
         reports,
         publish: publish.0,
+        faults,
+        peer_file,
         enr,
         shared: Arc::clone(&shared),
         shutdown,
@@ -199,6 +210,20 @@ pub async fn start(
         handle: NetworkHandle { shared },
         task: tokio::spawn(host.run()),
     })
+}
+
+/// Those given, and those of the last run.
+fn known_peers(config: &NetworkConfig, own: PeerId, file: &PeerFile) -> Arc<Mutex<Peers>> {
+    let limits = Limits {
+        target: usize::try_from(config.target_peers).unwrap_or(usize::MAX / 2),
+    };
+    let now = Instant::now();
+    let mut peers = Peers::new(own, &config.peers, limits, now);
+    let remembered = file.load(&mut peers, now);
+    if remembered > 0 {
+        tracing::info!(peers = remembered, "peers of the last run remembered");
+    }
+    Arc::new(Mutex::new(peers))
 }
 
 fn swarm_config() -> swarm::Config {

@@ -1,28 +1,136 @@
-//! Connections in the host: dials, peers that come and go, pings, identify; the node's record and identity.
+//! Peers, as the host's task sees them: dials, goodbyes, scores, and the peer store.
 
-use super::{identity, task::Host};
+use super::task::Host;
 use crate::{
-    Direction,
-    enr::{EnrContent, EnrForkId},
+    gossip,
+    peers::{Action, Fault, Goodbye},
 };
 use libp2p::{
-    Multiaddr, PeerId,
+    PeerId,
     core::ConnectedPoint,
     identify, ping,
-    swarm::{ConnectionError, ConnectionId, DialError, dial_opts::DialOpts},
+    swarm::{
+        ConnectionError, ConnectionId, DialError,
+        dial_opts::{DialOpts, PeerCondition},
+    },
 };
-use std::time::Instant;
+use std::{
+    collections::HashMap,
+    num::NonZeroU8,
+    time::{Duration, Instant},
+};
 
+/// How often peers are written down.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// Pings in a row without an answer after which a connection is given up (some 35 s each).
 const MAX_FAILED_PINGS: u32 = 2;
+/// What the names of the proofs' req/resp protocols have in common.
+const PROOF_PROTOCOLS: &str = "/eth2/beacon_chain/req/execution_proof";
+
+/// What peering remembers between events.
+pub(super) struct Peering {
+    failed_pings: HashMap<ConnectionId, u32>,
+    save_due: Instant,
+    saved: String,
+}
+
+impl Peering {
+    pub(super) fn new() -> Self {
+        Self {
+            failed_pings: HashMap::new(),
+            save_due: Instant::now() + SAVE_EVERY,
+            saved: String::new(),
+        }
+    }
+}
 
 impl Host {
+    /// Time passes: scores are taken anew, bans end, excess peers are let go, the found ones dialled.
+    pub(super) fn tick_peers(&mut self) {
+        let now = Instant::now();
+        let gossip = &self.parts.swarm.behaviour().gossip;
+        let in_topic: std::collections::HashSet<PeerId> = gossip
+            .all_peers()
+            .filter(|(_, topics)| !topics.is_empty())
+            .map(|(peer, _)| *peer)
+            .collect();
+        {
+            let mut peers = self.parts.shared.peers.lock();
+            peers.set_gossip(
+                gossip::graylist_threshold(),
+                |peer| {
+                    let score = gossip.peer_score(peer).unwrap_or_default();
+                    (score, in_topic.contains(peer))
+                },
+                now,
+            );
+            peers.tick(now);
+        }
+        self.act();
+        self.dial_due();
+        self.count_peers();
+        if now >= self.peering.save_due {
+            self.peering.save_due = now + SAVE_EVERY;
+            self.save_peers();
+        }
+    }
+
+    pub(super) fn on_connected(&mut self, peer: PeerId, endpoint: &ConnectedPoint) {
+        tracing::debug!(%peer, ?endpoint, "connected");
+        self.count_peers();
+    }
+
+    /// `remaining`: connections to the peer that are left.
+    pub(super) fn on_connection_closed(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        remaining: u32,
+        cause: Option<ConnectionError>,
+    ) {
+        self.peering.failed_pings.remove(&connection);
+        if remaining == 0 {
+            tracing::debug!(%peer, ?cause, "disconnected");
+            self.count_peers();
+        }
+    }
+
+    /// Does what the state machine asks for.
+    pub(super) fn act(&mut self) {
+        let actions = self.parts.shared.peers.lock().take_actions();
+        for action in actions {
+            match action {
+                Action::Part { peer, reason } => self.say_goodbye(peer, reason),
+                Action::Close { peer } => {
+                    let _ = self.parts.swarm.disconnect_peer_id(peer);
+                }
+            }
+        }
+    }
+
+    fn say_goodbye(&mut self, peer: PeerId, reason: Goodbye) {
+        tracing::debug!(%peer, reason = reason.label(), "goodbye");
+        self.parts.shared.counters.goodbye(reason.label());
+        let _ = self.parts.swarm.disconnect_peer_id(peer);
+    }
+
+    /// A report from any part of the network.
+    pub(super) fn on_fault(&mut self, peer: PeerId, fault: Fault) {
+        tracing::debug!(%peer, fault = fault.label(), "fault");
+        self.parts.shared.peers.lock().fault(&peer, fault, Instant::now());
+        self.act();
+    }
+
+    /// Dials whoever is due.
     pub(super) fn dial_due(&mut self) {
         let due = self.parts.shared.peers.lock().take_due(Instant::now());
         for dial in due {
-            // A port of its own: dialling from the listening port finds it still bound to the connection before.
+            // A port of its own: dialling from the listening port finds it still bound to the connection before. One
+            // address after the other, QUIC first: a peer that answers by it need not be bothered by TCP too.
             let options = DialOpts::peer_id(dial.peer_id)
                 .addresses(dial.addresses)
+                .condition(PeerCondition::DisconnectedAndNotDialing)
+                .override_dial_concurrency_factor(NonZeroU8::MIN)
                 .allocate_new_port()
                 .build();
             if let Err(error) = self.parts.swarm.dial(options) {
@@ -40,62 +148,27 @@ impl Host {
         }
     }
 
-    pub(super) fn on_connected(&mut self, peer: PeerId, endpoint: ConnectedPoint) {
-        let (address, direction) = match endpoint {
-            ConnectedPoint::Dialer { address, .. } => (address, Direction::Outbound),
-            ConnectedPoint::Listener { send_back_addr, .. } => (send_back_addr, Direction::Inbound),
-        };
-        tracing::debug!(%peer, %address, direction = direction.as_str(), "connected");
-        self.parts
-            .shared
-            .peers
-            .lock()
-            .connected(peer, address, direction, Instant::now());
-        self.count_peers();
-    }
-
-    /// `remaining`: connections to the peer that are left.
-    pub(super) fn on_connection_closed(
-        &mut self,
-        peer: PeerId,
-        connection: ConnectionId,
-        remaining: u32,
-        cause: Option<ConnectionError>,
-    ) {
-        self.failed_pings.remove(&connection);
-        if remaining == 0 {
-            tracing::debug!(%peer, ?cause, "disconnected");
-            self.parts.shared.peers.lock().disconnected(&peer, Instant::now());
-            self.count_peers();
-        }
-    }
-
     pub(super) fn on_identify(&mut self, event: identify::Event) {
         if let identify::Event::Received { peer_id, info, .. } = event {
+            let speaks_proofs = info
+                .protocols
+                .iter()
+                .any(|protocol| protocol.as_ref().starts_with(PROOF_PROTOCOLS));
             self.parts
                 .shared
                 .peers
                 .lock()
-                .identified(&peer_id, info.agent_version);
+                .identified(&peer_id, &info.agent_version, speaks_proofs);
         }
-    }
-
-    fn count_peers(&self) {
-        let connected = self.parts.shared.peers.lock().count().connected;
-        self.parts
-            .shared
-            .counters
-            .peers_connected
-            .set(i64::try_from(connected).unwrap_or(i64::MAX));
     }
 
     pub(super) fn on_ping(&mut self, event: ping::Event) {
         match event.result {
             Ok(_) | Err(ping::Failure::Unsupported) => {
-                self.failed_pings.remove(&event.connection);
+                self.peering.failed_pings.remove(&event.connection);
             }
             Err(error) => {
-                let failed = self.failed_pings.entry(event.connection).or_default();
+                let failed = self.peering.failed_pings.entry(event.connection).or_default();
                 *failed += 1;
                 if *failed >= MAX_FAILED_PINGS {
                     tracing::debug!(peer = %event.peer, %error, "connection is dead");
@@ -105,37 +178,37 @@ impl Host {
         }
     }
 
-    /// The record's fork entry follows the chain.
-    pub(super) fn refresh_record(&mut self) {
-        let chain = &self.parts.chain;
-        let epoch = chain.spec().epoch_at_slot(chain.current_slot());
-        let fork_id = EnrForkId::at(chain.spec(), &chain.genesis().genesis_validators_root, epoch);
-        let content = EnrContent {
-            fork_id,
-            ..self.parts.enr.content().clone()
+    pub(super) fn count_peers(&self) {
+        let now = Instant::now();
+        let (count, aware, bans) = {
+            let peers = self.parts.shared.peers.lock();
+            (peers.count(), peers.proof_aware_count(now), peers.ban_count())
         };
-        match self.parts.enr.update(content) {
-            Ok(false) => return,
-            Ok(true) => tracing::info!(enr = %self.parts.enr.enr(), "node record changed"),
-            // It holds all the same until the next start.
-            Err(error) => tracing::error!(%error, "the node record changed and cannot be kept"),
+        let known = count.connected + count.connecting + count.disconnecting + count.disconnected;
+        let counters = &self.parts.shared.counters;
+        for (gauge, value) in [
+            (&counters.peers_connected, count.connected),
+            (&counters.peers_proof_aware, aware),
+            (&counters.peers_known, known),
+            (&counters.bans, bans),
+        ] {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }
-        self.refresh_identity();
     }
 
-    pub(super) fn refresh_identity(&self) {
-        let listening: Vec<Multiaddr> = self.parts.swarm.listeners().cloned().collect();
-        let identity = identity(*self.parts.swarm.local_peer_id(), &self.parts.enr, &listening);
-        *self.parts.shared.identity.write() = identity;
+    /// Writes the peers down if they changed, beside the task.
+    fn save_peers(&mut self) {
+        let text = self.parts.shared.peers.lock().to_text(Instant::now());
+        if text != self.peering.saved {
+            self.peering.saved.clone_from(&text);
+            let file = self.parts.peer_file.clone();
+            tokio::task::spawn_blocking(move || file.save(&text));
+        }
     }
 
-    /// Scores of gossip, where the list of peers shows them.
-    pub(super) fn read_scores(&mut self) {
-        let gossip = &self.parts.swarm.behaviour().gossip;
-        self.parts
-            .shared
-            .peers
-            .lock()
-            .set_scores(|peer| gossip.peer_score(peer).unwrap_or_default());
+    /// Writes the peers down, the last time.
+    pub(super) fn save_peers_at_end(&self) {
+        let text = self.parts.shared.peers.lock().to_text(Instant::now());
+        self.parts.peer_file.save(&text);
     }
 }

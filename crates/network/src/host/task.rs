@@ -1,19 +1,16 @@
 //! The task that owns the swarm: it waits, and hands each event to the file it belongs to.
 
-use super::{Shared, behaviour::*};
+use super::{Shared, behaviour::*, peering::Peering};
 use crate::{
     enr::LocalEnr,
     gossip::{JoinedTopics, Outbox, Report, TopicManager, Validation, proof_topic},
+    peers::{Fault, PeerFile},
 };
 use assay_chain::Chain;
 use assay_types::ForkDigest;
 use assay_verification::VerifiedProof;
 use futures::StreamExt;
-use libp2p::{
-    Swarm,
-    gossipsub::TopicHash,
-    swarm::{ConnectionId, SwarmEvent},
-};
+use libp2p::{PeerId, Swarm, gossipsub::TopicHash, swarm::SwarmEvent};
 use std::{
     collections::HashMap,
     sync::Arc,
@@ -34,6 +31,8 @@ pub(super) struct Parts {
     pub(super) validation: Arc<Validation>,
     pub(super) reports: mpsc::Receiver<Report>,
     pub(super) publish: mpsc::Receiver<Arc<VerifiedProof>>,
+    pub(super) faults: mpsc::Receiver<(PeerId, Fault)>,
+    pub(super) peer_file: PeerFile,
     pub(super) enr: LocalEnr,
     pub(super) shared: Arc<Shared>,
     pub(super) shutdown: CancellationToken,
@@ -44,7 +43,7 @@ pub(super) struct Host {
     /// The digest of every topic of the schedule.
     pub(super) digests: HashMap<TopicHash, ForkDigest>,
     pub(super) outbox: Outbox,
-    pub(super) failed_pings: HashMap<ConnectionId, u32>,
+    pub(super) peering: Peering,
 }
 
 impl Host {
@@ -59,7 +58,7 @@ impl Host {
             parts,
             digests,
             outbox: Outbox::default(),
-            failed_pings: HashMap::new(),
+            peering: Peering::new(),
         }
     }
 
@@ -75,17 +74,19 @@ impl Host {
                 event = self.parts.swarm.select_next_some() => self.on_event(event),
                 Some(report) = self.parts.reports.recv() => self.on_report(report),
                 Some(proof) = self.parts.publish.recv() => self.publish(proof),
+                Some((peer, fault)) = self.parts.faults.recv() => self.on_fault(peer, fault),
                 _ = ticks.tick() => self.on_tick(),
                 () = sleep_until(next_dial) => self.dial_due(),
             }
         }
+        self.save_peers_at_end();
         tracing::info!("network ends");
     }
 
     fn on_tick(&mut self) {
         self.change_topics();
         self.refresh_record();
-        self.read_scores();
+        self.tick_peers();
     }
 
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -95,7 +96,7 @@ impl Host {
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(event),
             SwarmEvent::ConnectionEstablished {
                 peer_id, endpoint, ..
-            } => self.on_connected(peer_id, endpoint),
+            } => self.on_connected(peer_id, &endpoint),
             SwarmEvent::ConnectionClosed {
                 peer_id,
                 connection_id,

@@ -1,39 +1,77 @@
-//! How peers are reached: TCP (by name too), noise, yamux, with the bytes counted.
+//! How peers are reached: QUIC, and TCP with noise and yamux (mplex where asked for), by name too, with the bytes
+//! counted.
 
-use super::counted_io::CountedIo;
-use crate::{NetworkError, counters::Counters};
+use super::counted_io::{CountedIo, CountedMuxer};
+use crate::{NetworkConfig, NetworkError, counters::Counters};
 use futures::io::{AsyncRead, AsyncWrite};
 use libp2p::{
     PeerId, Transport,
-    core::{muxing::StreamMuxerBox, transport::Boxed, upgrade::Version},
+    core::{
+        muxing::StreamMuxerBox,
+        transport::Boxed,
+        upgrade::{SelectUpgrade, Version},
+    },
     dns,
     identity::Keypair,
     noise, tcp, yamux,
 };
+use libp2p_mplex::MaxBufferBehaviour;
+use libp2p_quic as quic;
 use std::time::Duration;
 
 /// Time for connecting, encrypting and agreeing on a multiplexer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Frames of one mplex stream that wait to be read; then the whole connection waits: mplex has no flow control.
+const MPLEX_BUFFER: usize = 256;
+/// What a peer may send on one QUIC stream, and on all of a connection, before it is read: 50 Mbit/s over 300 ms are
+/// 1.9 MB, and a hundred peers must not be able to fill the memory.
+const QUIC_STREAM_WINDOW: u32 = 2 << 20;
+const QUIC_CONNECTION_WINDOW: u32 = 4 << 20;
 
 type Secured = Boxed<(PeerId, StreamMuxerBox)>;
 
 /// The transport of a node with this key. Where the system has no name resolver, names cannot be dialled.
-pub(super) fn build(keypair: &Keypair, counters: &Counters) -> Result<Secured, NetworkError> {
-    let tcp = || {
-        let (received, sent) = (counters.bytes_received.clone(), counters.bytes_sent.clone());
-        tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
-            .map(move |socket, _| CountedIo::new(socket, received.clone(), sent.clone()))
-    };
-    match dns::tokio::Transport::system(tcp()) {
-        Ok(by_name) => secured(by_name, keypair),
+pub(super) fn build(
+    config: &NetworkConfig,
+    keypair: &Keypair,
+    counters: &Counters,
+) -> Result<Secured, NetworkError> {
+    match dns::tokio::Transport::system(by_address(config, keypair, counters)?) {
+        Ok(by_name) => Ok(by_name.boxed()),
         Err(error) => {
             tracing::warn!(%error, "no name resolver: peers can be dialled by IP address alone");
-            secured(tcp(), keypair)
+            by_address(config, keypair, counters)
         }
     }
 }
 
-fn secured<T>(transport: T, keypair: &Keypair) -> Result<Secured, NetworkError>
+fn by_address(
+    config: &NetworkConfig,
+    keypair: &Keypair,
+    counters: &Counters,
+) -> Result<Secured, NetworkError> {
+    let (received, sent) = (counters.bytes_received.clone(), counters.bytes_sent.clone());
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+        .map(move |socket, _| CountedIo::new(socket, received.clone(), sent.clone()));
+    let tcp = secured(tcp, keypair, config.enable_mplex)?;
+    if config.disable_quic {
+        return Ok(tcp);
+    }
+    let mut settings = quic::Config::new(keypair);
+    settings.max_stream_data = QUIC_STREAM_WINDOW;
+    settings.max_connection_data = QUIC_CONNECTION_WINDOW;
+    let (received, sent) = (counters.bytes_received.clone(), counters.bytes_sent.clone());
+    let quic = quic::tokio::Transport::new(settings).map(move |(peer, connection), _| {
+        let muxer = CountedMuxer::new(StreamMuxerBox::new(connection), received.clone(), sent.clone());
+        (peer, StreamMuxerBox::new(muxer))
+    });
+    Ok(quic
+        .or_transport(tcp)
+        .map(|either, _| either.into_inner())
+        .boxed())
+}
+
+fn secured<T>(transport: T, keypair: &Keypair, with_mplex: bool) -> Result<Secured, NetworkError>
 where
     T: Transport + Send + Unpin + 'static,
     T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -42,9 +80,18 @@ where
     T::ListenerUpgrade: Send,
 {
     let encrypted = noise::Config::new(keypair).map_err(|e| NetworkError::Settings(format!("noise: {e}")))?;
+    let transport = transport.upgrade(Version::V1).authenticate(encrypted);
+    if with_mplex {
+        let mut mplex = libp2p_mplex::Config::new();
+        mplex.set_max_buffer_size(MPLEX_BUFFER);
+        mplex.set_max_buffer_behaviour(MaxBufferBehaviour::Block);
+        return Ok(transport
+            .multiplex(SelectUpgrade::new(yamux::Config::default(), mplex))
+            .timeout(CONNECT_TIMEOUT)
+            .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+            .boxed());
+    }
     Ok(transport
-        .upgrade(Version::V1)
-        .authenticate(encrypted)
         .multiplex(yamux::Config::default())
         .timeout(CONNECT_TIMEOUT)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))

@@ -1,0 +1,144 @@
+//! Asks the peers' state machine before a connection is let in, and tells it of those that are.
+//!
+//! A behaviour, because the swarm asks behaviours before a connection stands and tells them in the same step that it
+//! does: no connection can slip between the question and the count.
+
+use crate::{
+    counters::Counters,
+    peers::{Direction, Peers, ip_of},
+};
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{ConnectedPoint, Endpoint, transport::PortUse},
+    swarm::{
+        ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler,
+        THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
+    },
+};
+use parking_lot::Mutex;
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    net::IpAddr,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+/// Connections from one address that are being opened; addresses that are exempt from limits have the total alone.
+const MAX_PENDING_PER_ADDRESS: usize = 8;
+
+pub(super) struct Behaviour {
+    peers: Arc<Mutex<Peers>>,
+    counters: Counters,
+    /// Incoming connections that are being opened, by where they come from.
+    pending: HashMap<ConnectionId, IpAddr>,
+}
+
+impl Behaviour {
+    pub(super) fn new(peers: Arc<Mutex<Peers>>, counters: Counters) -> Self {
+        Self {
+            peers,
+            counters,
+            pending: HashMap::new(),
+        }
+    }
+
+    fn judge(&self, verdict: Result<(), crate::peers::Denied>) -> Result<(), ConnectionDenied> {
+        verdict.map_err(|denied| {
+            self.counters.denied(denied.0);
+            ConnectionDenied::new(denied)
+        })
+    }
+
+    fn established(
+        &mut self,
+        peer: &PeerId,
+        address: &Multiaddr,
+        direction: Direction,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        let verdict = self
+            .peers
+            .lock()
+            .admits(peer, ip_of(address), direction, Instant::now());
+        self.judge(verdict)?;
+        Ok(dummy::ConnectionHandler)
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = dummy::ConnectionHandler;
+    type ToSwarm = Infallible;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        _: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        let Some(ip) = ip_of(remote) else { return Ok(()) };
+        let verdict = self.peers.lock().admits_address(ip, Instant::now());
+        self.judge(verdict)?;
+        let here = self.pending.values().filter(|other| **other == ip).count();
+        if here >= MAX_PENDING_PER_ADDRESS && !crate::peers::is_exempt(ip) {
+            return self.judge(Err(crate::peers::Denied("too_many_pending")));
+        }
+        self.pending.insert(connection, ip);
+        Ok(())
+    }
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.pending.remove(&connection);
+        self.established(&peer, remote, Direction::Inbound)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.established(&peer, address, Direction::Outbound)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionEstablished(event) => {
+                let (address, direction) = match event.endpoint {
+                    ConnectedPoint::Dialer { address, .. } => (address.clone(), Direction::Outbound),
+                    ConnectedPoint::Listener { send_back_addr, .. } => {
+                        (send_back_addr.clone(), Direction::Inbound)
+                    }
+                };
+                self.peers
+                    .lock()
+                    .connected(event.peer_id, address, direction, Instant::now());
+            }
+            FromSwarm::ConnectionClosed(ConnectionClosed {
+                peer_id,
+                remaining_established: 0,
+                ..
+            }) => self.peers.lock().disconnected(&peer_id, Instant::now()),
+            FromSwarm::ListenFailure(failure) => {
+                self.pending.remove(&failure.connection_id);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
+        match event {}
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        Poll::Pending
+    }
+}

@@ -1,0 +1,518 @@
+//! The peers this node knows: whom to dial, whom to let in, whom to part with.
+//!
+//! A state machine without I/O: events and the time come in; dials, goodbyes and answers go out. Its rules:
+//! - Peers given by `--peer` are dialled for ever, always let in, and never pruned or banned.
+//! - Proof-aware peers come first; others are dialled up to a share, so that the mesh bridges to them and discovery
+//!   stays part of the large network.
+//! - Connections never exceed `Limits::most`, nor what one address or subnet may have; some are kept for outgoing
+//!   ones, so that nobody fills a node from outside.
+//! - Whoever misbehaves loses points, is disconnected, then banned; every ban ends, and every table has a bound.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `info`, `fault` | what others see; what peers do wrong and what they are told |
+//! | `score`, `bans`, `limits` | the parts of the rules that stand alone |
+//! | `peer` | one peer |
+//! | `dialing`, `pruning` | who is dialled next, who is let go |
+//! | `file` | what is kept across restarts |
+
+mod bans;
+mod dialing;
+mod fault;
+mod file;
+mod info;
+mod limits;
+mod peer;
+mod pruning;
+mod score;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use fault::{Consequence, PeerReports};
+pub use fault::{Fault, Goodbye};
+pub(crate) use file::PeerFile;
+pub use info::{Direction, PeerCount, PeerInfo, PeerState, PeerStatus};
+pub(crate) use limits::{ip_of, is_exempt, is_host};
+
+use crate::address::PeerAddress;
+use assay_types::ExecutionProofStatus;
+use bans::{Bans, PART_TIME};
+use libp2p::{Multiaddr, PeerId};
+use limits::Site;
+use peer::{Link, Peer};
+use score::{BAN_BELOW, DISCONNECT_BELOW};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+/// Peers that are known and not connected; beyond them the least promising are forgotten.
+const MAX_KNOWN: usize = 1000;
+/// Peers told goodbye are closed on after this, should they not close themselves.
+pub(crate) const GOODBYE_TIME: Duration = Duration::from_secs(2);
+
+/// How many peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// `--target-peers`: looked for up to this, pruned down to this.
+    pub(crate) target: usize,
+}
+
+impl Limits {
+    /// Most connected peers at any time, those of `--peer` aside.
+    pub(crate) fn most(&self) -> usize {
+        if self.target == 0 {
+            0
+        } else {
+            self.target + (self.target / 10).max(2)
+        }
+    }
+
+    /// Most that connected to us.
+    fn most_inbound(&self) -> usize {
+        self.most() - self.target / 5
+    }
+
+    /// Of the target, those that need not be proof-aware.
+    fn others(&self) -> usize {
+        self.target.div_ceil(4)
+    }
+}
+
+/// A peer that discovery or the peer store brings.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Candidate {
+    pub(crate) peer_id: PeerId,
+    /// Where to dial it, best first.
+    pub(crate) addresses: Vec<Multiaddr>,
+    /// Text form and sequence number of its record.
+    pub(crate) enr: Option<(String, u64)>,
+    pub(crate) eproof: Option<u8>,
+    /// Whether this node was connected to it before.
+    pub(crate) proven: bool,
+}
+
+/// A peer to dial now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dial {
+    pub(crate) peer_id: PeerId,
+    pub(crate) addresses: Vec<Multiaddr>,
+}
+
+/// What the host must do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Say goodbye, then close all connections.
+    Part { peer: PeerId, reason: Goodbye },
+    /// Close all connections: goodbye was said, and the peer stayed.
+    Close { peer: PeerId },
+}
+
+/// Why a connection is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Denied(pub(crate) &'static str);
+
+/// How many more peers discovery should look for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) proof_aware: usize,
+    pub(crate) others: usize,
+}
+
+/// All peers known.
+pub(crate) struct Peers {
+    own: PeerId,
+    limits: Limits,
+    peers: HashMap<PeerId, Peer>,
+    bans: Bans,
+    actions: Vec<Action>,
+}
+
+impl Peers {
+    /// With the peers to stay connected to, all due now. The own id among them is passed over, and the same peer
+    /// given twice is one with all its addresses.
+    pub(crate) fn new(own: PeerId, trusted: &[PeerAddress], limits: Limits, now: Instant) -> Self {
+        let mut peers: HashMap<PeerId, Peer> = HashMap::new();
+        for given in trusted {
+            if given.peer_id == own {
+                tracing::warn!(peer_id = %own, "--peer names this very node");
+                continue;
+            }
+            let peer = peers.entry(given.peer_id).or_insert_with(|| Peer::new(now));
+            peer.trusted = true;
+            for address in &given.addresses {
+                if !peer.addresses.contains(address) {
+                    peer.addresses.push(address.clone());
+                }
+            }
+            if let Some(enr) = &given.enr {
+                peer.set_record(enr.to_base64(), enr.seq(), crate::enr::EnrExt::eproof(enr));
+            }
+        }
+        Self {
+            own,
+            limits,
+            peers,
+            bans: Bans::default(),
+            actions: Vec::new(),
+        }
+    }
+
+    /// Discovery found a peer, or the store remembered one. Whether it is news.
+    pub(crate) fn discovered(&mut self, candidate: Candidate, now: Instant) -> bool {
+        if candidate.peer_id == self.own || self.bans.is_banned(&candidate.peer_id, now) {
+            return false;
+        }
+        let known = self.peers.contains_key(&candidate.peer_id);
+        if !known && !self.make_room(now) {
+            return false;
+        }
+        let peer = self
+            .peers
+            .entry(candidate.peer_id)
+            .or_insert_with(|| Peer::new(now));
+        let newer = match (&candidate.enr, &peer.enr) {
+            (Some((_, seq)), Some((_, had))) => seq > had,
+            (Some(_), None) => true,
+            (None, _) => !known,
+        };
+        peer.proven |= candidate.proven;
+        if !newer {
+            return false;
+        }
+        if let Some((text, seq)) = candidate.enr {
+            peer.set_record(text, seq, candidate.eproof.unwrap_or(0));
+        } else {
+            peer.eproof = candidate.eproof;
+        }
+        // An operator's addresses stay; a record may add to them.
+        if peer.trusted {
+            for address in candidate.addresses {
+                if !peer.addresses.contains(&address) && peer.addresses.len() < peer::MAX_ADDRESSES {
+                    peer.addresses.push(address);
+                }
+            }
+        } else {
+            peer.addresses = candidate.addresses;
+            peer.addresses.truncate(peer::MAX_ADDRESSES);
+        }
+        true
+    }
+
+    /// Before anything is said on an incoming connection: whether its address may come at all.
+    pub(crate) fn admits_address(&self, ip: IpAddr, now: Instant) -> Result<(), Denied> {
+        match Site::of(ip) {
+            // Peers given by --peer behind a banned address come by our own dials.
+            Some(site) if self.bans.is_site_banned(site, now) => Err(Denied("address_banned")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a connection with a peer, now known by its key, may stay.
+    pub(crate) fn admits(
+        &self,
+        id: &PeerId,
+        ip: Option<IpAddr>,
+        direction: Direction,
+        now: Instant,
+    ) -> Result<(), Denied> {
+        let known = self.peers.get(id);
+        if known.is_some_and(|peer| peer.trusted) {
+            return Ok(());
+        }
+        if self.bans.is_banned(id, now) {
+            return Err(Denied("banned"));
+        }
+        if known.is_some_and(|peer| peer.score.at(now) < DISCONNECT_BELOW) {
+            return Err(Denied("low_score"));
+        }
+        if known.is_some_and(Peer::is_open) {
+            return Ok(());
+        }
+        if self.open().count() >= self.limits.most() {
+            return Err(Denied("too_many"));
+        }
+        let inbound = self.open().filter(|peer| peer.came_to_us()).count();
+        if direction == Direction::Inbound && inbound >= self.limits.most_inbound() {
+            return Err(Denied("too_many_inbound"));
+        }
+        self.admits_site(ip, now)
+    }
+
+    /// The limits of address and subnet.
+    fn admits_site(&self, ip: Option<IpAddr>, now: Instant) -> Result<(), Denied> {
+        let Some(site) = ip.and_then(Site::of) else {
+            return Ok(());
+        };
+        if self.bans.is_site_banned(site, now) {
+            return Err(Denied("address_banned"));
+        }
+        let open = self.open().filter_map(Peer::site);
+        limits::exceeded(site, open).map_or(Ok(()), |limit| Err(Denied(limit)))
+    }
+
+    /// Connected peers, those of `--peer` aside.
+    fn open(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.values().filter(|peer| peer.is_open() && !peer.trusted)
+    }
+
+    /// A connection was opened; further ones to the same peer change nothing but where it was last seen.
+    pub(crate) fn connected(&mut self, id: PeerId, address: Multiaddr, direction: Direction, now: Instant) {
+        let peer = self.peers.entry(id).or_insert_with(|| Peer::new(now));
+        if !peer.is_open() {
+            peer.link = Link::Open { since: now };
+            peer.forget_evidence();
+        }
+        peer.proven = true;
+        peer.last_seen = Some((address, direction));
+    }
+
+    /// The last connection to a peer was closed.
+    pub(crate) fn disconnected(&mut self, id: &PeerId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
+        peer.closed(now);
+        if peer.addresses.is_empty() && peer.score.at(now) >= 0.0 {
+            self.peers.remove(id);
+        }
+        // Peers that found us may be many: those that left some points behind are remembered within the bound.
+        while self.closed_count() > MAX_KNOWN && self.forget_one(now) {}
+    }
+
+    /// A dial failed. Whether the operator should be told: the first failure in a row of a peer of `--peer`.
+    pub(crate) fn dial_failed(&mut self, id: &PeerId, now: Instant) -> bool {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return false;
+        };
+        if !matches!(peer.link, Link::Dialing) {
+            return false;
+        }
+        peer.back_off(now);
+        let (trusted, first, hopeless) = (peer.trusted, peer.failures == 1, peer.is_hopeless());
+        if hopeless && peer.score.at(now) >= 0.0 {
+            self.peers.remove(id);
+        }
+        trusted && first
+    }
+
+    /// A peer said what it calls itself and what it speaks.
+    pub(crate) fn identified(&mut self, id: &PeerId, agent: &str, speaks_proofs: bool) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.identified(agent, speaks_proofs);
+        }
+    }
+
+    /// A peer's `status`.
+    pub(crate) fn set_status(&mut self, id: &PeerId, status: PeerStatus) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.status = Some(status);
+        }
+    }
+
+    /// A peer's `execution_proof_status`.
+    pub(crate) fn set_proof_status(&mut self, id: &PeerId, status: ExecutionProofStatus) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.speaks_proofs = true;
+            peer.proof_status = Some(status);
+        }
+    }
+
+    /// The sequence number of a peer's `metadata`.
+    pub(crate) fn set_metadata_seq(&mut self, id: &PeerId, seq: u64) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.metadata_seq = Some(seq);
+        }
+    }
+
+    /// What gossip knows of each connected peer: its score there, whose graylist begins at `graylist`, and whether it
+    /// has joined a proofs' topic.
+    pub(crate) fn set_gossip(
+        &mut self,
+        graylist: f64,
+        mut look: impl FnMut(&PeerId) -> (f64, bool),
+        now: Instant,
+    ) {
+        let mut fallen = Vec::new();
+        for (id, peer) in &mut self.peers {
+            let (score, in_topic) = look(id);
+            peer.score.set_gossip(score, graylist);
+            peer.in_proof_topic = in_topic;
+            if !peer.trusted && peer.is_open() && peer.score.at(now) < DISCONNECT_BELOW {
+                fallen.push(*id);
+            }
+        }
+        for id in fallen {
+            self.judge(&id, now);
+        }
+    }
+
+    /// A peer did something wrong.
+    pub(crate) fn fault(&mut self, id: &PeerId, fault: Fault, now: Instant) {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
+        match fault.consequence() {
+            Consequence::Cost(points) => {
+                peer.score.cost(points, now);
+                self.judge(id, now);
+            }
+            Consequence::Part if peer.trusted => {
+                tracing::warn!(peer = %id, fault = fault.label(), "a peer given by --peer");
+            }
+            Consequence::Part => {
+                self.bans.part(*id, now + PART_TIME);
+                self.part(id, Goodbye::IrrelevantNetwork, now);
+            }
+        }
+    }
+
+    /// A peer said goodbye to us: it is not dialled at once again.
+    pub(crate) fn said_goodbye(&mut self, id: &PeerId, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.told_to_go(now);
+        }
+    }
+
+    /// What a peer's score calls for.
+    fn judge(&mut self, id: &PeerId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
+        let score = peer.score.at(now);
+        if peer.trusted || score >= DISCONNECT_BELOW {
+            return;
+        }
+        if score >= BAN_BELOW {
+            self.part(id, Goodbye::BadScore, now);
+            return;
+        }
+        let site = peer.site();
+        tracing::info!(peer = %id, score, "peer banned");
+        if self.bans.ban(*id, site, now) {
+            let here: Vec<PeerId> = self
+                .peers
+                .iter()
+                .filter(|(_, peer)| !peer.trusted && peer.is_open() && peer.site() == site)
+                .map(|(id, _)| *id)
+                .collect();
+            for other in here {
+                let reason = if other == *id {
+                    Goodbye::Banned
+                } else {
+                    Goodbye::BannedAddress
+                };
+                self.part(&other, reason, now);
+            }
+        }
+        self.part(id, Goodbye::Banned, now);
+    }
+
+    /// Says goodbye to a connected peer, once.
+    fn part(&mut self, id: &PeerId, reason: Goodbye, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(id)
+            && matches!(peer.link, Link::Open { .. })
+        {
+            peer.note_evidence(now);
+            peer.link = Link::Parting {
+                since: now,
+                closing: false,
+            };
+            self.actions.push(Action::Part { peer: *id, reason });
+        }
+    }
+
+    /// Time passes: bans end, goodbyes that were not heard end in closing, peers beyond the target are let go.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        for id in self.bans.expire(now) {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.score.after_ban(now);
+            }
+        }
+        for (id, peer) in &mut self.peers {
+            if let Link::Parting {
+                since,
+                closing: closing @ false,
+            } = &mut peer.link
+                && now.saturating_duration_since(*since) >= GOODBYE_TIME
+            {
+                *closing = true;
+                self.actions.push(Action::Close { peer: *id });
+            }
+        }
+        for id in self.excess(now) {
+            self.part(&id, Goodbye::TooManyPeers, now);
+        }
+    }
+
+    /// What is to be done since the last call.
+    pub(crate) fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Whether a peer may be told of faults, asked and served: connected and not being parted with.
+    pub(crate) fn is_connected(&self, id: &PeerId) -> bool {
+        self.peers
+            .get(id)
+            .is_some_and(|peer| matches!(peer.link, Link::Open { .. }))
+    }
+
+    /// How many peers are in each state.
+    pub(crate) fn count(&self) -> PeerCount {
+        self.peers.values().fold(PeerCount::default(), |mut count, peer| {
+            match peer.state() {
+                PeerState::Connected => count.connected += 1,
+                PeerState::Connecting => count.connecting += 1,
+                PeerState::Disconnecting => count.disconnecting += 1,
+                PeerState::Disconnected => count.disconnected += 1,
+            }
+            count
+        })
+    }
+
+    /// Connected peers that are proof-aware.
+    pub(crate) fn proof_aware_count(&self, now: Instant) -> usize {
+        let aware = |peer: &&Peer| peer.is_open() && peer.is_proof_aware(now);
+        self.peers.values().filter(aware).count()
+    }
+
+    /// How many bans are in force.
+    pub(crate) fn ban_count(&self) -> usize {
+        self.bans.peers().count() + self.bans.sites().count()
+    }
+
+    /// All peers, by id.
+    pub(crate) fn list(&self) -> Vec<PeerInfo> {
+        let now = Instant::now();
+        let mut list: Vec<PeerInfo> = self.peers.iter().map(|(id, peer)| peer.info(*id, now)).collect();
+        list.sort_by_key(|peer| peer.peer_id);
+        list
+    }
+
+    /// One peer.
+    pub(crate) fn get(&self, id: &PeerId) -> Option<PeerInfo> {
+        self.peers.get(id).map(|peer| peer.info(*id, Instant::now()))
+    }
+
+    fn closed_count(&self) -> usize {
+        self.peers.values().filter(|peer| peer.is_idle()).count()
+    }
+
+    /// Room for one more peer that is not connected.
+    fn make_room(&mut self, now: Instant) -> bool {
+        self.closed_count() < MAX_KNOWN || self.forget_one(now)
+    }
+
+    /// Forgets the least promising peer that is not connected.
+    fn forget_one(&mut self, now: Instant) -> bool {
+        let least = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.is_idle() && !peer.trusted)
+            .min_by(|(_, a), (_, b)| a.promise(now).cmp(&b.promise(now)))
+            .map(|(id, _)| *id);
+        least.is_some_and(|id| self.peers.remove(&id).is_some())
+    }
+}
