@@ -42,7 +42,9 @@ fn a_setting_that_is_refused_is_named_wherever_it_came_from() {
         ),
         ("no-such-setting = 1\n", vec![], vec![], "no-such-setting"),
         ("http-port = 99999\n", vec![], vec![], "http-port"),
-        ("", vec![("ASSAY_HTTP_PORT", "many")], vec![], "http-port"),
+        ("http-port = 99999\n", vec![], vec![], "assay.toml: "),
+        ("", vec![("ASSAY_HTTP_PORT", "many")], vec![], "ASSAY_HTTP_PORT"),
+        ("", vec![], vec!["--max-db-size", "lots"], "--max-db-size"),
         ("proof-types = \"1,x\"\n", vec![], vec![], "x"),
         ("max-db-size = \"lots\"\n", vec![], vec![], "lots"),
         ("import-policy = \"sometimes\"\n", vec![], vec![], "sometimes"),
@@ -59,6 +61,7 @@ fn a_setting_that_is_refused_is_named_wherever_it_came_from() {
             text.to_lowercase().contains(&says.to_lowercase()),
             "{file:?} {env:?} {flags:?}: {says:?} is not in {text}"
         );
+        assert!(!text.contains(".rs"), "names our source: {text}");
     }
 }
 

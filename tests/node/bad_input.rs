@@ -101,6 +101,60 @@ async fn bodies_that_are_wrong_get_indexed_failures_and_good_ones_are_kept() {
     let (_, served) = get(&node.http(&format!("{PROOFS}/{root}"))).await;
     assert_eq!(served["data"].as_array().unwrap().len(), 1);
 
+    // The pool in both encodings.
+    let pool = node.http("/eth/v1/beacon/pool/execution_proofs");
+    let answer = reqwest::Client::new()
+        .get(&pool)
+        .header("accept", "application/octet-stream")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.headers()["content-type"], "application/octet-stream");
+    let ssz = [&4_u32.to_le_bytes()[..], &good.to_ssz_bytes()].concat();
+    assert_eq!(answer.bytes().await.unwrap(), ssz);
+    assert_eq!(get(&pool).await.1["data"], json!([&good]));
+    // Methods that a route of ours does not have are refused here, not at the beacon node.
+    for path in ["/eth/v1/node/identity", PROOFS, "/metrics", "/assay/v1/status"] {
+        let refused = reqwest::Client::new()
+            .delete(node.http(path))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(refused.status(), 405, "{path}");
+        assert!(refused.headers().contains_key("allow"), "{path}");
+        let body: serde_json::Value = serde_json::from_slice(&refused.bytes().await.unwrap()).unwrap();
+        assert_eq!(body["code"], 405, "{path}");
+    }
+
+    // What is proven already makes no forgery good: each is judged by itself, in both encodings and at both paths.
+    let mut forgery = good.clone();
+    forgery.signature.0[40] ^= 1;
+    let stolen = assay_types::SignedExecutionProof {
+        validator_index: 2,
+        ..good.clone()
+    };
+    for wrong in [&forgery, &stolen, &unsigned] {
+        let mut wrong = wrong.clone();
+        wrong.message.proof_type = 1;
+        let (status, answer) = post_ssz(&url, wrong.to_ssz_bytes()).await;
+        assert_eq!(status, 400, "{answer}");
+        assert!(answer.to_string().contains("signature"), "{answer}");
+        let list = serde_json::to_string(&[&good, &wrong]).unwrap();
+        let pool = node.http("/eth/v1/beacon/pool/execution_proofs");
+        let (status, answer) = post(&pool, "application/json", list).await;
+        assert_eq!(status, 400, "{answer}");
+        assert_eq!(answer["failures"].as_array().unwrap().len(), 1, "{answer}");
+        assert_eq!(answer["failures"][0]["index"], 1, "{answer}");
+    }
+    let (status, answer) = post_ssz(&url, good.to_ssz_bytes()).await;
+    assert_eq!(status, 200, "{answer}");
+    let another = world.signed_proof(&block, 1, 6000, 5);
+    let (status, answer) = post_ssz(&url, another.to_ssz_bytes()).await;
+    assert_eq!(
+        status, 200,
+        "a valid one of the payload is there already: {answer}"
+    );
+
     // A payload nobody has seen: 503, and the proof is kept until it comes.
     let mut early = good.clone();
     early.message.public_input.new_payload_request_root = assay_types::Root::from([9; 32]);

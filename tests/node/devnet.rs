@@ -1,7 +1,15 @@
 //! `assay devnet`: its summary and its exit code.
 
-use crate::support::assay;
+use crate::support::{PATIENCE, assay};
+use ::assay::endpoints::Endpoints;
 use serde_json::Value;
+use std::{
+    io::{BufRead, BufReader, Read},
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 fn devnet(flags: &[&str]) -> (std::process::Output, Option<Value>) {
     let dir = tempfile::tempdir().unwrap();
@@ -107,5 +115,127 @@ fn settings_that_cannot_work_are_refused_at_once() {
         assert_eq!(output.status.code(), Some(1), "{flags:?}");
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(text.contains(named), "{flags:?}: {text}");
+    }
+}
+
+/// A devnet that is still running, in a process group of its own as in a terminal.
+struct Running {
+    devnet: std::process::Child,
+    datadir: tempfile::TempDir,
+    summary: PathBuf,
+}
+
+impl Running {
+    fn start(nodes: usize) -> Self {
+        let datadir = tempfile::tempdir().unwrap();
+        let summary = datadir.path().join("summary.json");
+        let devnet = assay()
+            .args([
+                "devnet",
+                "--slots",
+                "1000",
+                "--slot-ms",
+                "1000",
+                "--proof-size",
+                "4096",
+            ])
+            .args(["--proof-delay-ms", "0", "--nodes", &nodes.to_string()])
+            .arg("--datadir")
+            .arg(datadir.path())
+            .arg("--summary")
+            .arg(&summary)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        Self {
+            devnet,
+            datadir,
+            summary,
+        }
+    }
+
+    fn node(&self, index: usize) -> PathBuf {
+        self.datadir.path().join(format!("node-{index}"))
+    }
+
+    /// The nodes' process ids, once all of them are up.
+    fn pids(&mut self, nodes: usize) -> Vec<u32> {
+        let started = Instant::now();
+        loop {
+            let pids: Vec<u32> = (1..=nodes)
+                .filter_map(|n| Some(Endpoints::read(&self.node(n), None)?.pid))
+                .collect();
+            if pids.len() == nodes {
+                return pids;
+            }
+            assert!(self.devnet.try_wait().unwrap().is_none(), "ended by itself");
+            assert!(started.elapsed() < PATIENCE, "not up");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+fn wait_for_end(pids: &[u32]) {
+    let started = Instant::now();
+    let alive = |pid: &u32| std::fs::metadata(format!("/proc/{pid}")).is_ok();
+    while pids.iter().any(alive) {
+        assert!(started.elapsed() < PATIENCE, "still there");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn an_interrupted_devnet_tells_what_there_was_and_ends_its_nodes_cleanly() {
+    let mut running = Running::start(2);
+    let pids = running.pids(2);
+    let mut out = BufReader::new(running.devnet.stdout.take().unwrap());
+    let mut shown = String::new();
+    // Standard output is no terminal here: a line for each slot that is done.
+    while !shown.contains("slot ") {
+        assert!(out.read_line(&mut shown).unwrap() > 0, "ended by itself: {shown}");
+    }
+    // As Ctrl-C does: to the whole foreground group.
+    let group = rustix::process::Pid::from_child(&running.devnet);
+    rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
+    out.read_to_string(&mut shown).unwrap();
+    let mut told = String::new();
+    let mut errors = running.devnet.stderr.take().unwrap();
+    errors.read_to_string(&mut told).unwrap();
+    assert_eq!(running.devnet.wait().unwrap().code(), Some(1), "{told}");
+    assert!(told.contains("interrupted after "), "{told}");
+    assert!(shown.contains("proof→verdict ms"), "{shown}");
+    let summary: Value = serde_json::from_slice(&std::fs::read(&running.summary).unwrap()).unwrap();
+    assert_eq!(
+        (&summary["interrupted"], &summary["success"]),
+        (&true.into(), &false.into())
+    );
+    for node in summary["nodes"].as_array().unwrap() {
+        assert!(node["proofs_accepted"].as_u64().unwrap() > 0, "{summary}");
+    }
+    wait_for_end(&pids);
+    for index in [1, 2] {
+        let log = std::fs::read_to_string(running.node(index).join("node.log")).unwrap();
+        assert!(log.contains("SIGTERM"), "not asked by the devnet:\n{log}");
+        assert!(
+            !log.contains("SIGINT"),
+            "the terminal's signal reached it:\n{log}"
+        );
+        assert!(log.trim_end().ends_with("ended"), "not cleanly:\n{log}");
+    }
+}
+
+#[test]
+fn the_nodes_of_a_killed_devnet_end() {
+    let mut running = Running::start(2);
+    let pids = running.pids(2);
+    running.devnet.kill().unwrap();
+    running.devnet.wait().unwrap();
+    wait_for_end(&pids);
+    for index in [1, 2] {
+        let log = std::fs::read_to_string(running.node(index).join("node.log")).unwrap();
+        assert!(log.trim_end().ends_with("ended"), "not cleanly:\n{log}");
     }
 }

@@ -46,6 +46,9 @@ async fn posted_seen_elsewhere_valid_and_still_there_after_a_kill() {
     let mut stream = reqwest::get(two.http("/eth/v1/events?topics=execution_proof,head"))
         .await
         .unwrap();
+    let mut verdicts = reqwest::get(one.http("/eth/v1/events?topics=gate_verdict,gate_alarm"))
+        .await
+        .unwrap();
     let signed = world.signed_proof(&block, 1, 100_000, 3);
     let (status, body) = post_ssz(&one.http(PROOFS), signed.to_ssz_bytes()).await;
     assert_eq!(status, 200, "{body}");
@@ -86,6 +89,26 @@ async fn posted_seen_elsewhere_valid_and_still_there_after_a_kill() {
     assert_eq!(event["proof_type"], "1");
     assert_eq!(event["validator_index"], "3");
     assert_eq!(event["slot"], block.slot.0.to_string());
+
+    let mut told = String::new();
+    let hear = async {
+        while !told.contains("\n\n") || !told.contains("event: gate_verdict") {
+            told.push_str(&String::from_utf8_lossy(
+                &verdicts.chunk().await.unwrap().unwrap(),
+            ));
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), hear)
+        .await
+        .expect("a verdict");
+    let at = told.find("data: ").unwrap() + 6;
+    let change: Value = serde_json::from_str(told[at..].lines().next().unwrap()).unwrap();
+    assert_eq!(change["block_hash"], hash);
+    assert_eq!(
+        (&change["from"], &change["to"], &change["cause"]),
+        (&json!("SYNCING"), &json!("VALID"), &json!("proof"))
+    );
+    assert!(!told.contains("execution_proof"), "not asked for: {told}");
 
     // The beacon node asks again in the next empty slot, and is told VALID.
     world.simulation.repeat_forkchoice().await;
@@ -267,6 +290,54 @@ async fn a_restarted_node_serves_the_engine_api_without_its_beacon_node() {
     while follower.is_optimistic(&block) {
         assert!(started.elapsed() < crate::support::PATIENCE, "{}", node.log());
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(node.terminate(), Some(0));
+    world.simulation.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hole_from_while_the_node_was_down_is_filled_from_the_beacon_nodes_blocks() {
+    let world = World::new(1).await;
+    let flags = world.flags(0, "require-proofs", &[]);
+    let node = NodeProcess::start(&world.datadir(1), &flags);
+    world.connect(&[&node]);
+    let verdict = |block: &str, says: &'static str| {
+        let hash = block.to_owned();
+        move |_: u16, body: &Value| payload(body, &hash).is_some_and(|p| p["verdict"] == says)
+    };
+    let before = world.block().await;
+    let hash = before.block_hash().to_string();
+    let seen = verdict(&hash, "SYNCING");
+    until("the payload", &node.http("/assay/v1/payloads"), seen).await;
+    let signed = world.signed_proof(&before, 1, 3000, 1);
+    let (status, body) = post_ssz(&node.http(PROOFS), signed.to_ssz_bytes()).await;
+    assert_eq!(status, 200, "{body}");
+    let valid = verdict(&hash, "VALID");
+    until("the first VALID", &node.http("/assay/v1/payloads"), valid).await;
+
+    node.kill();
+    let missed = [
+        world.block_past_the_node(0).await,
+        world.block_past_the_node(0).await,
+    ];
+    let node = NodeProcess::start(&world.datadir(1), &flags);
+    world.connect(&[&node]);
+    let after = world.block().await;
+    let at = node.http("/assay/v1/payloads");
+    for block in missed.iter().chain([&after]) {
+        let hash = block.block_hash().to_string();
+        until("seen, unproven", &at, verdict(&hash, "SYNCING")).await;
+        let signed = world.signed_proof(block, 1, 3000, 1);
+        let (status, body) = post_ssz(&node.http(PROOFS), signed.to_ssz_bytes()).await;
+        assert_eq!(status, 200, "{body}");
+    }
+    world.simulation.repeat_forkchoice().await;
+    for block in missed.iter().chain([&after]) {
+        let hash = block.block_hash().to_string();
+        let told = |_: u16, body: &Value| {
+            payload(body, &hash).is_some_and(|p| p["verdict"] == "VALID" && p["told_valid"] == true)
+        };
+        until("VALID behind the hole", &at, told).await;
     }
     assert_eq!(node.terminate(), Some(0));
     world.simulation.stop();

@@ -2,11 +2,11 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use assay::endpoints::Endpoints;
-use assay_engine_api::JwtSecret;
+use assay_engine_api::{EngineClient, JwtSecret};
 use assay_proof_engine::DevProver;
 use assay_simulator::{
-    ChainConfig, FollowerConfig, ProverConfig, SimBlock, Simulation, SimulationConfig, prover::SimProver,
-    simulation::now_ms,
+    ChainConfig, FollowerConfig, ProverConfig, SimBlock, Simulation, SimulationConfig,
+    consensus::ConsensusDriver, prover::SimProver, simulation::now_ms,
 };
 use assay_types::{ProofType, SignedExecutionProof, Slot, Spec};
 use serde_json::Value;
@@ -223,6 +223,20 @@ impl World {
             })
             .collect();
         self.simulation.connect(engines).unwrap();
+    }
+
+    /// The next block on the head, imported by a beacon node that has no answer of its Engine API: the execution client
+    /// has the payload from its own peers.
+    pub(crate) async fn block_past_the_node(&self, index: usize) -> Arc<SimBlock> {
+        let slot = self.next_slot.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let block = self.simulation.chain().lock().produce(Slot(slot), None).unwrap();
+        let url = self.simulation.execution(index).unwrap().url().parse().unwrap();
+        let jwt = JwtSecret::from_file(&self.jwt_file).unwrap();
+        let follower = self.simulation.follower(index).unwrap().clone();
+        let driver = ConsensusDriver::new(EngineClient::new(url, Some(jwt)).unwrap(), follower);
+        assert!(driver.new_payload(&block).await);
+        driver.import(&block, true);
+        block
     }
 
     /// The next block on the head.

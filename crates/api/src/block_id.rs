@@ -4,7 +4,7 @@
 //! is in the store's index.
 
 use crate::ApiError;
-use assay_chain::{BlockInfo, Chain};
+use assay_chain::{BlockInfo, Chain, Checkpoint};
 use assay_store::{Store, StoreError, StoredBlock};
 use assay_types::{Root, Slot};
 
@@ -16,6 +16,13 @@ pub(crate) struct NamedBlock {
     pub(crate) execution_optimistic: bool,
     pub(crate) finalized: bool,
 }
+
+const GENESIS: NamedBlock = NamedBlock {
+    slot: Slot(0),
+    new_payload_request_root: None,
+    execution_optimistic: false,
+    finalized: true,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BlockId {
@@ -42,8 +49,18 @@ pub(crate) async fn resolve(chain: &dyn Chain, store: &Store, id: &str) -> Resul
             slot: block.slot,
             new_payload_request_root: block.new_payload_request_root,
             execution_optimistic: block.execution_optimistic,
-            finalized: behind(block.slot) && canonical(),
+            finalized: block.slot == Slot(0) || (behind(block.slot) && canonical()),
         });
+    }
+    // The genesis block is canonical and finalized on every chain, brings no payload, and is what `finalized` names before
+    // there is any finality; the view need not have it.
+    let is_genesis = match parsed {
+        BlockId::Genesis | BlockId::Slot(Slot(0)) => true,
+        BlockId::Finalized => chain.finalized() == Checkpoint::default(),
+        _ => false,
+    };
+    if is_genesis {
+        return Ok(GENESIS);
     }
     let kept = kept(store, parsed)
         .await
@@ -101,6 +118,7 @@ async fn kept(store: &Store, id: BlockId) -> Result<Option<StoredBlock>, StoreEr
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]
@@ -122,5 +140,37 @@ mod tests {
             assert_eq!(parse(text).ok(), id, "{text:?}");
         }
         assert_eq!(parse(&root.to_string()), Ok(BlockId::Root(root)));
+    }
+
+    #[tokio::test]
+    async fn before_finality_the_genesis_block_is_the_finalized_one() {
+        use assay_store::{ChainIdentity, StoreConfig};
+        use assay_verification::testing::MemoryChain;
+        let spec = std::sync::Arc::new(assay_types::Spec::minimal());
+        let chain = MemoryChain::new(spec, Root::from([7; 32]));
+        let dir = tempfile::tempdir().unwrap();
+        let config = StoreConfig {
+            identity: ChainIdentity {
+                genesis_validators_root: Root::from([7; 32]),
+                chain_id: 1337,
+                config_name: "test".into(),
+            },
+            slots_per_epoch: 8,
+            retention_epochs: 0,
+            max_db_size: None,
+            cache_bytes: 1 << 20,
+        };
+        let store = Store::open(dir.path().join("proofs.redb"), config).unwrap();
+        for id in ["finalized", "genesis", "0"] {
+            assert_eq!(resolve(&chain, &store, id).await.unwrap(), GENESIS, "{id}");
+        }
+        assert_eq!(resolve(&chain, &store, "head").await.unwrap_err().code, 404);
+        let checkpoint = Checkpoint {
+            epoch: assay_types::Epoch(2),
+            root: Root::from([9; 32]),
+        };
+        chain.finalize(checkpoint, Slot(16), Vec::new());
+        let unknown = resolve(&chain, &store, "finalized").await.unwrap_err();
+        assert_eq!(unknown.code, 404, "finality is there, its block is not known");
     }
 }

@@ -130,3 +130,80 @@ impl Collector for NodeCollector {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use assay_gate::{AskedPayload, ElAnswer, GateConfig, StatusWord, persistence::InMemory};
+    use assay_types::{BlockHash, Epoch, Root, Slot, Spec};
+    use assay_verification::testing::MemoryChain;
+    use prometheus_client::registry::Registry;
+    use tokio_util::sync::CancellationToken;
+
+    #[tokio::test]
+    async fn what_was_counted_is_told_under_names_that_stay() {
+        let chain = Arc::new(MemoryChain::new(Arc::new(Spec::minimal()), Root::from([7; 32])));
+        chain.set_slot(Slot(41));
+        let checkpoint = assay_chain::Checkpoint {
+            epoch: Epoch(3),
+            root: Root::from([9; 32]),
+        };
+        chain.finalize(checkpoint, Slot(24), Vec::new());
+        let stop = CancellationToken::new();
+        let (gate, writer) = GateHandle::open(
+            GateConfig::default(),
+            Arc::new(InMemory::default()),
+            None,
+            stop.clone(),
+        )
+        .unwrap();
+        let answer = |status| ElAnswer::Status {
+            status,
+            latest_valid_hash: None,
+        };
+        let asked = AskedPayload::Named {
+            block_hash: BlockHash::from([1; 32]),
+            parent_hash: BlockHash::from([2; 32]),
+        };
+        for said in [
+            answer(StatusWord::Syncing),
+            answer(StatusWord::Syncing),
+            answer(StatusWord::Invalid),
+            ElAnswer::Unavailable,
+        ] {
+            gate.new_payload_answered(asked, said).await;
+        }
+        let mut registry = Registry::default();
+        registry
+            .sub_registry_with_prefix("assay")
+            .register_collector(Box::new(NodeCollector {
+                gate: gate.clone(),
+                chain,
+                endpoint: Arc::new(|| vec![("new_payload_calls", 12), ("lowered_answers", 3)]),
+                insecure_proofs: true,
+            }));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "assay_gate_answered_valid_total 0",
+            "assay_gate_answered_syncing_total 2",
+            "assay_gate_answered_invalid_total 1",
+            "assay_gate_unanswered_total 1",
+            "assay_gate_lowered_total 0",
+            "assay_gate_alarms_total 0",
+            "assay_gate_head_valid 0",
+            "assay_engine_api_new_payload_calls_total 12",
+            "assay_engine_api_lowered_answers_total 3",
+            "assay_chain_head_slot 0",
+            "assay_chain_current_slot 41",
+            "assay_chain_finalized_epoch 3",
+            "assay_chain_synced 1",
+            "assay_proofs_prove_nothing 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line:?} is not in\n{text}");
+        }
+        stop.cancel();
+        writer.await.unwrap();
+    }
+}

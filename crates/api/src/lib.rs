@@ -10,6 +10,7 @@
 //! | `error` | `ApiError`: JSON `{code, message, failures}` |
 //! | `proof_body` | bodies of one or several proofs, JSON or SSZ |
 //! | `events` | accepted proofs as server-sent events |
+//! | `gate_events` | the gate's verdicts and alarms as server-sent events |
 //! | `passthrough` | the way to the beacon node behind |
 //! | `collector` | what gate, endpoint and chain view count, for Prometheus |
 //! | `block_id` | block ids as the Beacon API writes them |
@@ -19,6 +20,7 @@ mod block_id;
 mod collector;
 mod error;
 mod events;
+mod gate_events;
 mod passthrough;
 mod proof_body;
 mod routes;

@@ -129,19 +129,26 @@ fn offset_at(body: &[u8], at: usize) -> Option<usize> {
     usize::try_from(u32::from_le_bytes(bytes)).ok()
 }
 
-/// SSZ of a list of variable-size elements that are encoded already: offsets, then the elements.
-pub(crate) fn ssz_list(elements: &[Bytes]) -> Vec<u8> {
-    let head = elements.len() * OFFSET_BYTES;
-    let mut out = Vec::with_capacity(head + elements.iter().map(Bytes::len).sum::<usize>());
-    let mut offset = head;
-    for element in elements {
-        out.extend_from_slice(&u32::try_from(offset).unwrap_or(u32::MAX).to_le_bytes());
-        offset += element.len();
+/// Where each of a list's elements of these lengths lies: what stands before them in SSZ. `None` where an offset does not
+/// hold it.
+pub(crate) fn ssz_list_head(lengths: impl ExactSizeIterator<Item = u64>) -> Option<Vec<u8>> {
+    let mut offset = u32::try_from(lengths.len() * OFFSET_BYTES).ok()?;
+    let mut head = Vec::with_capacity(lengths.len() * OFFSET_BYTES);
+    for length in lengths {
+        head.extend_from_slice(&offset.to_le_bytes());
+        offset = offset.checked_add(u32::try_from(length).ok()?)?;
     }
+    Some(head)
+}
+
+/// SSZ of a list of variable-size elements that are encoded already; `None` where it would be longer than offsets reach.
+pub(crate) fn ssz_list(elements: &[Bytes]) -> Option<Vec<u8>> {
+    let mut out = ssz_list_head(elements.iter().map(|element| element.len() as u64))?;
+    out.reserve(elements.iter().map(Bytes::len).sum());
     for element in elements {
         out.extend_from_slice(element);
     }
-    out
+    Some(out)
 }
 
 #[cfg(test)]
@@ -182,12 +189,8 @@ mod tests {
             let proofs: Vec<_> = (0..count)
                 .map(|n| proof(usize::try_from(n).unwrap() * 3, n))
                 .collect();
-            let ssz = ssz_list(
-                &proofs
-                    .iter()
-                    .map(SignedExecutionProof::to_ssz_bytes)
-                    .collect::<Vec<_>>(),
-            );
+            let elements: Vec<_> = proofs.iter().map(SignedExecutionProof::to_ssz_bytes).collect();
+            let ssz = ssz_list(&elements).unwrap();
             assert_eq!(read(BodyEncoding::Ssz, ssz).unwrap(), proofs, "{count}");
             let json = serde_json::to_vec(&proofs).unwrap();
             assert_eq!(read(BodyEncoding::Json, json).unwrap(), proofs, "{count}");
@@ -204,14 +207,21 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_offsets_do_not_reach_is_none() {
+        let gib = 1_u64 << 30;
+        assert!(ssz_list_head([gib; 3].into_iter()).is_some());
+        assert!(ssz_list_head([gib; 4].into_iter()).is_none());
+    }
+
+    #[test]
     fn what_is_no_list_is_refused() {
         let two = [proof(5, 1).to_ssz_bytes(), proof(6, 2).to_ssz_bytes()];
-        let good = ssz_list(&two);
+        let good = ssz_list(&two).unwrap();
         let mut falling = good.clone();
         falling[4..8].copy_from_slice(&5_u32.to_le_bytes());
         let mut beyond = good.clone();
         beyond[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
-        let many = ssz_list(&vec![proof(0, 1).to_ssz_bytes(); MAX_PROOFS_PER_POST + 1]);
+        let many = ssz_list(&vec![proof(0, 1).to_ssz_bytes(); MAX_PROOFS_PER_POST + 1]).unwrap();
         for (what, body) in [
             ("nothing", Vec::new()),
             ("three bytes", vec![1, 2, 3]),

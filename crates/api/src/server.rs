@@ -8,10 +8,16 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
-use std::{net::SocketAddr, time::Duration};
-use tokio::{net::TcpListener, task::JoinHandle};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
-use tower::limit::GlobalConcurrencyLimitLayer;
+use tower::{ServiceExt, limit::GlobalConcurrencyLimitLayer};
 use tower_http::timeout::TimeoutLayer;
 
 /// Bytes around the proofs of one request: JSON names, quotes, commas.
@@ -24,6 +30,29 @@ const POSTS_AT_ONCE: usize = 4;
 const POST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long answers under way may take once the node is told to end.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// A connection whose request has not come to the end of its headers after this, from the connection's beginning or the
+/// end of the request before, is closed.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Connections of one server at once; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 1024;
+/// Wait after an accept that failed.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    header_timeout: Duration,
+    connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_timeout: HEADER_TIMEOUT,
+            connections: MAX_CONNECTIONS,
+        }
+    }
+}
 
 /// The API could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +78,7 @@ pub async fn serve(
     state: ApiState,
     stop: CancellationToken,
 ) -> Result<Server, ServerError> {
-    listen("HTTP API", address, router(state, &stop), stop).await
+    listen("HTTP API", address, router(state, &stop), Limits::default(), stop).await
 }
 
 /// Serves `/metrics` alone until `stop`.
@@ -60,8 +89,10 @@ pub async fn serve_metrics(
 ) -> Result<Server, ServerError> {
     let router = Router::new()
         .route("/metrics", get(routes::metrics::get))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
         .with_state(state);
-    listen("metrics server", address, router, stop).await
+    listen("metrics server", address, router, Limits::default(), stop).await
 }
 
 fn router(state: ApiState, stop: &CancellationToken) -> Router {
@@ -97,16 +128,29 @@ fn router(state: ApiState, stop: &CancellationToken) -> Router {
         .route("/assay/v1/status", get(routes::assay_status::get))
         .route("/assay/v1/payloads", get(routes::assay_payloads::get))
         .route("/metrics", get(routes::metrics::get))
-        .method_not_allowed_fallback(forward)
+        .method_not_allowed_fallback(method_not_allowed)
         .fallback(forward)
         .layer(axum::Extension(stop.clone()))
         .with_state(state)
 }
 
-/// Whatever is not ours is the beacon node's; so are methods of our paths that we do not serve.
+/// The paths are ours, and so is the answer; `Allow` is added by the router.
+async fn method_not_allowed(request: Request) -> ApiError {
+    let (method, path) = (request.method(), request.uri().path());
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("{path} does not take {method}"),
+    )
+}
+
+async fn not_found() -> ApiError {
+    ApiError::not_found("no such route")
+}
+
+/// Whatever is not ours is the beacon node's.
 async fn forward(State(state): State<ApiState>, request: Request) -> Response {
     if request.uri().path().starts_with("/assay/") {
-        return ApiError::new(StatusCode::NOT_FOUND, "no such route").into_response();
+        return not_found().await.into_response();
     }
     state
         .upstream
@@ -119,25 +163,161 @@ async fn listen(
     what: &'static str,
     address: SocketAddr,
     router: Router,
+    limits: Limits,
     stop: CancellationToken,
 ) -> Result<Server, ServerError> {
     let failed = |error| ServerError { what, address, error };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     tracing::info!(address = %bound, "{what} listens");
-    let task = tokio::spawn(async move {
-        let graceful = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
-        let deadline = async {
-            stop.cancelled().await;
-            tokio::time::sleep(SHUTDOWN_GRACE).await;
-        };
-        tokio::select! {
-            ended = graceful => if let Err(error) = ended {
-                tracing::error!(%error, "{what} ended");
-            },
-            // Event streams never end by themselves.
-            () = deadline => {}
-        }
-    });
+    let task = tokio::spawn(accept_until(what, listener, router, limits, stop));
     Ok(Server { address: bound, task })
+}
+
+async fn accept_until(
+    what: &'static str,
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    // Dropped with this task: what has not ended by then is cut off.
+    let mut connections = JoinSet::new();
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let mut told = false;
+    loop {
+        let accepted = async {
+            let place = places
+                .clone()
+                .acquire_owned()
+                .await
+                .map_err(std::io::Error::other)?;
+            Ok((listener.accept().await?.0, place))
+        };
+        let accepted: std::io::Result<_> = tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = accepted => accepted,
+        };
+        match accepted {
+            Ok((socket, place)) => {
+                told = false;
+                let connection = connection(socket, router.clone(), limits.header_timeout, stop.clone());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            // No file descriptors, mostly.
+            Err(error) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::error!(%error, "{what} cannot accept connections");
+                }
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+    drop(listener);
+    let rest = async { while connections.join_next().await.is_some() {} };
+    // Event streams never end by themselves.
+    let _ = tokio::time::timeout(SHUTDOWN_GRACE, rest).await;
+}
+
+async fn connection(socket: TcpStream, router: Router, header_timeout: Duration, stop: CancellationToken) {
+    // Small answers must not wait for an acknowledgement; a socket that refuses is about to fail anyway.
+    let _ = socket.set_nodelay(true);
+    let service = service_fn(move |request: axum::http::Request<Incoming>| {
+        router.clone().oneshot(request.map(axum::body::Body::new))
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .serve_connection(TokioIo::new(socket), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "HTTP connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use std::time::Instant;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    async fn served(limits: Limits) -> (Server, CancellationToken) {
+        let router = Router::new()
+            .route("/ours", get(async || "yes"))
+            .method_not_allowed_fallback(method_not_allowed)
+            .fallback(not_found);
+        let stop = CancellationToken::new();
+        let address = "127.0.0.1:0".parse().unwrap();
+        let server = listen("test", address, router, limits, stop.clone())
+            .await
+            .unwrap();
+        (server, stop)
+    }
+
+    #[tokio::test]
+    async fn a_wrong_method_is_405_in_the_apis_form() {
+        assay_engine_api::install_crypto_provider();
+        let (server, stop) = served(Limits::default()).await;
+        let client = reqwest::Client::new();
+        let url = format!("http://{}/ours", server.address);
+        let refused = client.delete(&url).send().await.unwrap();
+        assert_eq!(refused.status(), 405);
+        assert_eq!(refused.headers()["allow"], "GET,HEAD");
+        let body: serde_json::Value = serde_json::from_slice(&refused.bytes().await.unwrap()).unwrap();
+        assert_eq!(body["code"], 405);
+        assert_eq!(body["message"], "/ours does not take DELETE");
+        assert_eq!(
+            client.get(&url).send().await.unwrap().text().await.unwrap(),
+            "yes"
+        );
+        // A connection that is kept open between requests does not keep the server from ending.
+        stop.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(20), server.task).await;
+        ended.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn headers_that_do_not_come_end_the_connection_and_places_are_given_back() {
+        let limits = Limits {
+            header_timeout: Duration::from_millis(200),
+            connections: 1,
+        };
+        let (server, _stop) = served(limits).await;
+        let started = Instant::now();
+        let mut slow = TcpStream::connect(server.address).await.unwrap();
+        slow.write_all(b"GET /ours HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+            .await
+            .unwrap();
+        // The only place is taken: this one is served when the other was given up.
+        let mut next = TcpStream::connect(server.address).await.unwrap();
+        next.write_all(b"GET /ours HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(Duration::from_secs(20), next.read_to_string(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("yes"),
+            "{answer}"
+        );
+        assert!(started.elapsed() >= limits.header_timeout);
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(Duration::from_secs(20), slow.read_to_end(&mut rest)).await;
+        // Closed, with or without a 408 first.
+        drop(closed.unwrap());
+    }
 }

@@ -44,7 +44,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 /// Threads for blocking work: hashing, pairings, disk.
 const BLOCKING_THREADS: usize = 64;
 
-/// `assay node`: runs until SIGINT or SIGTERM.
+/// `assay node`: runs until SIGINT or SIGTERM, with `--exit-with-stdin` at most until standard input ends.
 pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
     let config = resolve(args)?;
     logging::init(&config.log_level, config.log_format)?;
@@ -56,13 +56,21 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
         .context("tokio runtime")?;
     let outcome = runtime.block_on(async {
         let stop = CancellationToken::new();
+        let with_stdin = args.exit_with_stdin;
+        let ended = async {
+            tokio::select! {
+                () = crate::signals::ended() => {}
+                () = crate::signals::stdin_ended(), if with_stdin => {}
+            }
+        };
+        tokio::pin!(ended);
         let starting = Node::start(config, stop.clone());
         let mut node = tokio::select! {
             node = starting => node?,
-            () = crate::signals::ended() => return Ok(()),
+            () = &mut ended => return Ok(()),
         };
         let outcome = tokio::select! {
-            () = crate::signals::ended() => Ok(()),
+            () = ended => Ok(()),
             // None of them ends by itself: a node without one of its parts is worse than none.
             _ = node.tasks.join_next() => Err(anyhow::anyhow!("a part of the node ended by itself; see the log")),
         };
@@ -141,7 +149,6 @@ impl Node {
             beacon.clone(),
         ));
         let chain: Arc<dyn Chain> = view.clone();
-        tasks.spawn(Follower::new(beacon, view.clone(), overrides).run(stop.clone()));
         tasks.spawn(until(stop, assay_store::follow(store.clone(), chain.clone())));
 
         let engine = engine::from_config(config, &spec)?;
@@ -177,7 +184,17 @@ impl Node {
         tasks.spawn(async move {
             let _ = gate_writer.await;
         });
-        tasks.spawn(until(stop, observer::feed_gate(gate.clone(), chain.clone())));
+        let (seen_in_blocks, seen) = observer::SeenInBlocks::new(gate.clone());
+        tasks.spawn(until(
+            stop,
+            observer::feed_gate(gate.clone(), chain.clone(), seen),
+        ));
+        let mut follower = Follower::new(beacon, view.clone(), overrides);
+        // Without an execution client there are no calls to answer, and no finality that would empty the gate's tree.
+        if config.execution_endpoint.is_some() {
+            follower = follower.observed_by(seen_in_blocks);
+        }
+        tasks.spawn(follower.run(stop.clone()));
 
         let verifier = Verifier::start(
             VerifierConfig {

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM.
+//! SIGINT and SIGTERM, and the end of whoever started this process.
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -14,6 +14,23 @@ pub async fn ended() {
         _ = interrupt.recv() => tracing::info!("SIGINT"),
         _ = terminate.recv() => tracing::info!("SIGTERM"),
     }
+}
+
+/// Ends when standard input does: whoever holds its other end is gone. The thread that reads it ends with the process.
+pub async fn stdin_ended() {
+    let (tell, ended) = tokio::sync::oneshot::channel();
+    let reading = std::thread::Builder::new().name("stdin".into()).spawn(move || {
+        // What stands in it means nothing; an error is an end too.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _ = tell.send(());
+    });
+    if let Err(error) = reading {
+        tracing::error!(%error, "standard input cannot be watched");
+        return std::future::pending().await;
+    }
+    // The thread sends before it ends.
+    let _ = ended.await;
+    tracing::info!("standard input ended");
 }
 
 /// Asks a child process to end (SIGTERM), by its process id. One that has ended already is no error.

@@ -25,10 +25,10 @@ pub use bootstrap::{Anchor, Bootstrap, ConnectError, connect};
 use crate::{
     chain_view::ChainView,
     node_api::{NodeApi, NodeError, RawEvent},
-    tree::Insertion,
+    tree::{Insertion, SeenPayload},
     view::Chain,
 };
-use assay_types::{Root, Slot, Spec, spec::ConfigMap};
+use assay_types::{NewPayloadRequest, Root, Slot, Spec, spec::ConfigMap};
 use event::{NodeEvent, TopicsForm};
 use fetch::{Fetched, Fetcher, Identity};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
@@ -54,6 +54,14 @@ const OPTIMISTIC_REMEMBERED: NonZeroUsize = match NonZeroUsize::new(256) {
     Some(n) => n,
     None => NonZeroUsize::MIN,
 };
+
+/// Hears of every payload that a fetched block (or Gloas envelope) carries, before the view has the block: what the Engine
+/// API did not bring is found here.
+pub trait PayloadObserver: Send + Sync + 'static {
+    /// Called on a thread for blocking work, for a few blocks at once at most; the follower waits for it. The payload's
+    /// block hash is the beacon node's word: it was not held against the payload's fields.
+    fn on_payload(&self, payload: &SeenPayload, request: &NewPayloadRequest);
+}
 
 type Events = BoxStream<'static, Result<RawEvent, NodeError>>;
 
@@ -87,7 +95,12 @@ struct Running {
 impl Follower {
     /// For the view of the network that `connect` found. `overrides` as given to `connect`, to notice a changed config.
     pub fn new(api: Arc<NodeApi>, view: Arc<ChainView>, overrides: ConfigMap) -> Self {
-        let fetcher = Arc::new(Fetcher::new(api.clone(), view.spec().clone(), view.genesis()));
+        let fetcher = Arc::new(Fetcher::new(
+            api.clone(),
+            view.spec().clone(),
+            view.genesis(),
+            None,
+        ));
         Self {
             api,
             view,
@@ -95,6 +108,14 @@ impl Follower {
             fetcher,
             told: Told::default(),
         }
+    }
+
+    /// The same with somebody who hears of payloads.
+    #[must_use]
+    pub fn observed_by(mut self, observer: Arc<dyn PayloadObserver>) -> Self {
+        let (spec, genesis) = (self.view.spec().clone(), self.view.genesis());
+        self.fetcher = Arc::new(Fetcher::new(self.api.clone(), spec, genesis, Some(observer)));
+        self
     }
 
     /// Follows until `cancel`.

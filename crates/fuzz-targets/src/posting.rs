@@ -51,7 +51,7 @@ pub(crate) fn post_body(data: &[u8]) -> Seen {
             if encoding == BodyEncoding::Ssz {
                 assert_eq!(proofs.len(), listed, "SSZ is split, not read");
                 // Nothing of the body is lost, and nothing is in two proofs.
-                let list = ssz_list(&proofs);
+                let list = ssz_list(&proofs).unwrap();
                 assert!(list == body || proofs.len() == 1 && proofs[0] == body);
             }
             posted_again(&proofs);
@@ -77,7 +77,7 @@ fn ssz_of(candidate: Candidate) -> Bytes {
 
 /// The same proofs, as a list in SSZ and in JSON, are the same candidates.
 fn posted_again(proofs: &[Bytes]) {
-    let list = Bytes::from(ssz_list(proofs));
+    let list = Bytes::from(ssz_list(proofs).unwrap());
     let read = |encoding, body: &Bytes| -> Vec<Bytes> {
         let found = candidates(encoding, body).unwrap();
         found.into_iter().map(|one| ssz_of(one.unwrap())).collect()

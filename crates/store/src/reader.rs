@@ -81,6 +81,17 @@ impl Reader {
         }
     }
 
+    /// The proof under this key, without its bytes.
+    pub fn summary(&self, key: &RecordKey) -> Result<Option<ProofSummary>, StoreError> {
+        self.shared.read(|tx| {
+            let bytes = tx
+                .open_table(PROOFS)?
+                .get(&key.to_bytes())?
+                .map(|header| header_len(header.value()));
+            Ok(bytes.map(|bytes| ProofSummary { key: *key, bytes }))
+        })
+    }
+
     /// Where the proofs of a payload are, by type and validator index.
     pub fn keys_of(&self, new_payload_request_root: &Root) -> Result<Vec<RecordKey>, StoreError> {
         self.shared.read(|tx| keys_of(tx, new_payload_request_root, None))

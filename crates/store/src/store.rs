@@ -9,7 +9,7 @@ use crate::{
     record::{MAX_RECORD_BYTES, RecordKey, StoredProof},
     shared::Shared,
     stream::ProofStream,
-    writer::{Command, Done, MAX_SMALL_RECORD_BYTES, QUEUE_COMMANDS, Work, Writer},
+    writer::{self, Command, Done, Lanes, MAX_SMALL_RECORD_BYTES, Work, Writer},
 };
 use assay_chain::Checkpoint;
 use assay_types::{ProofKey, ProofType, Root, Slot, ValidatorIndex};
@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{path::Path, sync::Arc, thread::JoinHandle};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 /// A record of the gate: its key, and its bytes or `None` to remove it.
 pub type GateRecord = ([u8; 32], Option<Vec<u8>>);
@@ -44,14 +44,14 @@ pub struct Store {
 
 struct Inner {
     reader: Reader,
-    queue: Option<mpsc::Sender<Command>>,
+    lanes: Option<Lanes>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         // The writer ends when nobody can send any more.
-        self.queue = None;
+        self.lanes = None;
         if let Some(writer) = self.writer.lock().take() {
             let _ = writer.join();
         }
@@ -78,8 +78,8 @@ impl Store {
 
     pub(crate) fn start(shared: Shared, config: StoreConfig) -> Result<Self, StoreError> {
         let shared = Arc::new(shared);
-        let (queue, commands) = mpsc::channel(QUEUE_COMMANDS);
-        let writer = Writer::new(shared.clone(), config, commands)?;
+        let (lanes, queues) = writer::lanes();
+        let writer = Writer::new(shared.clone(), config, queues)?;
         let thread = std::thread::Builder::new()
             .name("assay-store".into())
             .spawn(move || writer.run());
@@ -91,7 +91,7 @@ impl Store {
         Ok(Self {
             inner: Arc::new(Inner {
                 reader,
-                queue: Some(queue),
+                lanes: Some(lanes),
                 writer: Mutex::new(Some(thread)),
             }),
         })
@@ -103,9 +103,10 @@ impl Store {
     }
 
     async fn submit(&self, work: Work) -> Result<Done, StoreError> {
-        let queue = self.inner.queue.as_ref().ok_or(StoreError::Closed)?;
+        let lanes = self.inner.lanes.as_ref().ok_or(StoreError::Closed)?;
         let (answer, answered) = oneshot::channel();
-        queue
+        lanes
+            .of(&work)
             .send(Command { work, answer })
             .await
             .map_err(|_| StoreError::Closed)?;
@@ -173,6 +174,22 @@ impl Store {
         ProofStream::range(self.inner.reader.clone(), start_slot, count, proof_types)
     }
 
+    /// What `range` would give, without the proofs' bytes.
+    pub async fn range_summaries(
+        &self,
+        start_slot: Slot,
+        count: u64,
+        proof_types: Vec<ProofType>,
+    ) -> Result<Vec<ProofSummary>, StoreError> {
+        self.read(move |r| ProofStream::range(r.clone(), start_slot, count, proof_types).summaries_blocking())
+            .await
+    }
+
+    /// The proof under this key.
+    pub async fn read_at(&self, key: RecordKey) -> Result<Option<StoredProof>, StoreError> {
+        self.read(move |r| r.read(&key)).await
+    }
+
     /// Proofs of these blocks, canonical or not, in this order, one a payload and type; empty types mean all.
     pub fn by_root(&self, blocks: Vec<(Root, Vec<ProofType>)>) -> ProofStream {
         ProofStream::by_root(self.inner.reader.clone(), blocks)
@@ -222,7 +239,8 @@ impl Store {
         .await
     }
 
-    /// Writes the gate's records, all or none; on disk when this returns.
+    /// Writes the gate's records, all or none; on disk when this returns. They have a commit of their own that goes first:
+    /// proofs that wait do not hold them up, only a commit that is under way does.
     pub async fn put_gate_records(&self, records: Vec<GateRecord>) -> Result<(), StoreError> {
         for (_, value) in &records {
             check_size(
@@ -306,10 +324,10 @@ impl ContainmentRecord for Store {
     /// Holds at once; on disk with the next commit, which follows at once unless the writer is busy.
     fn contain(&self, validator: ValidatorIndex, until: Slot) {
         let is_new = self.reader().shared.contained.lock().contain(validator, until);
-        if is_new && let Some(queue) = &self.inner.queue {
+        if is_new && let Some(lanes) = &self.inner.lanes {
             // A full queue means that a commit is coming anyway.
             let (answer, _) = oneshot::channel();
-            let _ = queue.try_send(Command {
+            let _ = lanes.bulk.try_send(Command {
                 work: Work::Pending,
                 answer,
             });

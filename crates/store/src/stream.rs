@@ -2,7 +2,7 @@
 
 use crate::{
     error::StoreError,
-    reader::Reader,
+    reader::{ProofSummary, Reader},
     record::{RecordKey, StoredProof},
 };
 use assay_types::{ProofType, Root, Slot};
@@ -53,11 +53,27 @@ impl ProofStream {
 
     /// The next proof; blocks the thread.
     pub fn next_blocking(&mut self) -> Result<Option<StoredProof>, StoreError> {
+        self.next_by(Reader::read)
+    }
+
+    /// Every proof that is left, without its bytes: what there is to serve, and how long each is. Blocks the thread.
+    pub fn summaries_blocking(mut self) -> Result<Vec<ProofSummary>, StoreError> {
+        let mut summaries = Vec::new();
+        while let Some(summary) = self.next_by(Reader::summary)? {
+            summaries.push(summary);
+        }
+        Ok(summaries)
+    }
+
+    fn next_by<T>(
+        &mut self,
+        look: impl Fn(&Reader, &RecordKey) -> Result<Option<T>, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
         loop {
             while let Some(key) = self.open.pop_front() {
-                if let Some(proof) = self.reader.read(&key)? {
+                if let Some(found) = look(&self.reader, &key)? {
                     self.open.retain(|other| other.proof_type != key.proof_type);
-                    return Ok(Some(proof));
+                    return Ok(Some(found));
                 }
             }
             let Some((payload, proof_types)) = self.next_payload()? else {

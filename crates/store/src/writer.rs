@@ -1,4 +1,8 @@
 //! The writing thread. Commands that wait together share a commit; each is answered once the commit is on disk.
+//!
+//! The gate's records have a lane of their own. They are small and an answer of the Engine API waits for them, so they do
+//! not share a commit with megabytes of proofs: what waits in their lane is committed by itself and first. The two lanes
+//! take turns where both have work, so neither waits for more than one commit of the other that is under way.
 
 use crate::{
     config::StoreConfig,
@@ -19,7 +23,7 @@ use std::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-/// Commands that wait for the writer; whoever brings one more waits.
+/// Commands that wait for the writer in each lane; whoever brings one more waits.
 pub const QUEUE_COMMANDS: usize = 64;
 /// Most commands in one commit.
 pub const BATCH_COMMANDS: usize = 64;
@@ -53,12 +57,115 @@ pub(crate) struct Command {
     pub(crate) answer: oneshot::Sender<Result<Done, StoreError>>,
 }
 
+/// The sending ends of the two lanes.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    /// The gate's records.
+    pub(crate) gate: mpsc::Sender<Command>,
+    /// Everything else.
+    pub(crate) bulk: mpsc::Sender<Command>,
+}
+
+impl Lanes {
+    pub(crate) fn of(&self, work: &Work) -> &mpsc::Sender<Command> {
+        match work {
+            Work::Gate(_) => &self.gate,
+            _ => &self.bulk,
+        }
+    }
+}
+
+/// Their receiving ends.
+pub(crate) struct Queues {
+    gate: mpsc::Receiver<Command>,
+    bulk: mpsc::Receiver<Command>,
+    /// The last commit was the gate's: proofs that wait are next.
+    gate_was_last: bool,
+}
+
+/// Commands of one lane that share a commit; none where only pruning is to be done.
+#[derive(Debug, Default)]
+struct Batch {
+    commands: Vec<Command>,
+    /// The gate's: nothing else is done in this commit.
+    is_gate: bool,
+}
+
+pub(crate) fn lanes() -> (Lanes, Queues) {
+    let (gate, gate_queue) = mpsc::channel(QUEUE_COMMANDS);
+    let (bulk, bulk_queue) = mpsc::channel(QUEUE_COMMANDS);
+    let queues = Queues {
+        gate: gate_queue,
+        bulk: bulk_queue,
+        gate_was_last: false,
+    };
+    (Lanes { gate, bulk }, queues)
+}
+
+impl Queues {
+    /// The next batch; an empty one where nothing waits and `idle_work` is to be done. `None`: no sender is left and
+    /// nothing is queued.
+    fn next(&mut self, idle_work: bool) -> Option<Batch> {
+        // Looked at first: what was sent before the last sender went is still found.
+        let ended = self.gate.is_closed() && self.bulk.is_closed();
+        let first = match self.waiting(idle_work) {
+            Some(first) => first,
+            None if ended => return None,
+            None if idle_work => {
+                self.gate_was_last = false;
+                return Some(Batch::default());
+            }
+            None => {
+                let Self { gate, bulk, .. } = self;
+                futures::executor::block_on(async {
+                    tokio::select! {
+                        biased;
+                        Some(command) = gate.recv() => Some((command, true)),
+                        Some(command) = bulk.recv() => Some((command, false)),
+                        else => None,
+                    }
+                })?
+            }
+        };
+        Some(self.fill(first))
+    }
+
+    /// A command that waits, the gate's first unless it had the last turn and there is something else to do.
+    fn waiting(&mut self, idle_work: bool) -> Option<(Command, bool)> {
+        if self.gate_was_last {
+            match self.bulk.try_recv() {
+                Ok(command) => return Some((command, false)),
+                Err(_) if idle_work => return None,
+                Err(_) => {}
+            }
+        }
+        match self.gate.try_recv() {
+            Ok(command) => Some((command, true)),
+            Err(_) => self.bulk.try_recv().ok().map(|command| (command, false)),
+        }
+    }
+
+    /// The command and those that wait behind it in its lane, up to the bounds of a commit.
+    fn fill(&mut self, (first, is_gate): (Command, bool)) -> Batch {
+        self.gate_was_last = is_gate;
+        let lane = if is_gate { &mut self.gate } else { &mut self.bulk };
+        let mut bytes = first.work.bytes();
+        let mut commands = vec![first];
+        while commands.len() < BATCH_COMMANDS && bytes < BATCH_BYTES {
+            let Ok(command) = lane.try_recv() else { break };
+            bytes += command.work.bytes();
+            commands.push(command);
+        }
+        Batch { commands, is_gate }
+    }
+}
+
 type Answer = (oneshot::Sender<Result<Done, StoreError>>, Done);
 
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     config: StoreConfig,
-    queue: mpsc::Receiver<Command>,
+    queues: Queues,
     /// As of the last commit; a failed one leaves it as it was.
     state: State,
     /// Finality updates are answered when their pruning is done.
@@ -73,15 +180,11 @@ struct State {
 }
 
 impl Writer {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        config: StoreConfig,
-        queue: mpsc::Receiver<Command>,
-    ) -> Result<Self, StoreError> {
+    pub(crate) fn new(shared: Arc<Shared>, config: StoreConfig, queues: Queues) -> Result<Self, StoreError> {
         let mut writer = Self {
             shared,
             config,
-            queue,
+            queues,
             state: State::default(),
             pruning_answers: Vec::new(),
         };
@@ -98,36 +201,19 @@ impl Writer {
     /// Runs until every handle is gone; what was queued by then is still written.
     pub(crate) fn run(mut self) {
         loop {
-            let first = if self.state.pruning.has_work && self.shared.is_healthy.load(Ordering::Relaxed) {
-                match self.queue.try_recv() {
-                    Ok(command) => Some(command),
-                    Err(mpsc::error::TryRecvError::Empty) => None,
-                    Err(mpsc::error::TryRecvError::Disconnected) => return,
-                }
-            } else {
-                match self.queue.blocking_recv() {
-                    Some(command) => Some(command),
-                    None => return,
-                }
+            let prunes = self.state.pruning.has_work && self.shared.is_healthy.load(Ordering::Relaxed);
+            let Some(batch) = self.queues.next(prunes) else {
+                return;
             };
-            let batch = self.batch(first);
             self.commit(batch);
         }
     }
 
-    /// The command and those that wait behind it, up to the bounds of a commit.
-    fn batch(&mut self, first: Option<Command>) -> Vec<Command> {
-        let mut batch: Vec<Command> = first.into_iter().collect();
-        let mut bytes: usize = batch.iter().map(|c| c.work.bytes()).sum();
-        while !batch.is_empty() && batch.len() < BATCH_COMMANDS && bytes < BATCH_BYTES {
-            let Ok(command) = self.queue.try_recv() else { break };
-            bytes += command.work.bytes();
-            batch.push(command);
-        }
-        batch
-    }
-
-    fn commit(&mut self, batch: Vec<Command>) {
+    fn commit(&mut self, batch: Batch) {
+        let Batch {
+            commands: batch,
+            is_gate,
+        } = batch;
         let unwritten = self.shared.contained.lock().take_unwritten();
         let corrupt = std::mem::take(&mut *self.shared.corrupt.lock());
         let result = self.reopened().and_then(|()| {
@@ -141,7 +227,8 @@ impl Writer {
                 }
                 write_contained(tables, &unwritten)?;
                 let mut pruned = 0;
-                if state.pruning.has_work || prune::is_over_limit(&state.marks, config) {
+                let due = !is_gate;
+                if due && (state.pruning.has_work || prune::is_over_limit(&state.marks, config)) {
                     pruned = prune::step(tables, &mut state.marks, &mut state.pruning, config)?;
                 }
                 tables.meta.insert(meta::MARKS, &state.marks.to_bytes()[..])?;
@@ -362,4 +449,78 @@ fn write_contained(
         };
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn send(lanes: &Lanes, work: Work) {
+        let (answer, _) = oneshot::channel();
+        lanes.of(&work).try_send(Command { work, answer }).unwrap();
+    }
+
+    fn proof(lanes: &Lanes, bytes: usize) {
+        let key = RecordKey {
+            slot: Slot(1),
+            new_payload_request_root: assay_types::Root::from([1; 32]),
+            proof_type: 1,
+            validator_index: 1,
+        };
+        send(lanes, Work::Put(key, Bytes::from(vec![7; bytes])));
+    }
+
+    fn gate(lanes: &Lanes) {
+        send(lanes, Work::Gate(vec![([1; 32], Some(vec![1, 2, 3]))]));
+    }
+
+    /// What the next commit holds: whose it is, and how many commands.
+    fn next(queues: &mut Queues) -> Option<(bool, usize)> {
+        queues
+            .next(false)
+            .map(|batch| (batch.is_gate, batch.commands.len()))
+    }
+
+    #[test]
+    fn the_gates_records_go_first_and_alone_and_the_lanes_take_turns() {
+        let (lanes, mut queues) = lanes();
+        // Far more than a commit takes.
+        for _ in 0..20 {
+            proof(&lanes, 4 << 20);
+        }
+        gate(&lanes);
+        gate(&lanes);
+        assert_eq!(next(&mut queues), Some((true, 2)), "behind 80 MiB of proofs");
+        assert_eq!(next(&mut queues), Some((false, 4)), "16 MiB");
+        gate(&lanes);
+        assert_eq!(next(&mut queues), Some((true, 1)));
+        // A gate that never stops writing does not keep proofs from the disk.
+        for _ in 0..4 {
+            gate(&lanes);
+            assert_eq!(next(&mut queues), Some((false, 4)));
+            assert_eq!(next(&mut queues), Some((true, 1)));
+        }
+        // What was queued when the last handle went is written; then it is over.
+        gate(&lanes);
+        send(&lanes, Work::Pending);
+        drop(lanes);
+        assert_eq!(next(&mut queues), Some((false, 1)));
+        assert_eq!(next(&mut queues), Some((true, 1)));
+        assert_eq!(next(&mut queues), None);
+    }
+
+    #[test]
+    fn pruning_gets_its_turn_beside_the_gate() {
+        let (lanes, mut queues) = lanes();
+        for _ in 0..2 {
+            gate(&lanes);
+            assert!(queues.next(true).unwrap().is_gate);
+            gate(&lanes);
+            let batch = queues.next(true).unwrap();
+            assert!(!batch.is_gate && batch.commands.is_empty());
+            assert!(queues.next(true).unwrap().is_gate);
+            assert!(!queues.next(true).unwrap().is_gate);
+        }
+    }
 }

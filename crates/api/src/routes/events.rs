@@ -1,7 +1,7 @@
-//! GET `/eth/v1/events?topics=...`: `execution_proof` is ours; other topics are the beacon node's, merged into one
-//! stream as they come.
+//! GET `/eth/v1/events?topics=...`: `execution_proof`, `gate_verdict` and `gate_alarm` are ours; other topics are the
+//! beacon node's, merged into one stream as they come.
 
-use crate::{ApiError, ApiState, ProofEvent};
+use crate::{ApiError, ApiState, ProofEvent, gate_events};
 use axum::{
     body::Body,
     extract::{Query, State},
@@ -9,13 +9,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt, stream, stream::BoxStream};
 use std::time::Duration;
 use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
 use tokio_util::sync::CancellationToken;
 
-/// The topic this node serves.
+/// The topic of accepted proofs.
 const EXECUTION_PROOF: &str = "execution_proof";
+/// The topics this node serves.
+const OURS: [&str; 3] = [EXECUTION_PROOF, gate_events::VERDICT, gate_events::ALARM];
 /// How often a silent stream says that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
@@ -38,11 +40,8 @@ pub(crate) async fn get(
         return Err(ApiError::bad_request("no topics given"));
     }
     // Subscribed before the beacon node is asked: nothing accepted meanwhile is missed.
-    let ours = topics.contains(&EXECUTION_PROOF).then(|| proofs(&state));
-    let others: Vec<&str> = topics
-        .into_iter()
-        .filter(|topic| *topic != EXECUTION_PROOF)
-        .collect();
+    let (wanted, others): (Vec<&str>, Vec<&str>) = topics.into_iter().partition(|topic| OURS.contains(topic));
+    let ours = (!wanted.is_empty()).then(|| our_events(&state, &wanted));
     let stream: std::pin::Pin<Box<dyn Stream<Item = Chunk> + Send>> = match (ours, others.is_empty()) {
         (Some(ours), true) => Box::pin(ours),
         (ours, _) => {
@@ -70,17 +69,46 @@ pub(crate) async fn get(
     Ok((head, Body::from_stream(stream)).into_response())
 }
 
-/// Our events, and comments while there are none.
-fn proofs(state: &ApiState) -> impl Stream<Item = Chunk> + Send + use<> {
-    let events = BroadcastStream::new(state.events.subscribe()).map(|event| {
-        // A client that reads too slowly has lost events; the end of the stream tells it so.
-        let event: ProofEvent = event.map_err(std::io::Error::other)?;
-        let data = serde_json::to_string(&event)?;
-        Ok(Bytes::from(format!("event: {EXECUTION_PROOF}\ndata: {data}\n\n")))
-    });
+/// Our events of these topics, and comments while there are none. A client that reads too slowly has lost events; the end
+/// of the stream tells it so.
+fn our_events(state: &ApiState, topics: &[&str]) -> impl Stream<Item = Chunk> + Send + use<> {
     let alive =
         IntervalStream::new(tokio::time::interval(KEEP_ALIVE)).map(|_| Ok(Bytes::from_static(b":\n\n")));
-    stream::select(events, alive)
+    let mut streams: Vec<BoxStream<'static, Chunk>> = vec![alive.boxed()];
+    if topics.contains(&EXECUTION_PROOF) {
+        let proofs = BroadcastStream::new(state.events.subscribe()).map(|event| {
+            let event: ProofEvent = event.map_err(std::io::Error::other)?;
+            Ok(written(EXECUTION_PROOF, &serde_json::to_value(&event)?))
+        });
+        streams.push(proofs.boxed());
+    }
+    let (verdicts, alarms) = (
+        topics.contains(&gate_events::VERDICT),
+        topics.contains(&gate_events::ALARM),
+    );
+    if verdicts || alarms {
+        let gate = BroadcastStream::new(state.gate.subscribe()).filter_map(move |event| {
+            let chunk = match event {
+                Ok(event) => {
+                    let (topic, data) = gate_events::told(&event);
+                    let wanted = if topic == gate_events::ALARM {
+                        alarms
+                    } else {
+                        verdicts
+                    };
+                    wanted.then(|| Ok(written(topic, &data)))
+                }
+                Err(lagged) => Some(Err(std::io::Error::other(lagged))),
+            };
+            std::future::ready(chunk)
+        });
+        streams.push(gate.boxed());
+    }
+    stream::select_all(streams)
+}
+
+fn written(topic: &str, data: &serde_json::Value) -> Bytes {
+    Bytes::from(format!("event: {topic}\ndata: {data}\n\n"))
 }
 
 /// The beacon node's bytes, cut where an event ends, so that events of two streams can be mixed.

@@ -40,7 +40,9 @@ pub(crate) async fn get(
     if prefers_ssz(&headers) {
         let elements: Vec<Bytes> = stored.iter().map(|proof| proof.ssz().clone()).collect();
         let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
-        return Ok((version, kind, ssz_list(&elements)).into_response());
+        let list = ssz_list(&elements)
+            .ok_or_else(|| ApiError::internal("more proofs of one block than an SSZ list can hold"))?;
+        return Ok((version, kind, list).into_response());
     }
     let data = stored
         .iter()

@@ -1,15 +1,18 @@
-//! GET `/eth/v1/beacon/pool/execution_proofs`: the proofs of the canonical chain from the finalized epoch on, streamed
-//! one by one, so that an answer of any length needs the memory of one proof.
+//! GET `/eth/v1/beacon/pool/execution_proofs`: the proofs of the canonical chain from the finalized epoch on, JSON or SSZ
+//! by `Accept`, streamed one by one, so that an answer of any length needs the memory of one proof.
 
-use crate::ApiState;
+use super::get_execution_proofs::prefers_ssz;
+use crate::{ApiError, ApiState, proof_body::ssz_list_head};
+use assay_store::{ProofStream, ProofSummary, Store};
 use axum::{
     body::Body,
     extract::State,
-    http::header,
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures::stream;
+use futures::{Stream, stream};
+use std::io;
 
 /// Where the stream stands.
 enum Part {
@@ -18,24 +21,42 @@ enum Part {
     Done,
 }
 
-pub(crate) async fn get(State(state): State<ApiState>) -> Response {
+pub(crate) async fn get(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, ApiError> {
     let start = state.chain.proof_serve_range_start();
-    let count = state
-        .chain
-        .current_slot()
-        .0
-        .saturating_sub(start.0)
-        .saturating_add(1);
-    let proofs = state.store.range(start, count, Vec::new());
-    let body = stream::try_unfold((Part::Head, proofs), |(part, mut proofs)| async move {
+    let now = state.chain.current_slot();
+    let count = now.0.saturating_sub(start.0).saturating_add(1);
+    if !prefers_ssz(&headers) {
+        let body = Body::from_stream(json(state.store.range(start, count, Vec::new())));
+        return Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response());
+    }
+    // A list of SSZ begins with where each element lies: their lengths first, then the proofs.
+    let found = state.store.range_summaries(start, count, Vec::new()).await;
+    let found = found.map_err(|e| ApiError::internal(e.to_string()))?;
+    let lengths = found.iter().map(|summary| summary.bytes);
+    let head = ssz_list_head(lengths).ok_or_else(|| {
+        ApiError::new(
+            StatusCode::NOT_ACCEPTABLE,
+            "more proofs than one SSZ list can hold (4 GiB); ask for JSON, or block by block",
+        )
+    })?;
+    let length = head.len() as u64 + found.iter().map(|summary| summary.bytes).sum::<u64>();
+    let kind = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, length.to_string()),
+    ];
+    Ok((kind, Body::from_stream(ssz(head, found, state.store.clone()))).into_response())
+}
+
+fn json(proofs: ProofStream) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::try_unfold((Part::Head, proofs), |(part, mut proofs)| async move {
         match part {
             Part::Head => Ok(Some((
                 Bytes::from_static(b"{\"data\":["),
                 (Part::Proofs { first: true }, proofs),
             ))),
-            Part::Proofs { first } => match proofs.next().await.map_err(std::io::Error::other)? {
+            Part::Proofs { first } => match proofs.next().await.map_err(io::Error::other)? {
                 Some(stored) => {
-                    let signed = stored.signed().map_err(std::io::Error::other)?;
+                    let signed = stored.signed().map_err(io::Error::other)?;
                     let mut text = Vec::with_capacity(2 * stored.ssz().len() + 512);
                     if !first {
                         text.push(b',');
@@ -45,12 +66,26 @@ pub(crate) async fn get(State(state): State<ApiState>) -> Response {
                 }
                 None => Ok(Some((Bytes::from_static(b"]}"), (Part::Done, proofs)))),
             },
-            Part::Done => Ok::<_, std::io::Error>(None),
+            Part::Done => Ok(None),
         }
-    });
-    (
-        [(header::CONTENT_TYPE, "application/json")],
-        Body::from_stream(body),
-    )
-        .into_response()
+    })
+}
+
+/// What was announced, no more and no less: a proof that went meanwhile (finality, a reorg) breaks the answer off, and the
+/// caller asks again.
+fn ssz(head: Vec<u8>, found: Vec<ProofSummary>, store: Store) -> impl Stream<Item = io::Result<Bytes>> {
+    let state = (Some(head), found.into_iter(), store);
+    stream::try_unfold(state, |(head, mut left, store)| async move {
+        if let Some(head) = head {
+            return Ok(Some((Bytes::from(head), (None, left, store))));
+        }
+        let Some(summary) = left.next() else {
+            return Ok(None);
+        };
+        let stored = store.read_at(summary.key).await.map_err(io::Error::other)?;
+        match stored.map(|proof| proof.ssz().clone()) {
+            Some(ssz) if ssz.len() as u64 == summary.bytes => Ok(Some((ssz, (None, left, store)))),
+            _ => Err(io::Error::other("a proof is gone; ask again")),
+        }
+    })
 }

@@ -1,15 +1,14 @@
 //! POST `/eth/v1/beacon/execution_proofs` and `/eth/v1/beacon/pool/execution_proofs` (protocol.md sections 8 and 11).
 //!
 //! Each proof is judged on its own: good ones are kept and published whatever becomes of the others. 200 when every one
-//! is on the network, now or already; 400 with `failures` where one is not and will not be; 503 with `failures` where
+//! is on the network, now or already (another valid one of its payload and type counts for one that verifies itself); 400 with `failures` where one is not and will not be; 503 with `failures` where
 //! the node cannot judge one now (its payload is not known yet, the validator or the proof engine cannot be asked).
 
 use crate::{
     ApiError, ApiState, IndexedFailure,
     proof_body::{BodyEncoding, candidates},
 };
-use assay_types::SignedExecutionProof;
-use assay_verification::{Candidate, IgnoreReason, KnownProofs, Source, Verdict, Waited};
+use assay_verification::{Candidate, IgnoreReason, Intake, Source, Verdict, Waited};
 use axum::{
     extract::{State, rejection::BytesRejection},
     http::{HeaderMap, StatusCode},
@@ -38,10 +37,18 @@ pub(crate) async fn post(
 ) -> Result<(), ApiError> {
     let body = body.map_err(|e| ApiError::new(e.status(), e.body_text()))?;
     let found = candidates(BodyEncoding::of(&headers)?, &body)?;
-    let deadline = Instant::now() + PATIENCE;
+    answer(&state.intake, found, PATIENCE).await
+}
+
+async fn answer(
+    intake: &Intake,
+    found: Vec<Result<Candidate, String>>,
+    patience: Duration,
+) -> Result<(), ApiError> {
+    let deadline = Instant::now() + patience;
     let judging = found
         .into_iter()
-        .map(|candidate| judge(&state, candidate, deadline));
+        .map(|candidate| judge(intake, candidate, deadline));
     let outcomes: Vec<Outcome> = stream::iter(judging).buffered(AT_ONCE).collect().await;
     let (mut failures, mut refused) = (Vec::new(), false);
     for (index, outcome) in outcomes.into_iter().enumerate() {
@@ -65,20 +72,13 @@ pub(crate) async fn post(
     Err(error.with_failures(failures))
 }
 
-async fn judge(state: &ApiState, candidate: Result<Candidate, String>, deadline: Instant) -> Outcome {
+async fn judge(intake: &Intake, candidate: Result<Candidate, String>, deadline: Instant) -> Outcome {
     let candidate = match candidate {
         Ok(candidate) => candidate,
         Err(why) => return Outcome::Refused(why),
     };
-    let key = match &candidate {
-        Candidate::Signed(signed) => Some(signed.key()),
-        // Without a copy of the proof.
-        Candidate::Ssz(bytes) => SignedExecutionProof::from_ssz_bytes(bytes)
-            .ok()
-            .map(|signed| signed.key()),
-    };
     let left = deadline.saturating_duration_since(Instant::now());
-    match state.intake.submit_and_wait(candidate, Source::Http, left).await {
+    match intake.submit_and_wait(candidate, Source::Http, left).await {
         Waited::Decided(Verdict::Accept(_)) => Outcome::OnTheNetwork,
         Waited::Decided(Verdict::Reject(reason)) => Outcome::Refused(reason.to_string()),
         Waited::Decided(Verdict::Ignore(reason)) => match reason {
@@ -88,17 +88,120 @@ async fn judge(state: &ApiState, candidate: Result<Candidate, String>, deadline:
             | IgnoreReason::EngineUnavailable
             | IgnoreReason::Overloaded
             | IgnoreReason::Internal => Outcome::NotNow(reason.to_string()),
-            // This very proof, or another of the same validator: on the network if a valid one is.
-            IgnoreReason::SeenProof | IgnoreReason::SeenFromValidator
-                if key.is_some_and(|key| KnownProofs::has_valid(&state.store, &key)) =>
-            {
-                Outcome::OnTheNetwork
+            // Gossip's alone: what is posted is judged on its own merits.
+            IgnoreReason::SeenProof | IgnoreReason::SeenFromValidator | IgnoreReason::Contained => {
+                Outcome::NotNow(reason.to_string())
             }
-            reason => Outcome::Refused(reason.to_string()),
+            IgnoreReason::UnsupportedType | IgnoreReason::TooOld => Outcome::Refused(reason.to_string()),
         },
         Waited::StillWaiting(reason) => Outcome::NotNow(reason.map_or_else(
             || "it is still being judged".to_owned(),
             |reason| reason.to_string(),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use assay_chain::Chain;
+    use assay_types::{ProofKey, Root, SignedExecutionProof, Slot, Spec};
+    use assay_verification::{
+        MemoryContainment, RoomLimits, Verifier, VerifierConfig, VerifierParts,
+        testing::{MemoryChain, MemorySink, ScriptedEngine, sign},
+    };
+    use axum::{http::header, response::IntoResponse};
+    use std::sync::Arc;
+
+    struct House {
+        chain: Arc<MemoryChain>,
+        engine: Arc<ScriptedEngine>,
+        verifier: Verifier,
+    }
+
+    impl House {
+        /// Payload 1 is known; one candidate at a time has room.
+        fn new(candidates: usize) -> Self {
+            let chain = Arc::new(MemoryChain::new(Arc::new(Spec::minimal()), Root::from([7; 32])));
+            chain.add_interop_validators(0..4);
+            chain.add_payload(Root::from([1; 32]), Slot(3));
+            let engine = Arc::new(ScriptedEngine::new([1]));
+            let store = Arc::new(MemorySink::new("store"));
+            let config = VerifierConfig {
+                room: RoomLimits {
+                    candidates,
+                    ..RoomLimits::default()
+                },
+                ..VerifierConfig::default()
+            };
+            let parts = VerifierParts {
+                chain: chain.clone(),
+                engine: engine.clone(),
+                known: store.clone(),
+                containment: Arc::new(MemoryContainment::default()),
+                store,
+            };
+            Self {
+                chain,
+                engine,
+                verifier: Verifier::start(config, parts),
+            }
+        }
+
+        fn proof(&self, payload: u8, validator: u64) -> SignedExecutionProof {
+            let key = ProofKey {
+                new_payload_request_root: Root::from([payload; 32]),
+                proof_type: 1,
+            };
+            let (spec, genesis) = (self.chain.spec(), self.chain.genesis());
+            sign(spec, &genesis, key, Slot(3), vec![b'V'; 10].into(), validator)
+        }
+
+        async fn post(&self, proofs: &[SignedExecutionProof]) -> Result<(), ApiError> {
+            let found = proofs.iter().cloned().map(Candidate::Signed).map(Ok).collect();
+            answer(&self.verifier.intake(), found, Duration::from_millis(300)).await
+        }
+    }
+
+    #[tokio::test]
+    async fn full_queues_are_503_with_the_place_of_what_was_not_taken() {
+        let house = House::new(1);
+        house.engine.set_delay(Duration::from_secs(60));
+        let first = house.post(&[house.proof(1, 1)]).await.unwrap_err();
+        assert_eq!(first.code, 503, "still being judged: {first:?}");
+        let full = house
+            .post(&[house.proof(1, 2), house.proof(1, 3)])
+            .await
+            .unwrap_err();
+        assert_eq!(full.code, 503, "{full:?}");
+        let failures: Vec<_> = full
+            .failures
+            .iter()
+            .map(|f| (f.index, f.message.as_str()))
+            .collect();
+        let overloaded = IgnoreReason::Overloaded.to_string();
+        assert_eq!(failures, [(0, overloaded.as_str()), (1, overloaded.as_str())]);
+        let response = full.into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(response.headers().contains_key(header::RETRY_AFTER));
+        house.verifier.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn each_is_judged_by_itself_though_its_payload_is_proven() {
+        let house = House::new(16);
+        let good = house.proof(1, 1);
+        house.post(std::slice::from_ref(&good)).await.unwrap();
+        let mut forged = good.clone();
+        forged.signature.0[5] ^= 1;
+        let refused = house
+            .post(&[good.clone(), forged, house.proof(1, 2), house.proof(2, 1)])
+            .await
+            .unwrap_err();
+        let places: Vec<_> = refused.failures.iter().map(|f| f.index).collect();
+        assert_eq!((refused.code, places), (400, vec![1, 3]), "{refused:?}");
+        assert_eq!(house.post(&[house.proof(3, 1)]).await.unwrap_err().code, 503);
+        house.verifier.shutdown().await;
     }
 }

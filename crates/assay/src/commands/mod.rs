@@ -25,8 +25,41 @@ pub fn run(cli: Cli) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // A closed standard error leaves nothing to tell and nobody to tell it to.
-            let _ = writeln!(std::io::stderr(), "assay: {error:#}");
+            let _ = writeln!(std::io::stderr(), "assay: {}", told(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// An error with its causes, each once: many errors already end with the words of their cause.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let own_words = assay_engine_api::JwtSecret::from_file("/nonexistent/jwt.hex".as_ref())
+            .map(drop)
+            .context("--execution-jwt");
+        let own_words = told(&own_words.err().unwrap_or_else(|| anyhow::anyhow!("it is there")));
+        assert_eq!(own_words.matches("os error 2").count(), 1, "{own_words}");
+        assert!(own_words.starts_with("--execution-jwt: "), "{own_words}");
+        let chained = Err::<(), _>(missing()).context("b").context("a");
+        assert_eq!(chained.map_err(|e| told(&e)), Err(format!("a: b: {}", missing())));
     }
 }

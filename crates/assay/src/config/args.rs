@@ -19,6 +19,10 @@ pub struct NodeArgs {
     #[arg(long, value_name = "FILE", env = "ASSAY_CONFIG")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
+    /// End when standard input ends: with the process that holds its other end, whatever ends that
+    #[arg(long, hide = true)]
+    #[serde(skip)]
+    pub exit_with_stdin: bool,
     /// Where proofs, verdicts and the node's key are kept [default: ~/.assay]
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]

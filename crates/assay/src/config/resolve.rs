@@ -10,7 +10,7 @@ use figment::{
 use serde::{Deserialize, Deserializer, Serialize};
 use std::{
     net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// Names of `--import-policy` that this version has.
@@ -213,9 +213,35 @@ pub fn resolve(args: &NodeArgs) -> Result<NodeConfig, ConfigError> {
         .merge(env)
         .merge(Serialized::defaults(args))
         .extract()
-        .map_err(|e| ConfigError::Read(e.to_string()))?;
+        .map_err(|e| ConfigError::Read(explain(e, args.config.as_deref())))?;
     check(&config)?;
     Ok(config)
+}
+
+/// What is wrong with which setting, and where it was given.
+fn explain(errors: figment::Error, file: Option<&Path>) -> String {
+    let one = |error: figment::Error| {
+        let given_by = error.metadata.as_ref().map_or("", |m| m.name.as_ref());
+        let setting = error.path.join(".");
+        let place = if given_by.starts_with("TOML") {
+            let key = if setting.is_empty() {
+                String::new()
+            } else {
+                format!("{setting} in ")
+            };
+            format!(
+                "{key}{}",
+                file.unwrap_or(Path::new("the settings file")).display()
+            )
+        } else if given_by.contains("environment") {
+            format!("ASSAY_{}", setting.to_ascii_uppercase().replace('-', "_"))
+        } else {
+            format!("--{setting}")
+        };
+        format!("{place}: {}", error.kind.to_string().trim_end())
+    };
+    let all: Vec<String> = errors.into_iter().map(one).collect();
+    all.join("; ")
 }
 
 fn check(config: &NodeConfig) -> Result<(), ConfigError> {

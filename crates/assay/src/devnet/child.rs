@@ -7,7 +7,7 @@ use std::{
     process::Stdio,
     time::{Duration, Instant},
 };
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 /// How long a node may take to come up.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -65,6 +65,8 @@ pub(super) struct NodeProcess {
     pub(super) index: usize,
     pub(super) endpoints: Endpoints,
     child: Child,
+    /// Held open for as long as this lives: its end tells the node that this process is gone, whatever ended it.
+    _stdin: Option<ChildStdin>,
     log: PathBuf,
 }
 
@@ -89,16 +91,21 @@ impl NodeProcess {
                 command.env_remove(name);
             }
         }
-        let child = command
-            .stdin(Stdio::null())
+        let mut child = command
+            .arg("--exit-with-stdin")
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(output)
+            // A Ctrl-C in the terminal is for this process, which ends the nodes in their turn.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("node {} could not be started", index + 1))?;
         let mut node = Self {
             index,
             endpoints: Endpoints::default(),
+            // Out of `Child`, which closes it before it waits.
+            _stdin: child.stdin.take(),
             child,
             log,
         };

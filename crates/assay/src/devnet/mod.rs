@@ -1,7 +1,8 @@
 //! `assay devnet`: a network of nodes over the simulator, in a line, each its own process with its own data directory.
 //!
-//! In: how many nodes and slots. Out: a live view, a summary read from the nodes' HTTP APIs, and exit code 0 only if every
-//! proof reached every node and every payload became VALID everywhere.
+//! In: how many nodes and slots. Out: a live view, a summary read from the nodes' HTTP APIs (on SIGINT of what there is by
+//! then), and exit code 0 only if every proof reached every node and every payload became VALID everywhere. The nodes end
+//! with it, however it ends.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -33,6 +34,7 @@ use observe::NodeReport;
 use parking_lot::Mutex;
 use std::{path::Path, sync::Arc, time::Duration};
 use summary::Expectation;
+use tokio_util::sync::CancellationToken;
 
 /// Seconds from the start of the network to genesis: nodes connect before the first payload.
 const GENESIS_DELAY_SECONDS: u64 = 2;
@@ -50,12 +52,16 @@ const MAX_NODES: usize = 64;
 /// Runs the network.
 pub fn run(args: &DevnetArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        tokio::select! {
-            outcome = network(args) => outcome,
-            _ = crate::signals::ended() => bail!("interrupted"),
-        }
-    })
+    runtime.block_on(network(args))
+}
+
+/// What came of a run.
+struct Run {
+    /// The last that each node said; empty where it was interrupted before they were there.
+    reports: Vec<NodeReport>,
+    blocks: Vec<Arc<SimBlock>>,
+    /// SIGINT or SIGTERM came before the end.
+    interrupted: bool,
 }
 
 fn check(args: &DevnetArgs) -> anyhow::Result<()> {
@@ -119,15 +125,98 @@ async fn network(args: &DevnetArgs) -> anyhow::Result<()> {
     })
     .await?;
     let simulation = Arc::new(simulation);
-
-    // A line: each node knows the one before it, so that what reaches the last was forwarded by all.
+    let interrupted = CancellationToken::new();
+    let listening = tokio::spawn({
+        let interrupted = interrupted.clone();
+        async move {
+            crate::signals::ended().await;
+            interrupted.cancel();
+        }
+    });
     let mut nodes: Vec<NodeProcess> = Vec::new();
+    let run = drive(
+        args,
+        &simulation,
+        (home.path(), &jwt_file),
+        dev,
+        &mut nodes,
+        &interrupted,
+    )
+    .await;
+    // Whatever came of it, the nodes end as they would by themselves; a second signal kills them.
+    listening.abort();
+    tokio::select! {
+        _ = futures::future::join_all(nodes.iter_mut().map(NodeProcess::stop)) => {}
+        () = crate::signals::ended() => {}
+    }
+    simulation.stop();
+    let run = run?;
+    let expected = Expectation {
+        blocks: run.blocks,
+        ..expectation(args)
+    };
+    let summary = summary::summarize(args, &expected, &run.reports, run.interrupted);
+    summary::print(&summary)?;
+    if let Some(path) = &args.summary {
+        std::fs::write(path, serde_json::to_vec_pretty(&summary)?)
+            .with_context(|| path.display().to_string())?;
+    }
+    if summary.failures.is_empty() {
+        return Ok(());
+    }
+    if run.interrupted {
+        bail!("{}", summary.failures.join("; "));
+    }
+    home.keep();
+    bail!(
+        "{}; data and logs are in {}",
+        summary.failures.join("; "),
+        home.path().display()
+    );
+}
+
+fn expectation(args: &DevnetArgs) -> Expectation {
+    Expectation {
+        blocks: Vec::new(),
+        slots: args.slots,
+        proof_types: args.proof_types.clone(),
+        verdicts_count: args.import_policy != crate::config::ImportPolicyName::Observe,
+    }
+}
+
+/// A line: each node knows the one before it, so that what reaches the last was forwarded by all.
+async fn start_nodes(
+    args: &DevnetArgs,
+    simulation: &Simulation,
+    (home, jwt_file): (&Path, &Path),
+    nodes: &mut Vec<NodeProcess>,
+) -> anyhow::Result<reqwest::Client> {
     for index in 0..args.nodes {
         let peer = nodes.last().map(|n| n.endpoints.p2p.clone());
-        nodes.push(start_node(args, &simulation, home.path(), &jwt_file, index, peer).await?);
+        nodes.push(start_node(args, simulation, home, jwt_file, index, peer).await?);
     }
     let http = observe::client()?;
-    observe::wait_for_peers(&http, &nodes).await?;
+    observe::wait_for_peers(&http, nodes).await?;
+    Ok(http)
+}
+
+/// Starts the nodes into `nodes`, makes the blocks and their proofs, and watches until the end or an interruption.
+async fn drive(
+    args: &DevnetArgs,
+    simulation: &Arc<Simulation>,
+    files: (&Path, &Path),
+    dev: DevProver,
+    nodes: &mut Vec<NodeProcess>,
+    interrupted: &CancellationToken,
+) -> anyhow::Result<Run> {
+    let starting = start_nodes(args, simulation, files, nodes);
+    let Some(http) = interrupted.run_until_cancelled(starting).await.transpose()? else {
+        return Ok(Run {
+            reports: Vec::new(),
+            blocks: Vec::new(),
+            interrupted: true,
+        });
+    };
     simulation.connect(
         nodes
             .iter()
@@ -167,32 +256,13 @@ async fn network(args: &DevnetArgs) -> anyhow::Result<()> {
                 .await
         })
     };
-    let reports = watch(args, &mut nodes, &http, &simulation, &blocks, producing).await?;
-    let expected = Expectation {
-        blocks: blocks.lock().clone(),
-        slots: args.slots,
-        proof_types: args.proof_types.clone(),
-        verdicts_count: args.import_policy != crate::config::ImportPolicyName::Observe,
-    };
-    let summary = summary::summarize(args, &expected, &reports);
-    for node in &mut nodes {
-        node.stop().await;
-    }
-    simulation.stop();
-    summary::print(&summary)?;
-    if let Some(path) = &args.summary {
-        std::fs::write(path, serde_json::to_vec_pretty(&summary)?)
-            .with_context(|| path.display().to_string())?;
-    }
-    if summary.failures.is_empty() {
-        return Ok(());
-    }
-    home.keep();
-    bail!(
-        "{}; data and logs are in {}",
-        summary.failures.join("; "),
-        home.path().display()
-    );
+    let reports = watch(args, nodes, &http, simulation, &blocks, producing, interrupted).await?;
+    let blocks = blocks.lock().clone();
+    Ok(Run {
+        reports,
+        blocks,
+        interrupted: interrupted.is_cancelled(),
+    })
 }
 
 async fn start_node(
@@ -225,7 +295,8 @@ async fn start_node(
     NodeProcess::start(index, &home.join(format!("node-{}", index + 1)), &flags).await
 }
 
-/// Shows what happens until everything has arrived, or the grace after the last slot is over; the last reports.
+/// Shows what happens until everything has arrived, the grace after the last slot is over, or the run is interrupted; the
+/// last reports.
 async fn watch(
     args: &DevnetArgs,
     nodes: &mut [NodeProcess],
@@ -233,6 +304,7 @@ async fn watch(
     simulation: &Arc<Simulation>,
     blocks: &Mutex<Vec<Arc<SimBlock>>>,
     producing: tokio::task::JoinHandle<Result<(), assay_simulator::SimError>>,
+    interrupted: &CancellationToken,
 ) -> anyhow::Result<Vec<NodeReport>> {
     let mut view = view::LiveView::new(args.nodes, &args.proof_types);
     let mut deadline = None;
@@ -240,7 +312,10 @@ async fn watch(
     let mut kept = vec![observe::SeenPayloads::new(); nodes.len()];
     let mut repeated = now_ms();
     loop {
-        tokio::time::sleep(POLL).await;
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = interrupted.cancelled() => {}
+        }
         for node in nodes.iter_mut() {
             node.check_alive()?;
         }
@@ -249,7 +324,12 @@ async fn watch(
             report.keep(seen);
         }
         let produced = blocks.lock().clone();
-        view.show(&produced, &reports)?;
+        view.show(&mut std::io::stdout().lock(), &produced, &reports)?;
+        if interrupted.is_cancelled() {
+            producing.abort();
+            view.finish();
+            return Ok(reports);
+        }
         if !producing.is_finished() {
             continue;
         }
@@ -257,13 +337,11 @@ async fn watch(
         let end = *deadline.get_or_insert(now + args.slot_ms * GRACE_SLOTS + GRACE_MS);
         let expected = Expectation {
             blocks: produced,
-            slots: args.slots,
-            proof_types: args.proof_types.clone(),
-            verdicts_count: args.import_policy != crate::config::ImportPolicyName::Observe,
+            ..expectation(args)
         };
         if summary::failures(&expected, &reports).is_empty() || now >= end {
             producing.await??;
-            view.finish()?;
+            view.finish();
             return Ok(reports);
         }
         // Empty slots: beacon nodes repeat forkchoiceUpdated for their head.

@@ -63,6 +63,8 @@ pub(super) struct NodeSummary {
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Summary {
     pub(super) success: bool,
+    /// The figures are of what had happened by then.
+    pub(super) interrupted: bool,
     pub(super) failures: Vec<String>,
     pub(super) slots: u64,
     pub(super) slot_ms: u64,
@@ -122,8 +124,23 @@ pub(super) fn failures(expected: &Expectation, reports: &[NodeReport]) -> Vec<St
 }
 
 /// The figures.
-pub(super) fn summarize(args: &DevnetArgs, expected: &Expectation, reports: &[NodeReport]) -> Summary {
-    let failures = failures(expected, reports);
+///
+/// Of a run that was interrupted nothing is said to be missing: it had no time to come.
+pub(super) fn summarize(
+    args: &DevnetArgs,
+    expected: &Expectation,
+    reports: &[NodeReport],
+    interrupted: bool,
+) -> Summary {
+    let failures = if interrupted {
+        vec![format!(
+            "interrupted after {} of {} slots",
+            expected.blocks.len(),
+            expected.slots
+        )]
+    } else {
+        failures(expected, reports)
+    };
     let nodes = reports
         .iter()
         .enumerate()
@@ -166,6 +183,7 @@ pub(super) fn summarize(args: &DevnetArgs, expected: &Expectation, reports: &[No
         .collect();
     Summary {
         success: failures.is_empty(),
+        interrupted,
         failures,
         slots: expected.slots,
         slot_ms: args.slot_ms,

@@ -6,7 +6,7 @@ use assay_simulator::SimBlock;
 use assay_types::{ProofType, Slot};
 use std::{
     collections::BTreeSet,
-    io::{IsTerminal, Write},
+    io::{IsTerminal as _, Write},
     sync::Arc,
 };
 
@@ -34,8 +34,12 @@ impl LiveView {
     }
 
     /// Draws the newest slots.
-    pub(super) fn show(&mut self, blocks: &[Arc<SimBlock>], reports: &[NodeReport]) -> anyhow::Result<()> {
-        let mut out = std::io::stdout().lock();
+    pub(super) fn show(
+        &mut self,
+        out: &mut impl Write,
+        blocks: &[Arc<SimBlock>],
+        reports: &[NodeReport],
+    ) -> anyhow::Result<()> {
         if self.terminal {
             let lines = self.table(blocks, reports);
             // Lines wider than the terminal are cut, not wrapped: the table is redrawn by counting lines.
@@ -70,9 +74,8 @@ impl LiveView {
     }
 
     /// Leaves the table as it stands.
-    pub(super) fn finish(&mut self) -> anyhow::Result<()> {
+    pub(super) fn finish(&mut self) {
         self.drawn = 0;
-        std::io::stdout().flush().context("standard output")
     }
 
     fn table(&self, blocks: &[Arc<SimBlock>], reports: &[NodeReport]) -> Vec<String> {
@@ -113,4 +116,104 @@ fn proof_text(payload: &Payload, proof_type: ProofType) -> String {
             )
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use assay_simulator::{ChainConfig, SimChain};
+    use assay_types::Spec;
+    use serde_json::json;
+
+    fn blocks(count: u64) -> Vec<Arc<SimBlock>> {
+        let mut chain = SimChain::new(ChainConfig {
+            spec: Spec::minimal(),
+            genesis_time: 1_700_000_000,
+            validators: 4,
+            payload_bytes: 100,
+            seed: 7,
+        })
+        .unwrap();
+        (1..=count)
+            .map(|slot| chain.produce(Slot(slot), None).unwrap())
+            .collect()
+    }
+
+    /// One node that has these blocks, the first `proven` of them proven and VALID.
+    fn report(blocks: &[Arc<SimBlock>], proven: usize) -> NodeReport {
+        let payloads: Vec<_> = blocks
+            .iter()
+            .enumerate()
+            .map(|(n, block)| {
+                let proofs = if n < proven {
+                    json!([{ "proof_type": 3, "at_ms": 1250 }])
+                } else {
+                    json!([])
+                };
+                json!({
+                    "block_hash": block.block_hash(), "new_payload_request_root": null,
+                    "verdict": if n < proven { "VALID" } else { "SYNCING" },
+                    "told_syncing_first": true, "told_valid": n < proven,
+                    "seen_at_ms": 1000, "valid_at_ms": null, "told_valid_at_ms": null, "proofs": proofs,
+                })
+            })
+            .collect();
+        NodeReport {
+            status: serde_json::from_value(json!({
+                "proofs": { "accepted": 0, "by_source": {} },
+                "network": { "connected_peers": 0, "bytes_sent": 0, "bytes_received": 0 },
+            }))
+            .unwrap(),
+            payloads: serde_json::from_value(json!(payloads)).unwrap(),
+        }
+    }
+
+    fn drawn(view: &mut LiveView, blocks: &[Arc<SimBlock>], reports: &[NodeReport]) -> String {
+        let mut out = Vec::new();
+        view.show(&mut out, blocks, reports).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn on_a_terminal_the_table_is_redrawn_in_its_place() {
+        let blocks = blocks(20);
+        let mut view = LiveView::new(2, &[3]);
+        view.terminal = true;
+        let first = drawn(
+            &mut view,
+            &blocks[..2],
+            &[report(&blocks, 1), report(&blocks[..1], 0)],
+        );
+        assert!(!first.contains("A\x1b[2K"), "nothing to go back over: {first:?}");
+        for cell in ["node 1", "node 2", "3:250ms VALID", "3:— SYNCING", "…"] {
+            assert!(first.contains(cell), "{cell:?}: {first}");
+        }
+        // The three lines of before, then the newest slots, no more than fit.
+        let second = drawn(&mut view, &blocks, &[report(&blocks, 20), report(&blocks, 20)]);
+        assert!(second.starts_with("\x1b[?7l\x1b[3A\x1b[2K"), "{second:?}");
+        assert_eq!(second.matches('\n').count(), ROWS + 1);
+        assert!(
+            second.contains("    20  ") && !second.contains("     8  "),
+            "{second}"
+        );
+        // Left as it stands: what comes next goes below.
+        view.finish();
+        let third = drawn(&mut view, &blocks, &[report(&blocks, 20), report(&blocks, 20)]);
+        assert!(third.starts_with("\x1b[?7l\x1b[2K"), "{third:?}");
+    }
+
+    #[test]
+    fn elsewhere_a_line_is_written_once_for_each_slot_that_is_done() {
+        let blocks = blocks(3);
+        let mut view = LiveView::new(2, &[3]);
+        view.terminal = false;
+        let half = [report(&blocks, 2), report(&blocks, 1)];
+        let text = drawn(&mut view, &blocks, &half);
+        assert_eq!(text, "slot    1  3:250ms VALID  3:250ms VALID\n");
+        let all = [report(&blocks, 3), report(&blocks, 3)];
+        let text = drawn(&mut view, &blocks, &all);
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert_eq!(drawn(&mut view, &blocks, &all), "");
+    }
 }

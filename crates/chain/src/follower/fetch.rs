@@ -1,11 +1,11 @@
 //! One request each: answers of the beacon node read into what the view takes. Decoding and hashing run off the async
 //! threads, where a panic of theirs is contained too.
 
-use super::step::Request;
+use super::{PayloadObserver, step::Request};
 use crate::{
     node_api::{NodeApi, NodeError, Versioned},
     seen,
-    tree::{SeenBlock, SeenPayload},
+    tree::{SeenBlock, SeenBlockPayload, SeenPayload},
     view::Checkpoint,
 };
 use assay_types::{
@@ -136,20 +136,34 @@ pub(super) async fn read_block(
         .unwrap_or_else(|error| Err(error.to_string()))
 }
 
+/// An observer that panicked has not heard of a payload; the block is as good as before.
+fn told(outcome: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = outcome {
+        tracing::error!(%error, "a payload's observer ended without an answer");
+    }
+}
+
 /// Makes requests.
 pub(super) struct Fetcher {
     api: Arc<NodeApi>,
     spec: Arc<Spec>,
     genesis: Genesis,
+    observer: Option<Arc<dyn PayloadObserver>>,
     bids: Mutex<LruCache<Root, Arc<BeaconBlockSummary>>>,
 }
 
 impl Fetcher {
-    pub(super) fn new(api: Arc<NodeApi>, spec: Arc<Spec>, genesis: Genesis) -> Self {
+    pub(super) fn new(
+        api: Arc<NodeApi>,
+        spec: Arc<Spec>,
+        genesis: Genesis,
+        observer: Option<Arc<dyn PayloadObserver>>,
+    ) -> Self {
         Self {
             api,
             spec,
             genesis,
+            observer,
             bids: Mutex::new(LruCache::new(MAX_BIDS)),
         }
     }
@@ -195,10 +209,19 @@ impl Fetcher {
     }
 
     async fn block(&self, root: Root, execution_optimistic: bool) -> Fetched {
-        match self.read(root, execution_optimistic).await {
-            Ok((_, block)) => Fetched::Block(block),
-            Err(why) => why,
+        let (summary, block) = match self.read(root, execution_optimistic).await {
+            Ok(read) => read,
+            Err(why) => return why,
+        };
+        if let (Some(observer), SeenBlockPayload::Carried(payload)) = (self.observer.clone(), block.payload) {
+            let tell = move || {
+                if let BlockPayload::Request(request) = &summary.payload {
+                    observer.on_payload(&payload, request);
+                }
+            };
+            told(tokio::task::spawn_blocking(tell).await);
         }
+        Fetched::Block(block)
     }
 
     async fn read(
@@ -237,9 +260,15 @@ impl Fetcher {
             },
         };
         let (spec, genesis) = (self.spec.clone(), self.genesis);
+        let observer = self.observer.clone();
         let read = move || {
             let envelope = versioned.envelope(&spec).map_err(|error| error.to_string())?;
-            seen::envelope(&envelope, &block, &spec, &genesis).map_err(|error| error.to_string())
+            let payload =
+                seen::envelope(&envelope, &block, &spec, &genesis).map_err(|error| error.to_string())?;
+            if let (Some(observer), Ok(request)) = (observer, envelope.request(&block)) {
+                observer.on_payload(&payload, &request);
+            }
+            Ok(payload)
         };
         match tokio::task::spawn_blocking(read)
             .await

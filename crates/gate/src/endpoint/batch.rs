@@ -3,7 +3,7 @@
 
 use super::{
     Shared, answers,
-    body::{Answer, Intake, full},
+    body::{Answer, Held, Intake, full},
     forkchoice, new_payload,
     new_payload::Outcome,
     service::intake_failed,
@@ -38,7 +38,7 @@ enum Pending {
 /// A batch.
 pub(super) async fn batch(shared: Arc<Shared>, head: Head, mut intake: Intake) -> Answer {
     let held = match intake.hold().await {
-        Ok(held) => held,
+        Ok(held) => Arc::new(held),
         Err(why) => return intake_failed(&shared, Id::null(), &why),
     };
     let parts = match parts(&held.bytes) {
@@ -65,10 +65,7 @@ pub(super) async fn batch(shared: Arc<Shared>, head: Head, mut intake: Intake) -
         };
     }
     count(&shared.stats.split_batches);
-    let answer = split(shared, head, parts).await;
-    // Counted against the budget until every part is answered.
-    drop(held);
-    answer
+    split(shared, head, &held, parts).await
 }
 
 fn parts(body: &Bytes) -> Result<Vec<Part>, ErrorObject> {
@@ -100,7 +97,7 @@ fn all_failed(parts: &[Part], why: &str) -> Answer {
     )
 }
 
-async fn split(shared: Arc<Shared>, mut head: Head, parts: Vec<Part>) -> Answer {
+async fn split(shared: Arc<Shared>, mut head: Head, held: &Arc<Held>, parts: Vec<Part>) -> Answer {
     head.headers.remove(CONTENT_LENGTH);
     let head = head.uncompressed();
     // newPayload and fcU start at once, in the batch's order.
@@ -111,12 +108,18 @@ async fn split(shared: Arc<Shared>, mut head: Head, parts: Vec<Part>) -> Answer 
             let pending = match part.kind {
                 Ok(MethodKind::NewPayload) => {
                     let (reply, told) = oneshot::channel();
-                    let call = new_payload::held(Arc::clone(&shared), head.clone(), id, part.bytes, reply);
+                    let call = new_payload::held(
+                        Arc::clone(&shared),
+                        head.clone(),
+                        id,
+                        held.part(part.bytes),
+                        reply,
+                    );
                     shared.spawn(call);
                     Pending::Told(told)
                 }
                 Ok(MethodKind::ForkchoiceUpdated) => {
-                    match forkchoice::start(&shared, head.clone(), id, part.bytes, None) {
+                    match forkchoice::start(&shared, head.clone(), id, held.part(part.bytes), None) {
                         Ok(told) => Pending::Told(told),
                         Err((_, error)) => Pending::Known(error),
                     }

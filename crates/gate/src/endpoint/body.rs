@@ -80,6 +80,28 @@ pub(super) struct Held {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
+/// A held body, or one request of a batch in it; the whole counts against the budget while any part of it lives.
+#[derive(Debug, Clone)]
+pub(super) struct HeldPart {
+    pub(super) bytes: Bytes,
+    _whole: Arc<Held>,
+}
+
+impl Held {
+    /// All of it.
+    pub(super) fn all(self: &Arc<Self>) -> HeldPart {
+        self.part(self.bytes.clone())
+    }
+
+    /// A slice of it.
+    pub(super) fn part(self: &Arc<Self>, bytes: Bytes) -> HeldPart {
+        HeldPart {
+            bytes,
+            _whole: Arc::clone(self),
+        }
+    }
+}
+
 /// A request's body as it comes.
 pub(super) struct Intake {
     body: Incoming,

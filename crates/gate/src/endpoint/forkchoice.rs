@@ -4,7 +4,7 @@
 
 use super::{
     Shared, answers,
-    body::{Answer, Held, Intake},
+    body::{Answer, HeldPart, Intake},
     lane::Ticket,
     new_payload::{ABANDONED_PATIENCE, Outcome, to_answer},
     service::intake_failed,
@@ -14,7 +14,6 @@ use super::{
 };
 use crate::machine::{ElAnswer, ForkchoiceState, ImportPolicy};
 use assay_engine_api::{ErrorCode, ErrorObject, ForkchoiceStateV1, Id, Request, status_edit::Shape};
-use bytes::Bytes;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -28,12 +27,12 @@ pub(super) async fn single(
 ) -> Answer {
     let taken = intake.hold().await;
     let id = intake.id();
-    let Held { bytes, .. } = match taken {
-        Ok(held) => held,
+    let held = match taken {
+        Ok(held) => Arc::new(held),
         Err(why) => return intake_failed(&shared, id, &why),
     };
     // The place in the order is taken here, before anything is awaited: it is that of the last byte's arrival.
-    match start(&shared, head, id, bytes, Some(place)) {
+    match start(&shared, head, id, held.all(), Some(place)) {
         Ok(told) => match told.await {
             Ok(outcome) => to_answer(&shared, outcome),
             Err(_) => answers::error(Id::null(), answers::no_answer("Assay is stopping")),
@@ -47,7 +46,7 @@ pub(super) fn start(
     shared: &Arc<Shared>,
     head: Head,
     id: Id,
-    body: Bytes,
+    body: HeldPart,
     place: Option<OwnedSemaphorePermit>,
 ) -> Result<oneshot::Receiver<Outcome>, (Id, ErrorObject)> {
     count(&shared.stats.forkchoice_updated_calls);
@@ -74,14 +73,15 @@ struct Call {
     shared: Arc<Shared>,
     head: Head,
     id: Id,
-    body: Bytes,
+    /// Counted against the budget for as long as the call is under way, its caller gone or not.
+    body: HeldPart,
 }
 
 impl Call {
     async fn run(self, mut ticket: Ticket, mut reply: oneshot::Sender<Outcome>) {
         ticket.turn().await;
         let shared = &self.shared;
-        let state = read_state(&self.body);
+        let state = read_state(&self.body.bytes);
         match &state {
             Some(state) => shared.observer.on_forkchoice(state),
             None => tracing::warn!(
@@ -96,7 +96,7 @@ impl Call {
         let mut ticket = Some(ticket);
         let sent = {
             let answered = async {
-                let response = shared.upstream.send_held(&self.head, &self.body).await?;
+                let response = shared.upstream.send_held(&self.head, &self.body.bytes).await?;
                 read(response).await
             };
             // The machine hears of the call before its answer.

@@ -71,7 +71,7 @@ pub const DEFAULT_BODY_LIMIT: usize = 128 * 1024 * 1024;
 /// The port that beacon nodes expect an Engine API at.
 pub const DEFAULT_PORT: u16 = 8551;
 /// Bytes of requests held in memory at once, in all.
-const HELD_BYTES: usize = 512 * 1024 * 1024;
+pub const DEFAULT_HELD_BYTES: usize = 512 * 1024 * 1024;
 /// Requests under way at once.
 const MAX_IN_FLIGHT: usize = 256;
 /// A caller with a wrong token is logged once in this time.
@@ -95,6 +95,8 @@ pub struct EndpointConfig {
     pub jwt: JwtSecret,
     /// Largest request body in bytes.
     pub body_limit: usize,
+    /// Most bytes of requests that are held in memory at once; beyond them a request is refused with 503.
+    pub held_bytes: usize,
     /// How long a fork choice update that is not answered keeps the next one waiting.
     pub forkchoice_patience: Duration,
     /// The execution client.
@@ -108,6 +110,7 @@ impl EndpointConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
             jwt: jwt.clone(),
             body_limit: DEFAULT_BODY_LIMIT,
+            held_bytes: DEFAULT_HELD_BYTES,
             forkchoice_patience: IMPORT_TIMEOUT,
             upstream: UpstreamConfig {
                 url: execution_endpoint,
@@ -234,7 +237,7 @@ pub async fn run(
         network: context.network,
         observer: context.observer,
         lane: lane::Lane::default(),
-        budget: body::Budget::new(HELD_BYTES),
+        budget: body::Budget::new(config.held_bytes),
         in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
         calls: TaskTracker::new(),
         abort: CancellationToken::new(),

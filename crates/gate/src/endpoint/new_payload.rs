@@ -6,7 +6,7 @@
 
 use super::{
     Shared, answers,
-    body::{Answer, Intake, IntakeError, relay},
+    body::{Answer, HeldPart, Intake, IntakeError, relay},
     examine::{Examined, Unexamined, Unreadable, examine},
     service::intake_failed,
     stats::count,
@@ -57,14 +57,14 @@ pub(super) async fn held(
     shared: Arc<Shared>,
     head: Head,
     id: Id,
-    body: Bytes,
+    body: HeldPart,
     reply: oneshot::Sender<Outcome>,
 ) {
     count(&shared.stats.new_payload_calls);
     let head = head.uncompressed();
-    let work = shared.spawn(work_on(Arc::clone(&shared), body.clone()));
+    let work = shared.spawn(work_on_part(Arc::clone(&shared), body.clone()));
     let (mut reply, sent) = while_wanted(reply, async {
-        let response = shared.upstream.send_held(&head, &body).await?;
+        let response = shared.upstream.send_held(&head, &body.bytes).await?;
         read(response).await
     })
     .await;
@@ -158,6 +158,11 @@ fn tell(reply: &mut Reply, outcome: Outcome) {
         // The beacon node may have hung up.
         let _ = reply.send(outcome);
     }
+}
+
+/// As `work_on`; counted against the budget until it is done.
+async fn work_on_part(shared: Arc<Shared>, body: HeldPart) -> Result<Examined, Unexamined> {
+    work_on(shared, body.bytes.clone()).await
 }
 
 /// Parses, hashes, and tells the machine and the chain view.

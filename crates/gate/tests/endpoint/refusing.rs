@@ -2,10 +2,11 @@
 
 use crate::{
     http::{Caller, MockEl, eventually, ok, post},
-    rig::{Rig, bearer, caller_secret},
+    rig::{Rig, bearer, caller_secret, forkchoice, valid},
 };
 use assay_engine_api::JwtSecret;
 use assay_gate::{EndpointConfig, EndpointError, ImportPolicy, endpoint};
+use assay_types::Hash256;
 use std::{
     sync::atomic::Ordering,
     time::{Duration, SystemTime},
@@ -144,6 +145,54 @@ async fn larger_bodies_than_the_limit_are_refused() {
         );
     }
     assert_eq!(rig.endpoint.counts().oversize_requests, 6);
+}
+
+#[tokio::test]
+async fn requests_count_against_the_budget_until_their_calls_are_over() {
+    let large = |id: u64| {
+        let filler = format!(",{{\"x\":\"{}\"}}]", "a".repeat(40_000));
+        forkchoice(Hash256([7; 32]), id).replace(",null]", &filler)
+    };
+    for body in [large(1), format!("[{}]", large(1))] {
+        let (release, released) = tokio::sync::watch::channel(false);
+        let el = MockEl::start(move |message| {
+            let mut released = released.clone();
+            async move {
+                released.wait_for(|r| *r).await.unwrap();
+                valid(&message)
+            }
+        })
+        .await;
+        let rig = Rig::start_with(&el, ImportPolicy::RequireProofs, |config| {
+            config.held_bytes = 64 * 1024;
+        })
+        .await;
+        // Under way, its caller gone.
+        let mut caller = rig.caller().await;
+        caller.send(&post(&bearer(), "", body.as_bytes())).await;
+        el.wait_for(1).await;
+        drop(caller);
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let refused = rig.call(large(2)).await;
+            assert_eq!(
+                (refused.status(), refused.header("connection")),
+                (503, Some("close")),
+                "{}",
+                refused.text()
+            );
+        }
+        release.send_replace(true);
+        let mut given_back = false;
+        for _ in 0..200 {
+            given_back = rig.call(large(3)).await.status() == 200;
+            if given_back {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(given_back, "{body:.60}");
+    }
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ use assay_chain::PayloadInfo;
 use assay_types::{Epoch, ProofKey, Root, Spec, ValidatorIndex};
 use held::{Held, Holder, Sharer, State, Worth, is_unsolicited};
 use lru::LruCache;
-use observed::Observed;
+use observed::{Judgement, Observed};
 use room::Room;
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -143,6 +143,11 @@ impl Machine {
         if let Some(twin) = self.twin(&key, &parsed) {
             return self.share(twin, Sharer { ticket, source });
         }
+        let judged_itself = Holder::from(&source) == Holder::Local;
+        if !judged_itself && self.is_valid(&key, view) {
+            let verdict = Verdict::Ignore(IgnoreReason::AlreadyValid);
+            return self.reply(Sharer { ticket, source }, verdict, self.now);
+        }
         let payload = match self.entrance(key, validator, is_unsolicited(&source), view) {
             Ok(payload) => payload,
             Err(reason) => return self.reply(Sharer { ticket, source }, Verdict::Ignore(reason), self.now),
@@ -202,9 +207,6 @@ impl Machine {
         if !view.verifies(key.proof_type) {
             return Err(IgnoreReason::UnsupportedType);
         }
-        if self.is_valid(&key, view) {
-            return Err(IgnoreReason::AlreadyValid);
-        }
         if unsolicited {
             if view
                 .contained_until(validator)
@@ -222,6 +224,24 @@ impl Machine {
     /// Rules 3 and 9.
     fn is_valid(&mut self, key: &ProofKey, view: &dyn View) -> bool {
         self.observed.is_valid(key) || view.has_valid(key)
+    }
+
+    /// Whether rules 3 and 9 end a candidate's way here. Whoever posts a proof is told of that proof, not of another
+    /// (protocol.md section 8): it goes on until its signature has verified and its message is known to be valid.
+    fn is_settled(&mut self, id: CandidateId, view: &dyn View) -> bool {
+        let Some(held) = self.room.get(id) else {
+            return false;
+        };
+        let (
+            key,
+            Worth {
+                local, authenticated, ..
+            },
+            root,
+        ) = (held.key(), held.worth, held.proof_root);
+        let known = |root| self.observed.seen(&root) == Some(Judgement::Valid);
+        let spoken = !local || (authenticated && root.is_some_and(known));
+        spoken && self.is_valid(&key, view)
     }
 
     fn is_vouched(&mut self, source: &Source) -> bool {

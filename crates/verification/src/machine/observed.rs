@@ -10,6 +10,8 @@ use std::{collections::HashSet, hash::Hash};
 pub(crate) enum Judgement {
     /// Its signature verified; the proof engine has not spoken, or said that it is valid.
     Signed,
+    /// The proof engine said that the proof is valid.
+    Valid,
     /// The proof engine said that the proof is invalid, whoever signs it.
     Invalid,
 }
@@ -112,13 +114,9 @@ impl Observed {
         }
     }
 
-    /// Remembers that the proof engine called a message invalid.
-    pub(crate) fn set_invalid(&mut self, key: ProofKey, proof_root: Root, slot: Slot) {
-        let seen = Seen {
-            key,
-            slot,
-            judgement: Judgement::Invalid,
-        };
+    /// Remembers what the proof engine said of a message.
+    pub(crate) fn judge(&mut self, key: ProofKey, proof_root: Root, slot: Slot, judgement: Judgement) {
+        let seen = Seen { key, slot, judgement };
         put(&mut self.seen, self.entries, proof_root, seen);
     }
 

@@ -37,6 +37,10 @@ impl Machine {
             let Some(held) = self.room.get(id) else { return };
             let unsolicited = held.is_unsolicited() && !authenticated;
             let validator = held.parsed.validator_index();
+            if self.is_settled(id, view) {
+                self.finish(id, Verdict::Ignore(IgnoreReason::AlreadyValid));
+                continue;
+            }
             match self.entrance(key, validator, unsolicited, view) {
                 Err(reason) => self.finish(id, Verdict::Ignore(reason)),
                 Ok(None) => self.park(id, ParkReason::UnknownPayload),
@@ -192,7 +196,9 @@ impl Machine {
             (Some(Judgement::Invalid), false) => {
                 self.finish(id, Verdict::Reject(RejectReason::InvalidProof));
             }
-            (Some(Judgement::Signed), false) | (None, _) => self.ready(id, Stage::Validator),
+            (Some(Judgement::Signed | Judgement::Valid), false) | (None, _) => {
+                self.ready(id, Stage::Validator)
+            }
         }
     }
 
@@ -232,7 +238,7 @@ impl Machine {
                 if let (Some(root), Some(slot)) = (held.proof_root, held.payload.as_ref().map(|p| p.slot)) {
                     self.observed.mark(key, validator, root, slot);
                 }
-                if self.is_valid(&key, view) {
+                if self.is_settled(id, view) {
                     self.finish(id, Verdict::Ignore(IgnoreReason::AlreadyValid));
                 } else {
                     self.ready(id, Stage::Engine);
@@ -251,6 +257,9 @@ impl Machine {
         let slot = held.payload.as_ref().map_or(Slot(0), |p| p.slot);
         match answer {
             Ok(Verification::Valid) if self.is_valid(&key, view) => {
+                if let Some(root) = root {
+                    self.observed.judge(key, root, slot, Judgement::Valid);
+                }
                 self.finish(id, Verdict::Ignore(IgnoreReason::AlreadyValid));
             }
             Ok(Verification::Valid) => {
@@ -264,7 +273,7 @@ impl Machine {
             }
             Ok(Verification::Invalid(_)) => {
                 if let Some(root) = root {
-                    self.observed.set_invalid(key, root, slot);
+                    self.observed.judge(key, root, slot, Judgement::Invalid);
                 }
                 let slots = self
                     .config
@@ -285,6 +294,8 @@ impl Machine {
         }
         let key = proof.key();
         self.observed.set_valid(key, proof.slot());
+        self.observed
+            .judge(key, *proof.proof_root(), proof.slot(), Judgement::Valid);
         if let Some(held) = self.room.get(id) {
             for sharer in &held.sharers {
                 if let Source::Gossip { peer } | Source::ReqResp { peer } = &sharer.source {
@@ -293,14 +304,16 @@ impl Machine {
             }
         }
         self.finish(id, Verdict::Accept(proof));
-        // Others of the key had no turn meanwhile, so none of them is under way.
+        // Others of the key had no turn meanwhile, so none of them is under way. What was posted gets its turn still.
         let others: Vec<_> = self
             .lanes
             .get(&key)
             .map(|l| l.members.iter().copied().collect())
             .unwrap_or_default();
         for other in others {
-            self.finish(other, Verdict::Ignore(IgnoreReason::AlreadyValid));
+            if self.room.get(other).is_some_and(|held| !held.worth.local) {
+                self.finish(other, Verdict::Ignore(IgnoreReason::AlreadyValid));
+            }
         }
     }
 }

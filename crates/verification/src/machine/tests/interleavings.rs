@@ -128,6 +128,7 @@ proptest! {
         house.world.validators.insert(7, (assay_types::Epoch(0), assay_types::Epoch(1)));
         let mut brought: Vec<(usize, u64)> = Vec::new();
         let mut bad: Vec<u64> = Vec::new();
+        let mut posted: Vec<u64> = Vec::new();
         let mut waited = 0;
         for step in steps {
             match step {
@@ -135,8 +136,14 @@ proptest! {
                     let ticket = house.submit(honest(place), source(from));
                     brought.push((place, ticket));
                 }
-                Step::Forged { place, kind, from } => bad.push(house.submit(forgery(place, kind), source(from))),
-                Step::Betrayed { place, kind, from } => bad.push(house.submit(betrayal(place, kind), source(from))),
+                Step::Forged { place, kind, from } => {
+                    bad.push(house.submit(forgery(place, kind), source(from)));
+                    posted.extend(bad.last().filter(|_| source(from) == Source::Http));
+                }
+                Step::Betrayed { place, kind, from } => {
+                    bad.push(house.submit(betrayal(place, kind), source(from)));
+                    posted.extend(bad.last().filter(|_| source(from) == Source::Http));
+                }
                 Step::Work { pick } if !house.pending.is_empty() => house.do_one(pick % house.pending.len()),
                 Step::WorkAll => house.work(),
                 // Below an epoch in all: nothing is let go for having waited too long.
@@ -172,6 +179,9 @@ proptest! {
         }
         for ticket in bad {
             prop_assert_ne!(house.word(ticket), "accept");
+        }
+        for ticket in posted {
+            prop_assert_ne!(house.word(ticket), "ignore already_valid", "a bad proof that was posted");
         }
         let once: BTreeSet<_> = house.commits.iter().collect();
         prop_assert_eq!(once.len(), house.commits.len(), "accepted twice");

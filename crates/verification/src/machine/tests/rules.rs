@@ -140,21 +140,77 @@ const ROWS: &[Row] = &[
             h.world.on_disk.insert(key(2, 1));
             let first = bring(h, "V", 1, gossip(1));
             let work = h.log.len();
-            let said = vec![
-                first,
-                bring(h, "V other", 2, gossip(2)),
-                bring(h, "V other", 2, Source::Http),
-                {
-                    let ticket = h.bring(signed(key(2, 1), "V", 1), req_resp(1));
-                    h.word(ticket)
-                },
-            ];
+            let said = vec![first, bring(h, "V other", 2, gossip(2)), {
+                let ticket = h.bring(signed(key(2, 1), "V", 1), req_resp(1));
+                h.word(ticket)
+            }];
             assert_eq!(h.log.len(), work, "no work for what is known");
+            said
+        },
+        says: &["accept", "ignore already_valid", "ignore already_valid"],
+    },
+    Row {
+        name: "rule 3 for whoever posts: the posted message itself has to verify",
+        run: |h| {
+            let mut said = vec![bring(h, "V", 1, gossip(1))];
+            let post = |h: &mut House, proof, source| {
+                let before = h.log.len();
+                let ticket = h.bring(proof, source);
+                (h.word(ticket), h.log.split_off(before))
+            };
+            let again = signed(key(1, 1), "V", 1);
+            let (word, work) = post(h, again.clone(), Source::Http);
+            assert_eq!(
+                work.iter().filter(|l| l.starts_with("engine")).count(),
+                0,
+                "known"
+            );
+            said.push(word);
+            for (proof, source) in [
+                (forged(again.clone(), 1), Source::Http),
+                (forged(again, 1), Source::Prover),
+                (forged(signed(key(1, 1), "V other", 2), 1), Source::Http),
+                (signed(key(1, 1), "V other", 99), Source::Http),
+                (signed(key(1, 1), "I", 2), Source::Http),
+                (signed(key(1, 1), "V other", 3), Source::Http),
+            ] {
+                said.push(post(h, proof, source).0);
+            }
+            assert_eq!(h.commits.len(), 1, "another valid one is not kept");
             said
         },
         says: &[
             "accept",
             "ignore already_valid",
+            "reject bad_signature",
+            "reject bad_signature",
+            "reject bad_signature",
+            "reject unknown_validator",
+            "reject invalid_proof",
+            "ignore already_valid",
+        ],
+    },
+    Row {
+        name: "rule 3 for whoever posts: on disk from before a restart, and what waited while another was judged",
+        run: |h| {
+            h.learn_payload(2, SLOT);
+            h.world.on_disk.insert(key(2, 1));
+            let stored = h.bring(signed(key(2, 1), "V", 1), Source::Http);
+            let forgery = h.bring(forged(signed(key(2, 1), "V", 1), 1), Source::Http);
+            let first = h.submit(signed(key(1, 1), "V", 1), gossip(1));
+            let waits = h.submit(forged(signed(key(1, 1), "V", 1), 1), Source::Http);
+            let honest = h.submit(signed(key(1, 1), "V", 2), Source::Http);
+            let gossiped = h.submit(signed(key(1, 1), "V", 3), gossip(2));
+            h.work();
+            [stored, forgery, first, waits, honest, gossiped]
+                .map(|t| h.word(t))
+                .to_vec()
+        },
+        says: &[
+            "ignore already_valid",
+            "reject bad_signature",
+            "accept",
+            "reject bad_signature",
             "ignore already_valid",
             "ignore already_valid",
         ],
