@@ -1,6 +1,6 @@
 //! The network's settings.
 
-use crate::{NetworkError, PeerAddress, enr::Enr};
+use crate::{GossipParameters, NetworkError, PeerAddress, enr::Enr};
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
@@ -47,6 +47,8 @@ pub struct NetworkConfig {
     pub eproof: u8,
     /// `--target-peers`: looked for up to this; a tenth more may connect, those of `peers` on top.
     pub target_peers: u32,
+    /// Gossip on the proofs' topics; measurements turn it, operators need not.
+    pub gossip: GossipParameters,
 }
 
 impl NetworkConfig {
@@ -69,6 +71,7 @@ impl NetworkConfig {
             peers: Vec::new(),
             eproof: 1,
             target_peers: DEFAULT_TARGET_PEERS,
+            gossip: GossipParameters::default(),
         }
     }
 

@@ -238,8 +238,14 @@ impl Counters {
 }
 
 /// Every reason `undecodable` is counted under.
-pub(crate) const UNDECODABLE_REASONS: [&str; 3] =
-    [UNDECODABLE_TOPIC, UNDECODABLE_TOO_LONG, UNDECODABLE_SNAPPY];
+pub(crate) const UNDECODABLE_REASONS: [&str; 4] = [
+    UNDECODABLE_TOPIC,
+    UNDECODABLE_TOLERATED,
+    UNDECODABLE_TOO_LONG,
+    UNDECODABLE_SNAPPY,
+];
+/// Not joined, but close to a boundary where peers may have: costs nothing.
+pub(crate) const UNDECODABLE_TOLERATED: &str = "topic_tolerated";
 pub(crate) const UNDECODABLE_TOPIC: &str = "topic_not_joined";
 pub(crate) const UNDECODABLE_TOO_LONG: &str = "too_long";
 pub(crate) const UNDECODABLE_SNAPPY: &str = "not_snappy";

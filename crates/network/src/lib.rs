@@ -30,7 +30,9 @@ pub use address::{PeerAddress, PeerAddressError};
 pub use config::{DEFAULT_PORT, DEFAULT_TARGET_PEERS, NetworkConfig};
 pub use counters::NetworkCounters;
 pub use error::NetworkError;
-pub use gossip::{PublishQueue, Publisher, TopicChange, TopicManager, TopicSchedule, publisher};
+pub use gossip::{
+    GossipParameters, PublishQueue, Publisher, TopicChange, TopicManager, TopicSchedule, publisher,
+};
 pub use host::{Identity, Metadata, Network, NetworkHandle, start};
 pub use keys::NodeKey;
 pub use libp2p::{Multiaddr, PeerId};

@@ -15,19 +15,26 @@
 //! | `validation` | from a message to a verdict |
 //! | `publisher` | the `ProofSink` for proofs that did not come by gossip |
 //! | `outbox` | proofs that nobody listened for yet |
+//! | `echo` | this node's own proofs, brought by a peer before they were published |
+//! | `retry` | proofs published while every queue was full |
 
+mod echo;
 mod filter;
 mod outbox;
 mod params;
 mod publisher;
+mod retry;
 mod score;
 mod topics;
 mod transform;
 mod validation;
 
+pub(crate) use echo::Echoes;
 pub(crate) use filter::ProofTopicsOnly;
 pub(crate) use outbox::Outbox;
+pub use params::GossipParameters;
 pub use publisher::{PublishQueue, Publisher, publisher};
+pub(crate) use retry::{Retries, Retry};
 pub use topics::{TopicChange, TopicManager, TopicSchedule};
 pub(crate) use transform::{JoinedTopics, ProofTransform};
 pub(crate) use validation::{GossipMessage, Report, Validation};
@@ -54,6 +61,7 @@ pub(crate) fn graylist_threshold() -> f64 {
 pub(crate) fn behaviour(
     spec: &Spec,
     schedule: &TopicSchedule,
+    parameters: &GossipParameters,
     joined: JoinedTopics,
     counters: Counters,
     registry: &mut Registry,
@@ -61,7 +69,7 @@ pub(crate) fn behaviour(
     let transform = ProofTransform::new(joined, spec.max_signed_proof_size(), counters);
     let mut behaviour = GossipBehaviour::new_with_subscription_filter_and_transform(
         MessageAuthenticity::Anonymous,
-        params::config(spec, schedule)?,
+        params::config(spec, schedule, parameters)?,
         ProofTopicsOnly::new(schedule),
         transform,
     )

@@ -6,14 +6,48 @@ use assay_types::{Spec, digest::message_id_valid};
 use libp2p::gossipsub::{Config, ConfigBuilder, Message, MessageId, ValidationMode};
 use std::time::Duration;
 
-/// `D`: peers a mesh should have.
+/// `D` of the phase0 text, for every topic but the proofs'.
 const MESH_N: usize = 8;
 /// `D_low`: below this, peers are grafted.
 const MESH_N_LOW: usize = 6;
 /// `D_high`: above this, peers are pruned.
 const MESH_N_HIGH: usize = 12;
-/// `D_lazy`: peers outside the mesh that are told of messages each heartbeat.
-const GOSSIP_LAZY: usize = 6;
+
+/// The parameters of the proofs' own topics. The default is what ships.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GossipParameters {
+    /// `D`: peers the mesh of a proofs' topic should have.
+    pub mesh_n: usize,
+    /// `D_low`: below this, peers are grafted.
+    pub mesh_n_low: usize,
+    /// `D_high`: above this, peers are pruned.
+    pub mesh_n_high: usize,
+    /// `D_out`: at least this many of the mesh are peers this node dialled; at most half of `mesh_n`.
+    pub mesh_outbound_min: usize,
+    /// `D_lazy`: peers outside the mesh that are told of messages each heartbeat.
+    pub gossip_lazy: usize,
+    /// Whether peers are told which large messages this node has already.
+    pub idontwant: bool,
+}
+
+impl GossipParameters {
+    /// Those of eth2's other topics (phase0 p2p text).
+    pub const ETH2: Self = Self {
+        mesh_n: MESH_N,
+        mesh_n_low: MESH_N_LOW,
+        mesh_n_high: MESH_N_HIGH,
+        mesh_outbound_min: 2,
+        gossip_lazy: 6,
+        idontwant: true,
+    };
+}
+
+impl Default for GossipParameters {
+    fn default() -> Self {
+        Self::ETH2
+    }
+}
+
 /// `heartbeat_interval`.
 const HEARTBEAT: Duration = Duration::from_millis(700);
 /// `fanout_ttl`.
@@ -61,7 +95,11 @@ fn history_length(slot: Duration) -> usize {
         .max(MCACHE_LEN)
 }
 
-pub(super) fn config(spec: &Spec, schedule: &TopicSchedule) -> Result<Config, NetworkError> {
+pub(super) fn config(
+    spec: &Spec,
+    schedule: &TopicSchedule,
+    proofs: &GossipParameters,
+) -> Result<Config, NetworkError> {
     let slot = Duration::from_millis(spec.slot_duration_ms);
     let epoch_ms = spec.slot_duration_ms.saturating_mul(spec.slots_per_epoch);
     let max_message = max_compressed_len(spec.max_signed_proof_size()).saturating_add(OVERHEAD);
@@ -82,14 +120,18 @@ pub(super) fn config(spec: &Spec, schedule: &TopicSchedule) -> Result<Config, Ne
         .mesh_n(MESH_N)
         .mesh_n_low(MESH_N_LOW)
         .mesh_n_high(MESH_N_HIGH)
-        .gossip_lazy(GOSSIP_LAZY)
+        .gossip_lazy(proofs.gossip_lazy)
         .history_length(history_length(slot))
         .history_gossip(MCACHE_GOSSIP)
         .duplicate_cache_time(Duration::from_millis(epoch_ms.saturating_mul(SEEN_TTL_EPOCHS)))
         // A proof of megabytes to every peer at once would fill the uplink; the mesh (or as many others, where there
         // is none yet) passes it on.
         .flood_publish(false)
-        .idontwant_message_size_threshold(IDONTWANT_THRESHOLD)
+        .idontwant_message_size_threshold(if proofs.idontwant {
+            IDONTWANT_THRESHOLD
+        } else {
+            usize::MAX
+        })
         .max_transmit_size(max_rpc)
         .max_control_message_size(MAX_CONTROL_BYTES)
         .connection_handler_queue_len(PEER_QUEUE_LEN)
@@ -97,7 +139,13 @@ pub(super) fn config(spec: &Spec, schedule: &TopicSchedule) -> Result<Config, Ne
         .forward_queue_duration(slot.max(MIN_QUEUE_TIME))
         .iwant_followup_time(IWANT_FOLLOWUP);
     for digest in schedule.digests() {
-        builder.max_transmit_size_for_topic(max_message, proof_topic(digest).hash());
+        let topic = proof_topic(digest).hash();
+        builder.max_transmit_size_for_topic(max_message, topic.clone());
+        builder
+            .mesh_n_for_topic(proofs.mesh_n, topic.clone())
+            .mesh_n_low_for_topic(proofs.mesh_n_low, topic.clone())
+            .mesh_n_high_for_topic(proofs.mesh_n_high, topic.clone())
+            .mesh_outbound_min_for_topic(proofs.mesh_outbound_min, topic);
     }
     builder.build().map_err(|e| NetworkError::Settings(e.to_string()))
 }

@@ -12,6 +12,9 @@ use std::collections::BTreeSet;
 const JOIN_AHEAD: u64 = 2;
 /// Epochs after a digest's last that its topic is left.
 const LEAVE_BEHIND: u64 = 2;
+/// Epochs before a topic is joined and after it is left during which a message on it costs its sender nothing: clocks
+/// differ, and what was on its way when this node left is nobody's fault.
+const TOLERANCE: u64 = 2;
 
 /// Every fork digest of a network, by first epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +62,20 @@ impl TopicSchedule {
 
     /// The digests whose topics are joined during an epoch.
     pub fn joined_at_epoch(&self, epoch: Epoch) -> BTreeSet<ForkDigest> {
+        self.around(epoch, 0)
+    }
+
+    /// The digests whose topics are not joined during an epoch, but by peers whose clocks or habits differ a little.
+    pub fn tolerated_at_epoch(&self, epoch: Epoch) -> BTreeSet<ForkDigest> {
+        let joined = self.joined_at_epoch(epoch);
+        self.around(epoch, TOLERANCE)
+            .difference(&joined)
+            .copied()
+            .collect()
+    }
+
+    /// The digests joined during an epoch, each for `margin` epochs longer at both ends.
+    fn around(&self, epoch: Epoch, margin: u64) -> BTreeSet<ForkDigest> {
         let ends = self
             .entries
             .iter()
@@ -69,8 +86,8 @@ impl TopicSchedule {
             .iter()
             .zip(ends)
             .filter(|((from, _), end)| {
-                from.saturating_sub(JOIN_AHEAD) <= epoch
-                    && end.is_none_or(|end| epoch < end.saturating_add(LEAVE_BEHIND))
+                from.saturating_sub(JOIN_AHEAD + margin) <= epoch
+                    && end.is_none_or(|end| epoch < end.saturating_add(LEAVE_BEHIND + margin))
             })
             .map(|((_, digest), _)| *digest)
             .collect()
@@ -122,6 +139,12 @@ impl TopicManager {
         changes
     }
 
+    /// The digests whose topics are tolerated at a slot.
+    pub fn tolerated(&self, slot: Slot) -> BTreeSet<ForkDigest> {
+        self.schedule
+            .tolerated_at_epoch(self.schedule.epoch_at_slot(slot))
+    }
+
     /// The schedule.
     pub fn schedule(&self) -> &TopicSchedule {
         &self.schedule
@@ -169,6 +192,21 @@ mod tests {
         ] {
             let expected: BTreeSet<_> = joined.iter().map(|n| digest(*n)).collect();
             assert_eq!(s.joined_at_epoch(Epoch(epoch)), expected, "epoch {epoch}");
+        }
+        for (epoch, tolerated) in [
+            (0, &[][..]),
+            (6, &[1]),
+            (8, &[2]),
+            (12, &[0]),
+            (13, &[0]),
+            (14, &[1]),
+            (16, &[]),
+            (96, &[3]),
+            (102, &[2]),
+            (104, &[]),
+        ] {
+            let expected: BTreeSet<_> = tolerated.iter().map(|n| digest(*n)).collect();
+            assert_eq!(s.tolerated_at_epoch(Epoch(epoch)), expected, "epoch {epoch}");
         }
         for (slot, in_force) in [
             (0, 0),

@@ -1,37 +1,57 @@
 //! Raw snappy between gossipsub and the wire.
 
-use crate::counters::{Counters, UNDECODABLE_SNAPPY, UNDECODABLE_TOO_LONG, UNDECODABLE_TOPIC};
+use crate::counters::{
+    Counters, UNDECODABLE_SNAPPY, UNDECODABLE_TOLERATED, UNDECODABLE_TOO_LONG, UNDECODABLE_TOPIC,
+};
 use assay_types::gossip::{self, SnappyError};
 use libp2p::gossipsub::{DataTransform, Message, RawMessage, TopicHash};
 use parking_lot::RwLock;
 use std::{collections::HashSet, io, sync::Arc};
 
-/// The topics this node has joined, as host and transform share them.
-pub(crate) type JoinedTopics = Arc<RwLock<HashSet<TopicHash>>>;
+/// Topics as host and transform share them.
+#[derive(Default)]
+pub(crate) struct Topics {
+    /// Joined now.
+    pub(crate) joined: HashSet<TopicHash>,
+    /// Not joined, but perhaps by peers (`TopicSchedule::tolerated_at_epoch`).
+    pub(crate) tolerated: HashSet<TopicHash>,
+}
+
+/// `Topics`, shared.
+pub(crate) type JoinedTopics = Arc<RwLock<Topics>>;
 
 /// Unpacks what comes, bounded by the largest signed proof before anything is allocated, and packs what goes.
 ///
 /// Data that does not unpack is an error here, which gossipsub counts as an invalid message of its sender (REJECT):
 /// it has no message event and no verdict. Data of topics that were not joined is refused as well, because gossipsub
-/// would keep it for as long as its cache reaches and nobody would ever judge it.
+/// would keep it for as long as its cache reaches and nobody would ever judge it. Around a boundary of fork digests a
+/// peer that joins a topic a little earlier, or leaves it a little later, must not pay for it: data of a tolerated topic
+/// becomes the empty message, which has the same id each time, so that gossipsub passes over all but the first.
 pub(crate) struct ProofTransform {
-    joined: JoinedTopics,
+    topics: JoinedTopics,
     max_ssz_len: usize,
     counters: Counters,
 }
 
 impl ProofTransform {
-    pub(super) fn new(joined: JoinedTopics, max_ssz_len: usize, counters: Counters) -> Self {
+    pub(super) fn new(topics: JoinedTopics, max_ssz_len: usize, counters: Counters) -> Self {
         Self {
-            joined,
+            topics,
             max_ssz_len,
             counters,
         }
     }
 
     fn unpack(&self, topic: &TopicHash, data: &[u8]) -> Result<Vec<u8>, (&'static str, String)> {
-        if !self.joined.read().contains(topic) {
-            return Err((UNDECODABLE_TOPIC, format!("topic {topic} is not joined")));
+        {
+            let topics = self.topics.read();
+            if topics.tolerated.contains(topic) {
+                self.counters.undecodable(UNDECODABLE_TOLERATED);
+                return Ok(Vec::new());
+            }
+            if !topics.joined.contains(topic) {
+                return Err((UNDECODABLE_TOPIC, format!("topic {topic} is not joined")));
+            }
         }
         gossip::decompress(data, self.max_ssz_len).map_err(|e| match e {
             SnappyError::TooLong { .. } => (UNDECODABLE_TOO_LONG, e.to_string()),
@@ -85,7 +105,7 @@ mod tests {
         let other = TopicHash::from_raw("other");
         let counters = Counters::default();
         let joined = JoinedTopics::default();
-        joined.write().insert(topic.clone());
+        joined.write().joined.insert(topic.clone());
         let transform = ProofTransform::new(joined, 100, counters.clone());
         let packed = |len: usize| transform.outbound_transform(&topic, vec![7; len]).unwrap();
 
@@ -117,5 +137,16 @@ mod tests {
             assert!(transform.inbound_transform(raw(topic, data)).is_err());
             assert_eq!(count(), expected, "{reason}");
         }
+
+        // Whatever comes on a tolerated topic is the empty message, even what would not unpack.
+        transform.topics.write().tolerated.insert(other.clone());
+        for data in [packed(100), vec![0xff; 20]] {
+            let message = transform.inbound_transform(raw(&other, data)).unwrap();
+            assert!(message.data.is_empty());
+        }
+        let tolerated = crate::counters::ReasonLabels {
+            reason: UNDECODABLE_TOLERATED,
+        };
+        assert_eq!(counters.messages_undecodable.get_or_create(&tolerated).get(), 2);
     }
 }

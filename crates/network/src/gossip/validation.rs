@@ -38,6 +38,10 @@ pub(crate) struct Report {
     pub(crate) acceptance: MessageAcceptance,
     /// A good proof that came on another digest's topic: published on its own.
     pub(crate) misplaced: Option<Arc<VerifiedProof>>,
+    /// Ignored because a proof like it, perhaps the same, is known: this node may be about to publish it (`echo`).
+    pub(crate) like_is_known: bool,
+    /// Bytes of the message, unpacked.
+    pub(crate) len: usize,
 }
 
 /// Gives messages to the verifier and its verdicts back to the host.
@@ -140,6 +144,8 @@ impl Validation {
             peer: message.peer,
             acceptance: MessageAcceptance::Ignore,
             misplaced,
+            like_is_known: false,
+            len: message.ssz.len(),
         }
     }
 
@@ -148,6 +154,12 @@ impl Validation {
         self.counters.verdict(labels);
         tracing::debug!(peer = %message.peer, message_id = %message.id, verdict = labels.verdict,
             reason = labels.reason, "gossip message judged");
+        let like_is_known = matches!(
+            verdict,
+            Verdict::Ignore(
+                IgnoreReason::AlreadyValid | IgnoreReason::SeenProof | IgnoreReason::SeenFromValidator
+            )
+        );
         let acceptance = match verdict {
             Verdict::Accept(_) => MessageAcceptance::Accept,
             Verdict::Ignore(_) => MessageAcceptance::Ignore,
@@ -158,6 +170,8 @@ impl Validation {
             peer: message.peer,
             acceptance,
             misplaced: None,
+            like_is_known,
+            len: message.ssz.len(),
         }
     }
 }

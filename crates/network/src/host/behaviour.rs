@@ -59,7 +59,7 @@ impl Behaviour {
         Ok(Self {
             limits,
             admission: admission::Behaviour::new(peers, counters.clone()),
-            gossip: gossip::behaviour(spec, schedule, joined, counters.clone(), registry)?,
+            gossip: gossip::behaviour(spec, schedule, &config.gossip, joined, counters.clone(), registry)?,
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::default(),
         })

@@ -2,22 +2,57 @@
 //! published.
 
 use super::task::Host;
-use crate::gossip::{GossipBehaviour, GossipMessage, Report, TopicChange, proof_topic};
+use crate::gossip::{GossipBehaviour, GossipMessage, Report, Retry, TopicChange, proof_topic};
+use assay_types::digest::message_id_valid;
 use assay_verification::VerifiedProof;
 use bytes::Bytes;
-use libp2p::gossipsub::{self, MessageAcceptance, PublishError};
-use std::sync::Arc;
+use libp2p::gossipsub::{self, MessageAcceptance, MessageId, PublishError, TopicHash};
+use std::{sync::Arc, time::Instant};
 
 impl Host {
     fn gossip(&mut self) -> &mut GossipBehaviour {
         &mut self.parts.swarm.behaviour_mut().gossip
     }
 
-    /// Joins and leaves topics as the clock says.
-    pub(super) fn change_topics(&mut self) {
+    /// Joins and leaves topics as the clock says, and does what gossip has put off.
+    pub(super) fn gossip_tick(&mut self) {
         let slot = self.parts.chain.current_slot();
         for change in self.parts.topics.on_slot(slot) {
             self.change_topic(change);
+        }
+        let tolerated = self.parts.topics.tolerated(slot);
+        self.parts.joined.write().tolerated = tolerated
+            .into_iter()
+            .map(|digest| proof_topic(digest).hash())
+            .collect();
+
+        let now = Instant::now();
+        for report in self.echoes.expire(now) {
+            self.tell(report);
+        }
+        let gossip = &self.parts.swarm.behaviour().gossip;
+        let mesh = |topic: &TopicHash| gossip.mesh_peers(topic).copied().collect();
+        for retry in self.retries.due(now, mesh) {
+            self.retry(retry);
+        }
+    }
+
+    fn retry(&mut self, retry: Retry) {
+        let own = *self.parts.swarm.local_peer_id();
+        match retry {
+            Retry::Forward(id) => {
+                tracing::debug!(message_id = %id, "trying again to publish");
+                self.gossip()
+                    .report_message_validation_result(&id, &own, MessageAcceptance::Accept);
+            }
+            Retry::Done(id) => {
+                self.parts.shared.counters.messages_published.inc();
+                tracing::debug!(message_id = %id, "proof published after all");
+            }
+            Retry::GaveUp(id) => {
+                self.parts.shared.counters.publish_failure("all_queues_full");
+                tracing::warn!(message_id = %id, "proof not published: every queue stays full");
+            }
         }
     }
 
@@ -25,7 +60,7 @@ impl Host {
         match change {
             TopicChange::Join(digest) => {
                 let topic = proof_topic(digest);
-                self.parts.joined.write().insert(topic.hash());
+                self.parts.joined.write().joined.insert(topic.hash());
                 match self.gossip().subscribe(&topic) {
                     Ok(_) => tracing::info!(%topic, "joined gossip topic"),
                     Err(error) => tracing::error!(%topic, %error, "cannot join gossip topic"),
@@ -34,7 +69,7 @@ impl Host {
             TopicChange::Leave(digest) => {
                 let topic = proof_topic(digest);
                 self.gossip().unsubscribe(&topic);
-                self.parts.joined.write().remove(&topic.hash());
+                self.parts.joined.write().joined.remove(&topic.hash());
                 tracing::info!(%topic, "left gossip topic");
             }
         }
@@ -58,6 +93,7 @@ impl Host {
                     digest: *digest,
                     ssz: Bytes::from(message.data),
                 };
+                self.echoes.judging(message.id.clone());
                 if let Some(report) = self.parts.validation.begin(message) {
                     self.on_report(report);
                 }
@@ -74,6 +110,7 @@ impl Host {
                 peer_id,
                 failed_messages,
             } => {
+                self.retries.queue_was_full(peer_id);
                 tracing::debug!(peer = %peer_id, ?failed_messages, "peer takes messages too slowly");
             }
             _ => {}
@@ -81,6 +118,13 @@ impl Host {
     }
 
     pub(super) fn on_report(&mut self, report: Report) {
+        for report in self.echoes.verdict(report, Instant::now()) {
+            self.tell(report);
+        }
+    }
+
+    /// Tells gossipsub a verdict.
+    fn tell(&mut self, report: Report) {
         let accepted = matches!(report.acceptance, MessageAcceptance::Accept);
         let was_cached =
             self.gossip()
@@ -107,13 +151,14 @@ impl Host {
     pub(super) fn publish(&mut self, proof: Arc<VerifiedProof>) {
         let digest = self.parts.topics.schedule().digest_at_slot(proof.slot());
         let topic = proof_topic(digest).hash();
+        let id = || MessageId::new(&message_id_valid(topic.as_str(), proof.ssz()));
         let listened = self
             .gossip()
             .all_peers()
             .any(|(_, topics)| topics.contains(&&topic));
         // Asked before, because gossipsub would pack the proof only to find nobody to send it to.
         let result = if listened {
-            self.gossip().publish(topic, proof.ssz().to_vec())
+            self.gossip().publish(topic.clone(), proof.ssz().to_vec())
         } else {
             Err(PublishError::NoPeersSubscribedToTopic)
         };
@@ -129,12 +174,23 @@ impl Host {
                     counters.publish_failure("held_too_long");
                 }
             }
-            // It came by gossip while it was on its way here: the network has it.
-            Err(PublishError::Duplicate) => counters.publish_failure("duplicate"),
+            // It came by gossip while it was on its way here. Where it has not gone on from here, it does now.
+            Err(PublishError::Duplicate) => {
+                let own = *self.parts.swarm.local_peer_id();
+                match self.echoes.publish_refused(&id(), own) {
+                    Some(report) => self.tell(report),
+                    None => counters.publish_failure("duplicate"),
+                }
+            }
+            Err(PublishError::AllQueuesFull(peers)) => {
+                tracing::debug!(peers, slot = %proof.slot(), "every queue is full; publishing again later");
+                if let Some(gone) = self.retries.add(id(), topic, Instant::now()) {
+                    self.retry(gone);
+                }
+            }
             Err(error) => {
                 let reason = match error {
                     PublishError::MessageTooLarge => "too_large",
-                    PublishError::AllQueuesFull(_) => "all_queues_full",
                     _ => "other",
                 };
                 counters.publish_failure(reason);

@@ -3,7 +3,7 @@
 use super::{Shared, behaviour::*, peering::Peering};
 use crate::{
     enr::LocalEnr,
-    gossip::{JoinedTopics, Outbox, Report, TopicManager, Validation, proof_topic},
+    gossip::{Echoes, JoinedTopics, Outbox, Report, Retries, TopicManager, Validation, proof_topic},
     peers::{Fault, PeerFile},
 };
 use assay_chain::Chain;
@@ -44,6 +44,8 @@ pub(super) struct Host {
     pub(super) digests: HashMap<TopicHash, ForkDigest>,
     pub(super) outbox: Outbox,
     pub(super) peering: Peering,
+    pub(super) echoes: Echoes,
+    pub(super) retries: Retries,
 }
 
 impl Host {
@@ -59,6 +61,8 @@ impl Host {
             digests,
             outbox: Outbox::default(),
             peering: Peering::new(),
+            echoes: Echoes::default(),
+            retries: Retries::default(),
         }
     }
 
@@ -84,7 +88,7 @@ impl Host {
     }
 
     fn on_tick(&mut self) {
-        self.change_topics();
+        self.gossip_tick();
         self.refresh_record();
         self.tick_peers();
     }

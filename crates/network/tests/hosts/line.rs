@@ -224,3 +224,29 @@ async fn a_misplaced_proof_that_turns_out_good_is_published_where_it_belongs() {
     assert_eq!((c.wrong_digest, c.accepted), (0, 1));
     line.stop().await;
 }
+
+/// The proof comes to B by HTTP; while B is keeping it, A brings the same bytes by gossip. B ignores those, for it knows
+/// a valid proof, and gossipsub then refuses to publish what it has seen: C depends on B passing it on all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proof_that_a_peer_brings_while_it_is_about_to_be_published_still_goes_on() {
+    let line = line().await;
+    let payload = root(7);
+    for node in [&line.a, &line.b, &line.c] {
+        node.chain.see_payload(payload, SLOT);
+    }
+    let proof = signed_proof(&line.b.chain, payload, SLOT, 5000);
+    line.b.kept.take_time(Duration::from_secs(2));
+    let posted = line.b.post(proof.clone());
+    let brought = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        line.a.publish_unverified(proof.clone(), SLOT).await;
+        wait_for(|| (line.b.network.counters().messages_received == 1).then_some(())).await
+    };
+    let (_, brought) = tokio::join!(posted, brought);
+    assert!(brought.is_some());
+    assert_eq!(line.c.gets(&proof.key()).await, Some("gossip"));
+    assert_eq!(line.b.kept.source_of(&proof.key()), Some("http"));
+    let b = line.b.network.counters();
+    assert_eq!((b.messages_published, b.messages_forwarded), (0, 1), "{b:?}");
+    line.stop().await;
+}

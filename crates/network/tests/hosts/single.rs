@@ -180,14 +180,77 @@ async fn peers_of_another_network_share_no_topic() {
     b.stop().await;
 }
 
+type BarePeer =
+    libp2p::Swarm<gossipsub::Behaviour<gossipsub::IdentityTransform, gossipsub::AllowAllSubscriptionFilter>>;
+
+/// A peer that is gossipsub and nothing else, and sends whatever it is told.
+fn bare_peer(mut config: gossipsub::ConfigBuilder) -> BarePeer {
+    let config = config
+        .validation_mode(gossipsub::ValidationMode::Anonymous)
+        .message_id_fn(|m: &gossipsub::Message| gossipsub::MessageId::new(&m.data))
+        .build()
+        .unwrap();
+    SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+        .unwrap()
+        .with_behaviour(|_| {
+            gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Anonymous, config).unwrap()
+        })
+        .unwrap()
+        .build()
+}
+
+fn proof_topic(node: &Node, epoch: Epoch) -> gossipsub::IdentTopic {
+    let digest = node.chain.digest_at(epoch);
+    gossipsub::IdentTopic::new(format!("/eth2/{digest}/execution_proof/ssz_snappy"))
+}
+
+/// The peer joins the topic and prunes whoever grafts it: it is in nobody's mesh.
+#[tokio::test]
+async fn a_proof_goes_to_peers_of_the_topic_where_there_is_no_mesh() {
+    let mut config = gossipsub::ConfigBuilder::default();
+    config.mesh_n(0).mesh_n_low(0).mesh_n_high(0).mesh_outbound_min(0);
+    let mut peer = bare_peer(config);
+    peer.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+    let address = loop {
+        if let SwarmEvent::NewListenAddr { address, .. } = peer.select_next_some().await {
+            break format!("{address}/p2p/{}", peer.local_peer_id());
+        }
+    };
+    let (node, _dir) = Node::start(vec![address.parse().unwrap()]).await;
+    peer.behaviour_mut()
+        .subscribe(&proof_topic(&node, Epoch(3)))
+        .unwrap();
+    let payload = root(1);
+    node.chain.see_payload(payload, SLOT);
+    let received = async {
+        loop {
+            let event = peer.select_next_some().await;
+            if let SwarmEvent::Behaviour(gossipsub::Event::Message { .. }) = event {
+                return;
+            }
+        }
+    };
+    let published = async {
+        // Grafts and prunes are over.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        node.post(signed_proof(&node.chain, payload, SLOT, 1000)).await;
+        std::future::pending::<()>().await;
+    };
+    let received = async {
+        tokio::select! { () = received => (), () = published => () }
+    };
+    tokio::time::timeout(PATIENCE, received).await.unwrap();
+    assert_eq!(node.network.counters().messages_published, 1);
+    node.stop().await;
+}
+
 /// A bare gossipsub peer that sends what no node of ours would.
 #[tokio::test]
 async fn what_does_not_unpack_is_refused_counted_and_paid_for() {
     let (node, _dir) = Node::start(vec![]).await;
-    let topic = format!(
-        "/eth2/{}/execution_proof/ssz_snappy",
-        node.chain.digest_at(Epoch(3))
-    );
+    let topic = proof_topic(&node, Epoch(3));
     // 5 GiB declared; 4 GiB - 1 declared; a literal that is cut off.
     let declared_5_gib = vec![0x80, 0x80, 0x80, 0x80, 0x14, 0xfe, 0x01, 0x00];
     let declared_4_gib = vec![0xff, 0xff, 0xff, 0xff, 0x0f, 0x00, 0x00];
@@ -195,24 +258,7 @@ async fn what_does_not_unpack_is_refused_counted_and_paid_for() {
     let after_the_third = b"not snappy at all".to_vec();
     let messages = [declared_5_gib, declared_4_gib, cut_off, after_the_third];
 
-    let config = gossipsub::ConfigBuilder::default()
-        .validation_mode(gossipsub::ValidationMode::Anonymous)
-        .message_id_fn(|m: &gossipsub::Message| gossipsub::MessageId::new(&m.data))
-        .build()
-        .unwrap();
-    let mut peer = SwarmBuilder::with_new_identity()
-        .with_tokio()
-        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
-        .unwrap()
-        .with_behaviour(|_| {
-            gossipsub::Behaviour::<gossipsub::IdentityTransform, gossipsub::AllowAllSubscriptionFilter>::new(
-                gossipsub::MessageAuthenticity::Anonymous,
-                config,
-            )
-            .unwrap()
-        })
-        .unwrap()
-        .build();
+    let mut peer = bare_peer(gossipsub::ConfigBuilder::default());
     peer.dial(node.network.identity().p2p_addresses[0].clone())
         .unwrap();
     let id = *peer.local_peer_id();
@@ -227,8 +273,7 @@ async fn what_does_not_unpack_is_refused_counted_and_paid_for() {
             if joined == 2 {
                 joined = 0;
                 for data in &messages {
-                    let topic = gossipsub::IdentTopic::new(&topic);
-                    peer.behaviour_mut().publish(topic, data.clone()).unwrap();
+                    peer.behaviour_mut().publish(topic.clone(), data.clone()).unwrap();
                 }
             }
         }

@@ -72,6 +72,7 @@ impl TestChain {
         })
     }
 
+    /// The clock's slot from now on.
     pub(crate) fn set_slot(&self, slot: u64) {
         self.slot.store(slot, Ordering::Relaxed);
     }
@@ -157,11 +158,19 @@ impl Chain for TestChain {
 
 /// Stands where the store will: keeps what was accepted, and from whom.
 #[derive(Default)]
-pub(crate) struct Kept(Mutex<HashMap<ProofKey, &'static str>>);
+pub(crate) struct Kept {
+    sources: Mutex<HashMap<ProofKey, &'static str>>,
+    slow: Mutex<Duration>,
+}
 
 impl Kept {
     pub(crate) fn source_of(&self, key: &ProofKey) -> Option<&'static str> {
-        self.0.lock().get(key).copied()
+        self.sources.lock().get(key).copied()
+    }
+
+    /// Keeping takes this long from now on, as on a busy disk.
+    pub(crate) fn take_time(&self, time: Duration) {
+        *self.slow.lock() = time;
     }
 }
 
@@ -171,7 +180,9 @@ impl ProofSink for Kept {
         "kept"
     }
     async fn accepted(&self, proof: &Arc<VerifiedProof>, source: &Source) -> Result<(), SinkError> {
-        self.0.lock().insert(proof.key(), source.label());
+        let slow = *self.slow.lock();
+        tokio::time::sleep(slow).await;
+        self.sources.lock().insert(proof.key(), source.label());
         Ok(())
     }
 }

@@ -1,0 +1,171 @@
+//! What proofs cost on the wire: a network of nodes, each a process of its own, that pass proofs of random bytes.
+//!
+//! For each set of parameters: bytes written to sockets, by all nodes, per byte of proof delivered (each proof once to
+//! each node but its publisher; 1 is the least there can be), and the time from publication until a proof is with its
+//! last node. Whole nodes: host, verifier, signatures; the chain is in memory and the engine takes `--verify-ms`.
+//!
+//! `cargo bench -p assay-network --bench mesh` runs sixteen nodes on loopback, where two cores that encrypt are the
+//! limit: bytes per byte say more than times there. `testnet/mesh/shaped.sh` puts each node into a network namespace
+//! with a link of 50 Mbit/s and runs this with `--namespaces`.
+//!
+//! | option | default | |
+//! |---|---|---|
+//! | `--nodes N` | 16 | nodes, every one connected to every other |
+//! | `--proofs N` | 4 | proofs a slot, each from another node |
+//! | `--bytes N` | 1048576 | of proof data |
+//! | `--slots N` | 3 | slots measured |
+//! | `--slot-ms N` | 6000 | from one slot's proofs to the next's |
+//! | `--spread-ms N` | 0 | from a slot's first proof to its last |
+//! | `--verify-ms N` | 70 | what the proof engine takes |
+//! | `--vanish` | | a quarter of the nodes is gone right before the last slot's proofs |
+//! | `--sets a,b` | `without,eth2,shipped` | sets of parameters: those names, or `D/low/high/out/lazy`, with `-` in front for no IDONTWANT |
+//! | `--namespaces PREFIX` | | node i runs in the network namespace PREFIXi |
+//! | `--subnet A.B.C` | 127.0.0 | node i listens on A.B.C.(i+1) with `--namespaces`, else all on A.B.C.1 |
+
+mod cluster;
+mod node;
+
+use assay_network::GossipParameters;
+use std::{
+    error::Error,
+    io::{self, Write as _},
+};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// What to measure.
+#[derive(Debug, Clone)]
+struct Plan {
+    nodes: usize,
+    proofs: usize,
+    bytes: usize,
+    slots: usize,
+    slot_ms: u64,
+    spread_ms: u64,
+    verify_ms: u64,
+    vanish: bool,
+    sets: Vec<String>,
+    namespaces: Option<String>,
+    subnet: String,
+}
+
+impl Plan {
+    fn from_args(args: &[String]) -> Result<Self, Failure> {
+        let mut plan = Self {
+            nodes: 16,
+            proofs: 4,
+            bytes: 1 << 20,
+            slots: 3,
+            slot_ms: 6000,
+            spread_ms: 0,
+            verify_ms: 70,
+            vanish: false,
+            sets: ["without", "eth2", "shipped"].map(str::to_owned).to_vec(),
+            namespaces: None,
+            subnet: "127.0.0".to_owned(),
+        };
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().ok_or_else(|| format!("{arg} wants a value"));
+            match arg.as_str() {
+                "--nodes" => plan.nodes = value()?.parse()?,
+                "--proofs" => plan.proofs = value()?.parse()?,
+                "--bytes" => plan.bytes = value()?.parse()?,
+                "--slots" => plan.slots = value()?.parse()?,
+                "--slot-ms" => plan.slot_ms = value()?.parse()?,
+                "--spread-ms" => plan.spread_ms = value()?.parse()?,
+                "--verify-ms" => plan.verify_ms = value()?.parse()?,
+                "--vanish" => plan.vanish = true,
+                "--sets" => plan.sets = value()?.split(',').map(str::to_owned).collect(),
+                "--namespaces" => plan.namespaces = Some(value()?.clone()),
+                "--subnet" => plan.subnet = value()?.clone(),
+                // Cargo's own.
+                "--bench" => {}
+                other => return Err(format!("unknown option {other}").into()),
+            }
+        }
+        if plan.nodes < 2 || plan.nodes > 200 || plan.slots == 0 {
+            return Err("2 to 200 nodes and a slot at least".into());
+        }
+        Ok(plan)
+    }
+}
+
+/// Reads a set: `shipped`, `eth2`, `without` (eth2's without IDONTWANT), or `[-]D/low/high/out/lazy`.
+fn parameters(set: &str) -> Result<GossipParameters, Failure> {
+    let (idontwant, numbers) = match set {
+        "shipped" => return Ok(GossipParameters::default()),
+        "eth2" => return Ok(GossipParameters::ETH2),
+        "without" => {
+            return Ok(GossipParameters {
+                idontwant: false,
+                ..GossipParameters::ETH2
+            });
+        }
+        own => own.strip_prefix('-').map_or((true, own), |rest| (false, rest)),
+    };
+    let numbers = numbers
+        .split('/')
+        .map(str::parse)
+        .collect::<Result<Vec<usize>, _>>()?;
+    let [mesh_n, mesh_n_low, mesh_n_high, mesh_outbound_min, gossip_lazy] = numbers[..] else {
+        return Err(format!("{set} is no set of parameters").into());
+    };
+    Ok(GossipParameters {
+        mesh_n,
+        mesh_n_low,
+        mesh_n_high,
+        mesh_outbound_min,
+        gossip_lazy,
+        idontwant,
+    })
+}
+
+fn say(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+fn main() -> Result<(), Failure> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|arg| arg == "--node") {
+        return node::run(&args[1..]);
+    }
+    let plan = Plan::from_args(&args)?;
+    say(&format!(
+        "{} nodes, {} proofs of {} bytes a slot of {} ms over {} ms, {} slots, engine {} ms, {}",
+        plan.nodes,
+        plan.proofs,
+        plan.bytes,
+        plan.slot_ms,
+        plan.spread_ms,
+        plan.slots,
+        plan.verify_ms,
+        plan.namespaces.as_deref().map_or("loopback", |_| "namespaces"),
+    ))?;
+    say(
+        "| set | D/low/high/out/lazy | IDONTWANT | bytes per byte | most by one node | p50 ms | p95 ms | delivered |",
+    )?;
+    say("|---|---|---|---|---|---|---|---|")?;
+    for set in &plan.sets {
+        let p = parameters(set)?;
+        let figures = cluster::measure(&plan, set)?;
+        say(&format!(
+            "| {set} | {}/{}/{}/{}/{} | {} | {:.2} | {:.2} | {} | {} | {} of {} |",
+            p.mesh_n,
+            p.mesh_n_low,
+            p.mesh_n_high,
+            p.mesh_outbound_min,
+            p.gossip_lazy,
+            if p.idontwant { "yes" } else { "no" },
+            figures.bytes_per_byte,
+            figures.most_by_one,
+            figures.p50_ms,
+            figures.p95_ms,
+            figures.delivered,
+            figures.expected,
+        ))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! One node of the measurement, told what to do by lines on its standard input.
+
+use crate::{Failure, parameters, say};
+use assay_chain::Chain;
+use assay_network::{Network, NetworkConfig, PeerAddress, publisher};
+use assay_types::{ProofKey, Root, SignedExecutionProof, Slot, Spec};
+use assay_verification::{
+    Candidate, Intake, MemoryContainment, NoKnownProofs, ProofSink, SinkError, Source, VerifiedProof,
+    Verifier, VerifierConfig, VerifierParts,
+    testing::{MemoryChain, ScriptedEngine, sign},
+};
+use async_trait::async_trait;
+use prometheus_client::registry::Registry;
+use std::{
+    collections::HashMap,
+    io::BufRead as _,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio_util::sync::CancellationToken;
+
+/// The slot of every payload, and the clock's: nothing here crosses a fork.
+const SLOT: Slot = Slot(1000);
+const VALIDATORS: u64 = 64;
+
+/// Says which proof came when.
+struct Told;
+
+#[async_trait]
+impl ProofSink for Told {
+    fn name(&self) -> &'static str {
+        "told"
+    }
+    async fn accepted(&self, proof: &Arc<VerifiedProof>, source: &Source) -> Result<(), SinkError> {
+        if matches!(source, Source::Gossip { .. }) {
+            let root = proof.key().new_payload_request_root;
+            let told = say(&format!("got {} {}", number(&root), now_us()));
+            return told.map_err(|e| SinkError {
+                sink: self.name(),
+                why: e.to_string(),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn now_us() -> u128 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_micros())
+}
+
+/// The payload with a number, and back.
+fn root(number: u32) -> Root {
+    let mut bytes = [1; 32];
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    Root::from(bytes)
+}
+
+fn number(root: &Root) -> u32 {
+    let mut bytes = [0; 4];
+    bytes.copy_from_slice(&root.as_slice()[..4]);
+    u32::from_be_bytes(bytes)
+}
+
+/// Bytes that do not compress (splitmix64). The first says to the engine that the proof is good.
+fn random_bytes(seed: u32, len: usize) -> Vec<u8> {
+    let mut state = u64::from(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bytes.extend_from_slice(&(z ^ (z >> 31)).to_le_bytes());
+    }
+    bytes.truncate(len);
+    if let Some(first) = bytes.first_mut() {
+        *first = b'V';
+    }
+    bytes
+}
+
+/// Arguments: listen address, set of parameters, engine's milliseconds, directory, peers.
+pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
+    let [listen, set, verify_ms, directory, peers @ ..] = args else {
+        return Err("a node's arguments are the measurement's business".into());
+    };
+    let config = NetworkConfig {
+        listen_addresses: vec![listen.parse()?],
+        port: 0,
+        // Gossip alone is measured.
+        disable_discovery: true,
+        disable_quic: true,
+        peers: peers
+            .iter()
+            .map(|p| p.parse::<PeerAddress>())
+            .collect::<Result<_, _>>()?,
+        gossip: parameters(set)?,
+        ..NetworkConfig::new(directory)
+    };
+    let verify = Duration::from_millis(verify_ms.parse()?);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(serve(config, verify))
+}
+
+async fn serve(config: NetworkConfig, verify: Duration) -> Result<(), Failure> {
+    let mut spec = Spec::mainnet();
+    spec.blob_schedule.clear();
+    let chain = MemoryChain::new(Arc::new(spec), Root::from([7; 32]));
+    chain.set_slot(SLOT);
+    chain.add_interop_validators(0..VALIDATORS);
+    let chain = Arc::new(chain);
+    let engine = ScriptedEngine::new([1]);
+    engine.set_delay(verify);
+    let verifier = Verifier::start(
+        VerifierConfig::default(),
+        VerifierParts {
+            chain: chain.clone(),
+            engine: Arc::new(engine),
+            known: Arc::new(NoKnownProofs),
+            containment: Arc::new(MemoryContainment::default()),
+            store: Arc::new(Told),
+        },
+    );
+    let (publisher, queue) = publisher();
+    verifier.add_sink(Arc::new(publisher));
+    let shutdown = CancellationToken::new();
+    let Network { handle, task } = assay_network::start(
+        config,
+        chain.clone(),
+        verifier.intake(),
+        queue,
+        &mut Registry::default(),
+        shutdown.clone(),
+    )
+    .await?;
+    let identity = handle.identity();
+    let address = identity.p2p_addresses.first().ok_or("it listens nowhere")?;
+    say(&format!("ready {address}"))?;
+
+    let mut lines = commands();
+    let mut prepared: HashMap<u32, SignedExecutionProof> = HashMap::new();
+    while let Some(line) = lines.recv().await {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["payload", n] => chain.add_payload(root(n.parse()?), SLOT),
+            ["prepare", n, bytes] => {
+                let n: u32 = n.parse()?;
+                let key = ProofKey {
+                    new_payload_request_root: root(n),
+                    proof_type: 1,
+                };
+                let data = random_bytes(n, bytes.parse()?).into();
+                let validator = u64::from(n) % VALIDATORS;
+                prepared.insert(
+                    n,
+                    sign(chain.spec(), &chain.genesis(), key, SLOT, data, validator),
+                );
+                say(&format!("prepared {n}"))?;
+            }
+            ["go", n] => {
+                let n: u32 = n.parse()?;
+                let proof = prepared.remove(&n).ok_or("not prepared")?;
+                tokio::spawn(post(verifier.intake(), n, proof));
+            }
+            ["count"] => {
+                let c = handle.counters();
+                let peers = handle.peer_count().connected;
+                say(&format!("count {} {} {peers}", c.bytes_sent, c.bytes_received))?;
+            }
+            _ => return Err(format!("not understood: {line}").into()),
+        }
+    }
+    shutdown.cancel();
+    task.await?;
+    Ok(())
+}
+
+/// Brings a proof in as the HTTP API would; it is published once it is verified.
+async fn post(intake: Intake, n: u32, proof: SignedExecutionProof) {
+    if say(&format!("published {n} {}", now_us())).is_ok() {
+        let _verdict = intake.submit(Candidate::Signed(proof), Source::Http).await;
+    }
+}
+
+fn commands() -> tokio::sync::mpsc::UnboundedReceiver<String> {
+    let (sender, lines) = tokio::sync::mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
