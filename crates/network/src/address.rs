@@ -19,7 +19,9 @@ pub struct PeerAddress {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerAddressError {
     /// Text that is neither.
-    #[error("{text:?} is neither a multiaddr (/ip4/…/tcp/…/p2p/…) nor a node record (enr:…): {why}")]
+    #[error(
+        "{text:?} is neither a multiaddr (/ip4/…/tcp/…/p2p/…, /ip4/…/udp/…/quic-v1/p2p/…) nor a node record (enr:…): {why}"
+    )]
     Unreadable {
         /// What was given.
         text: String,
@@ -30,7 +32,7 @@ pub enum PeerAddressError {
     #[error("{0} does not say who is there; add /p2p/<peer id>")]
     NoPeerId(String),
     /// No transport that this node speaks.
-    #[error("{0} has no TCP address to connect to")]
+    #[error("{0} has no TCP or QUIC address to connect to")]
     NoAddress(String),
 }
 
@@ -64,8 +66,12 @@ fn from_multiaddr(text: &str) -> Result<PeerAddress, PeerAddressError> {
         parts.next(),
         Some(Protocol::Ip4(_) | Protocol::Ip6(_) | Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_))
     );
-    let port = matches!(parts.next(), Some(Protocol::Tcp(port)) if port != 0);
-    if !host || !port || parts.next().is_some() {
+    let transport = match parts.next() {
+        Some(Protocol::Tcp(port)) => port != 0,
+        Some(Protocol::Udp(port)) => port != 0 && parts.next() == Some(Protocol::QuicV1),
+        _ => false,
+    };
+    if !host || !transport || parts.next().is_some() {
         return Err(PeerAddressError::NoAddress(text.to_owned()));
     }
     Ok(PeerAddress {
@@ -80,14 +86,7 @@ fn from_enr(text: &str) -> Result<PeerAddress, PeerAddressError> {
     let peer_id = enr
         .peer_id()
         .ok_or_else(|| unreadable(text, "its key is not secp256k1"))?;
-    let addresses: Vec<Multiaddr> = enr
-        .tcp_multiaddrs()
-        .into_iter()
-        .map(|mut address| {
-            address.pop();
-            address
-        })
-        .collect();
+    let addresses = enr.dial_multiaddrs();
     if addresses.is_empty() {
         return Err(PeerAddressError::NoAddress(text.to_owned()));
     }
@@ -104,7 +103,7 @@ mod tests {
     use super::*;
     use crate::{
         NodeKey,
-        enr::{EnrContent, EnrForkId, LocalEnr},
+        enr::{EnrContent, EnrForkId, LocalEnr, Reach},
     };
     use assay_types::{Epoch, ForkDigest, ForkVersion};
 
@@ -116,9 +115,18 @@ mod tests {
                 next_fork_version: ForkVersion::ZERO,
                 next_fork_epoch: Epoch::FAR_FUTURE,
             },
+            fulu: None,
             eproof: 1,
-            tcp4: tcp4.map(|socket| socket.parse().unwrap()),
-            tcp6: None,
+            v4: tcp4.map(|socket| {
+                let socket: std::net::SocketAddrV4 = socket.parse().unwrap();
+                Reach {
+                    ip: *socket.ip(),
+                    tcp: Some(socket.port()),
+                    udp: None,
+                    quic: None,
+                }
+            }),
+            v6: None,
         };
         LocalEnr::open(dir.path(), key, content)
             .unwrap()
@@ -142,6 +150,9 @@ mod tests {
             .parse()
             .unwrap();
         assert_eq!(named.addresses, ["/dns4/node.example/tcp/9000".parse().unwrap()]);
+        let quic = "/ip4/127.0.0.1/udp/9000/quic-v1";
+        let by_quic: PeerAddress = format!("{quic}/p2p/{id}").parse().unwrap();
+        assert_eq!(by_quic.addresses, [quic.parse().unwrap()]);
     }
 
     #[test]
@@ -155,13 +166,16 @@ mod tests {
             ("/ip4/127.0.0.1/tcp/9000".to_owned(), "add /p2p/"),
             ("/ip4/300.0.0.1/tcp/9000".to_owned(), "neither a multiaddr"),
             (
-                format!("/ip4/127.0.0.1/udp/9000/quic-v1/p2p/{id}"),
-                "no TCP address",
+                format!("/ip4/127.0.0.1/udp/9000/p2p/{id}"),
+                "no TCP or QUIC address",
             ),
-            (format!("/ip4/127.0.0.1/tcp/0/p2p/{id}"), "no TCP address"),
-            (format!("/p2p/{id}"), "no TCP address"),
-            (format!("/ip4/127.0.0.1/tcp/9000/ws/p2p/{id}"), "no TCP address"),
-            (enr(&key, None), "no TCP address"),
+            (format!("/ip4/127.0.0.1/tcp/0/p2p/{id}"), "no TCP or QUIC address"),
+            (format!("/p2p/{id}"), "no TCP or QUIC address"),
+            (
+                format!("/ip4/127.0.0.1/tcp/9000/ws/p2p/{id}"),
+                "no TCP or QUIC address",
+            ),
+            (enr(&key, None), "no TCP or QUIC address"),
             (record[..record.len() - 4].to_owned(), "neither a multiaddr"),
         ] {
             match text.parse::<PeerAddress>() {

@@ -27,10 +27,12 @@ pub enum NetworkError {
     #[error("the node record could not be made: {0}")]
     Enr(String),
     /// The port is taken.
-    #[error("{address} is in use by another process; stop it or choose another --port")]
+    #[error("{address} (--{flag}) is in use by another process; stop it or choose another --{flag}")]
     PortInUse {
         /// Address and port asked for.
         address: std::net::SocketAddr,
+        /// The flag that chooses it: `port`, `quic-port`, `discovery-port`.
+        flag: &'static str,
     },
     /// It could not be listened on an address for another reason.
     #[error("cannot listen on {address}: {why}")]

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `config`, `error` | settings, and why the network did not start |
 //! | `keys`, `enr`, `address` | node key, node records, peers as operators write them |
+//! | `discovery` | discv5: queries, records, votes on our address |
 //! | `framing` | the bytes of req/resp streams, without I/O |
 //! | `gossip` | topics, parameters, validation, publishing |
 //! | `peers` | who is connected, dialled, pruned, banned: a state machine; the peer store |
@@ -17,6 +18,7 @@
 pub mod address;
 mod config;
 mod counters;
+mod discovery;
 pub mod enr;
 mod error;
 mod files;

@@ -22,7 +22,8 @@ mod transport;
 use crate::{
     NetworkConfig, NetworkCounters, NetworkError, NodeKey, PeerCount, PeerInfo,
     counters::Counters,
-    enr::{EnrContent, EnrExt, EnrForkId, LocalEnr},
+    discovery::{self, Rules, Sockets},
+    enr::{EnrExt, LocalEnr},
     gossip::{JoinedTopics, PublishQueue, TopicManager, TopicSchedule, Validation},
     peers::{Limits, PeerFile, PeerReports, Peers},
 };
@@ -30,6 +31,8 @@ use assay_chain::Chain;
 use assay_verification::Intake;
 use behaviour::Behaviour;
 use libp2p::{Multiaddr, PeerId, Swarm, multiaddr::Protocol, swarm};
+pub(crate) use listen::probe;
+use listen::{Learned, Reachability};
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 use std::{
@@ -37,7 +40,10 @@ use std::{
     time::{Duration, Instant},
 };
 use task::Host;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Verdicts that may wait for the host; then the tasks that bring them wait.
@@ -167,20 +173,49 @@ pub async fn start(
     );
     let listening = listen::listen(&mut swarm, &config).await?;
 
-    let (tcp4, tcp6) = listen::record_sockets(&config, &listening);
-    let epoch = spec.epoch_at_slot(chain.current_slot());
-    let content = EnrContent {
-        fork_id: EnrForkId::at(&spec, &genesis_validators_root, epoch),
-        eproof: config.eproof,
-        tcp4,
-        tcp6,
+    let sockets = (!config.disable_discovery)
+        .then(|| Sockets::bind(&config))
+        .transpose()?;
+    let udp = sockets.as_ref().map(Sockets::addresses).unwrap_or_default();
+    let reach = Reachability::new(&config, &listening, udp);
+    let learned = match &sockets {
+        Some(_) if reach.may_learn() => reach.remembered(LocalEnr::kept(&config.directory).as_ref()),
+        _ => Learned::default(),
     };
+    let content = record::content(chain.as_ref(), config.eproof, &reach, &learned);
     let enr = LocalEnr::open(&config.directory, &key, content)?;
+    let rules = Arc::new(RwLock::new(Rules {
+        own: key.peer_id(),
+        digests: schedule.joined_at_epoch(spec.epoch_at_slot(chain.current_slot())),
+        families: [true, false].map(|is_v4| config.listen_addresses.iter().any(|ip| ip.is_ipv4() == is_v4)),
+        quic: !config.disable_quic,
+        global: record::is_global(enr.enr()),
+    }));
     let shared = Arc::new(Shared {
         identity: RwLock::new(identity(key.peer_id(), &enr, &listening)),
         peers,
         counters: counters.clone(),
     });
+    let news = Arc::new(Notify::new());
+    let discovery = match sockets {
+        Some(sockets) => {
+            let parts = discovery::Parts {
+                enr: enr.enr().clone(),
+                key: key.enr_key()?,
+                sockets,
+                boot_nodes: config.boot_nodes.clone(),
+                votes: reach.may_learn(),
+                rules: Arc::clone(&rules),
+                peers: Arc::clone(&shared.peers),
+                blocks: None,
+                news: Arc::clone(&news),
+                counters: counters.clone(),
+                shutdown: shutdown.clone(),
+            };
+            Some(discovery::start(parts).await?)
+        }
+        None => None,
+    };
     let (_peer_reports, faults) = PeerReports::new(counters.clone());
     let (report_sender, reports) = mpsc::channel(REPORT_QUEUE_LEN);
     let validation = Validation::new(
@@ -202,7 +237,15 @@ pub async fn start(
         publish: publish.0,
         faults,
         peer_file,
-        enr,
+        news,
+        record: record::Record {
+            enr,
+            eproof: config.eproof,
+            reach,
+            learned,
+            rules,
+            discovery,
+        },
         shared: Arc::clone(&shared),
         shutdown,
     });
@@ -232,6 +275,7 @@ fn swarm_config() -> swarm::Config {
 
 fn identity(peer_id: PeerId, enr: &LocalEnr, listening: &[Multiaddr]) -> Identity {
     let mut p2p_addresses: Vec<Multiaddr> = enr.enr().tcp_multiaddrs();
+    p2p_addresses.extend(enr.enr().quic_multiaddrs());
     for address in listening.iter().filter(|address| listen::is_specific(address)) {
         let named = address.clone().with(Protocol::P2p(peer_id));
         if !p2p_addresses.contains(&named) {

@@ -1,8 +1,7 @@
 //! The task that owns the swarm: it waits, and hands each event to the file it belongs to.
 
-use super::{Shared, behaviour::*, peering::Peering};
+use super::{Shared, behaviour::*, peering::Peering, record::Record};
 use crate::{
-    enr::LocalEnr,
     gossip::{Echoes, JoinedTopics, Outbox, Report, Retries, TopicManager, Validation, proof_topic},
     peers::{Fault, PeerFile},
 };
@@ -16,7 +15,10 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::MissedTickBehavior,
+};
 use tokio_util::sync::CancellationToken;
 
 /// How often slot, record and scores are looked at.
@@ -33,7 +35,9 @@ pub(super) struct Parts {
     pub(super) publish: mpsc::Receiver<Arc<VerifiedProof>>,
     pub(super) faults: mpsc::Receiver<(PeerId, Fault)>,
     pub(super) peer_file: PeerFile,
-    pub(super) enr: LocalEnr,
+    /// Told when discovery has found somebody to dial.
+    pub(super) news: Arc<Notify>,
+    pub(super) record: Record,
     pub(super) shared: Arc<Shared>,
     pub(super) shutdown: CancellationToken,
 }
@@ -69,6 +73,7 @@ impl Host {
     /// Runs until the shutdown token is cancelled. Connections are closed with the swarm.
     pub(super) async fn run(mut self) {
         let shutdown = self.parts.shutdown.clone();
+        let news = Arc::clone(&self.parts.news);
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -81,9 +86,13 @@ impl Host {
                 Some((peer, fault)) = self.parts.faults.recv() => self.on_fault(peer, fault),
                 _ = ticks.tick() => self.on_tick(),
                 () = sleep_until(next_dial) => self.dial_due(),
+                () = news.notified() => self.dial_due(),
             }
         }
         self.save_peers_at_end();
+        if let Some(discovery) = self.parts.record.discovery.take() {
+            let _ = discovery.task.await;
+        }
         tracing::info!("network ends");
     }
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod discovery;
 mod line;
 mod single;
 mod support;
+mod transports;

@@ -25,7 +25,16 @@ async fn identity_names_the_real_port_and_survives_a_restart() {
     let enr: Enr = before.enr.parse().unwrap();
     let address: PeerAddress = before.p2p_addresses[0].to_string().parse().unwrap();
     assert_ne!(enr.tcp4(), Some(0));
-    assert_eq!(enr.tcp_multiaddrs(), before.p2p_addresses);
+    let told: Vec<_> = enr
+        .tcp_multiaddrs()
+        .into_iter()
+        .chain(enr.quic_multiaddrs())
+        .collect();
+    assert_eq!(told, before.p2p_addresses);
+    assert_eq!(told.len(), 2);
+    assert_eq!(enr.udp_multiaddrs(), before.discovery_addresses);
+    assert_eq!(enr.next_fork_digest(), Some(chain.digest_at(BOUNDARY)));
+    assert_eq!(enr.custody_group_count(), Some(4));
     assert_eq!(enr.peer_id(), Some(before.peer_id));
     assert_eq!((enr.seq(), enr.eproof()), (1, 1));
     let expected = EnrForkId::at(chain.spec(), &chain.genesis().genesis_validators_root, Epoch(3));
@@ -36,6 +45,8 @@ async fn identity_names_the_real_port_and_survives_a_restart() {
     let port = enr.tcp4().unwrap();
     let again = assay_network::NetworkConfig {
         port,
+        discovery_port: enr.udp4(),
+        quic_port: enr.get_decodable("quic").and_then(Result::ok),
         ..config(dir.path(), vec![])
     };
     let node = Node::start_with(again, chain.clone()).await;
@@ -82,7 +93,7 @@ async fn a_port_in_use_is_a_clear_error() {
     .await;
     match result {
         Err(e @ NetworkError::PortInUse { .. }) => {
-            assert!(e.to_string().contains("choose another --port"), "{e}")
+            assert!(e.to_string().contains("choose another --port"), "{e}");
         }
         Err(e) => panic!("{e}"),
         Ok(_) => panic!("two nodes on one port"),

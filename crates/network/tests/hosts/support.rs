@@ -3,7 +3,9 @@
 use assay_chain::{
     BlockInfo, Chain, ChainEvent, Checkpoint, PayloadInfo, PayloadSource, ValidatorAnswer, ValidatorRecord,
 };
-use assay_network::{Network, NetworkConfig, NetworkHandle, PeerAddress, Publisher, publisher};
+use assay_network::{
+    Network, NetworkConfig, NetworkError, NetworkHandle, PeerAddress, Publisher, enr::Enr, publisher,
+};
 use assay_proof_engine::{DevConfig, DevEngine, DevProver};
 use assay_types::{
     BlockHash, Epoch, ExecutionProof, ForkDigest, ForkName, ProofKey, PublicInput, Root, SecretKey,
@@ -222,6 +224,13 @@ impl Node {
     }
 
     pub(crate) async fn start_with(config: NetworkConfig, chain: Arc<TestChain>) -> Self {
+        Self::try_start(config, chain).await.unwrap()
+    }
+
+    pub(crate) async fn try_start(
+        config: NetworkConfig,
+        chain: Arc<TestChain>,
+    ) -> Result<Self, NetworkError> {
         let engine = DevEngine::new(DevConfig {
             proof_types: vec![PROOF_TYPE],
             ..DevConfig::new(SEED, 1337, chain.spec.max_proof_size as usize)
@@ -248,9 +257,8 @@ impl Node {
             &mut Registry::default(),
             shutdown.clone(),
         )
-        .await
-        .unwrap();
-        Self {
+        .await?;
+        Ok(Self {
             network: handle,
             chain,
             kept,
@@ -258,7 +266,7 @@ impl Node {
             verifier,
             task,
             shutdown,
-        }
+        })
     }
 
     /// As `--peer` takes it.
@@ -267,6 +275,11 @@ impl Node {
             .to_string()
             .parse()
             .unwrap()
+    }
+
+    /// As `--boot-nodes` takes it.
+    pub(crate) fn enr(&self) -> Enr {
+        self.network.identity().enr.parse().unwrap()
     }
 
     pub(crate) fn intake(&self) -> Intake {

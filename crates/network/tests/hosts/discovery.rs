@@ -1,0 +1,223 @@
+//! Nodes that know one boot node, and find each other.
+
+use crate::support::*;
+use assay_network::{
+    NetworkConfig, NetworkError, PeerAddress, PeerState,
+    enr::{Enr, EnrExt},
+};
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+const SLOT: u64 = 30;
+/// Long enough for what must not happen to happen.
+const A_WHILE: Duration = Duration::from_secs(3);
+
+fn booted(directory: &Path, boot_nodes: Vec<Enr>) -> NetworkConfig {
+    NetworkConfig {
+        boot_nodes,
+        ..config(directory, vec![])
+    }
+}
+
+fn connected(node: &Node) -> BTreeSet<String> {
+    node.network
+        .peers()
+        .into_iter()
+        .filter(|peer| peer.state == PeerState::Connected)
+        .map(|peer| peer.peer_id.to_string())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_know_one_boot_node_find_each_other_and_pass_a_proof() {
+    let (boot, _dir) = Node::start(vec![]).await;
+    let mut nodes = Vec::new();
+    for _ in 0..4 {
+        let dir = tempfile::tempdir().unwrap();
+        let config = booted(dir.path(), vec![boot.enr()]);
+        nodes.push((Node::start_with(config, TestChain::new(spec(), SLOT)).await, dir));
+    }
+    for (node, _) in &nodes {
+        node.connected_to(4).await;
+        let seen = node.network.peers();
+        assert!(
+            seen.iter()
+                .all(|peer| peer.eproof == Some(1) && peer.enr.is_some()),
+            "{seen:?}"
+        );
+    }
+    boot.connected_to(4).await;
+
+    let payload = root(9);
+    let all: Vec<&Node> = nodes.iter().map(|(node, _)| node).chain([&boot]).collect();
+    for node in &all {
+        node.chain.see_payload(payload, SLOT);
+    }
+    let proof = signed_proof(&all[0].chain, payload, SLOT, 5000);
+    let key = proof.key();
+    all[0].post(proof).await;
+    for node in &all[1..] {
+        assert_eq!(node.gets(&key).await, Some("gossip"));
+    }
+    for (node, _) in nodes {
+        node.stop().await;
+    }
+    boot.stop().await;
+}
+
+/// No boot node the second time, and none given: the store alone brings the peer back, and the record is the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_starts_again_knows_its_peers_and_keeps_its_record() {
+    let (boot, _boot_dir) = Node::start(vec![]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let chain = TestChain::new(spec(), SLOT);
+    // A QUIC socket outlives its node while connections drain; the next node would find its port taken.
+    let settings = NetworkConfig {
+        disable_quic: true,
+        ..booted(dir.path(), vec![boot.enr()])
+    };
+    let node = Node::start_with(settings.clone(), chain.clone()).await;
+    node.connected_to(1).await;
+    let before = node.enr();
+    node.stop().await;
+    wait_for(|| connected(&boot).is_empty().then_some(()))
+        .await
+        .unwrap();
+
+    let again = NetworkConfig {
+        port: before.tcp4().unwrap(),
+        discovery_port: before.udp4(),
+        boot_nodes: vec![],
+        ..settings
+    };
+    let node = Node::start_with(again, chain).await;
+    assert_eq!(node.enr(), before);
+    node.connected_to(1).await;
+    assert_eq!(
+        connected(&node),
+        BTreeSet::from([boot.network.identity().peer_id.to_string()])
+    );
+    node.stop().await;
+    boot.stop().await;
+}
+
+/// Three nodes of one network and one of another share a boot node: the stranger's record is looked at, and no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_another_network_is_not_dialled() {
+    let (boot, _dir) = Node::start(vec![]).await;
+    let mut other = spec();
+    other
+        .fork_schedule
+        .iter_mut()
+        .for_each(|entry| entry.1.0[3] ^= 0x55);
+    let (stranger_dir, friend_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let stranger = Node::start_with(
+        booted(stranger_dir.path(), vec![boot.enr()]),
+        TestChain::new(other, SLOT),
+    )
+    .await;
+    let friend = Node::start_with(
+        booted(friend_dir.path(), vec![boot.enr(), stranger.enr()]),
+        TestChain::new(spec(), SLOT),
+    )
+    .await;
+    friend.connected_to(1).await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(stranger.network.peers(), []);
+    assert_eq!(connected(&friend).len(), 1);
+    assert!(
+        friend
+            .network
+            .peer(&stranger.network.identity().peer_id)
+            .is_none()
+    );
+    for node in [boot, stranger, friend] {
+        node.stop().await;
+    }
+}
+
+/// A record of the right fork with the address of somebody else: the dial finds another key, and is not repeated for
+/// ever; the somebody else is none the worse.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_with_the_address_of_another_costs_a_failed_dial() {
+    let (victim, _victim_dir) = Node::start(vec![]).await;
+    let liar_dir = tempfile::tempdir().unwrap();
+    let target = victim.enr();
+    let liar = Node::start_with(
+        NetworkConfig {
+            enr_addresses: vec!["127.0.0.1".parse().unwrap()],
+            enr_tcp_port: target.tcp4(),
+            enr_quic_port: target.get_decodable("quic").and_then(Result::ok),
+            // Or it would hear of the node, and connect by itself.
+            disable_discovery: true,
+            ..config(liar_dir.path(), vec![])
+        },
+        TestChain::new(spec(), SLOT),
+    )
+    .await;
+    assert_eq!(
+        liar.enr().tcp_multiaddrs()[0].iter().nth(1),
+        target.tcp_multiaddrs()[0].iter().nth(1)
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start_with(
+        booted(dir.path(), vec![liar.enr(), victim.enr()]),
+        TestChain::new(spec(), SLOT),
+    )
+    .await;
+    let (liar_id, victim_id) = (liar.network.identity().peer_id, victim.network.identity().peer_id);
+    wait_for(|| connected(&node).contains(&victim_id.to_string()).then_some(()))
+        .await
+        .unwrap();
+    let unreached = wait_for(|| {
+        let peer = node.network.peer(&liar_id)?;
+        (peer.state == PeerState::Disconnected).then_some(peer.score)
+    });
+    assert_eq!(unreached.await, Some(0.0));
+    assert_eq!(node.network.peer(&victim_id).unwrap().score, 0.0);
+    for node in [victim, liar, node] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn without_discovery_nothing_is_looked_for_and_nothing_told() {
+    let (boot, _dir) = Node::start(vec![]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let quiet = NetworkConfig {
+        disable_discovery: true,
+        disable_quic: true,
+        ..booted(dir.path(), vec![boot.enr()])
+    };
+    let node = Node::start_with(quiet, TestChain::new(spec(), SLOT)).await;
+    let enr = node.enr();
+    assert_eq!((enr.udp4(), enr.quic_multiaddrs().len()), (None, 0));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(node.network.peers(), []);
+    node.stop().await;
+    boot.stop().await;
+}
+
+#[tokio::test]
+async fn every_port_in_use_names_its_flag() {
+    let (node, _dir) = Node::start(vec![]).await;
+    let enr = node.enr();
+    let quic: Option<u16> = enr.get_decodable("quic").and_then(Result::ok);
+    for (flag, change) in [
+        ("discovery-port", (enr.udp4(), None)),
+        ("quic-port", (None, quic)),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (discovery_port, quic_port) = change;
+        let taken = NetworkConfig {
+            discovery_port,
+            quic_port,
+            ..config(dir.path(), Vec::<PeerAddress>::new())
+        };
+        match Node::try_start(taken, TestChain::new(spec(), SLOT)).await {
+            Err(NetworkError::PortInUse { flag: named, .. }) => assert_eq!(named, flag),
+            Err(e) => panic!("{e}"),
+            Ok(_) => panic!("two nodes on one --{flag}"),
+        }
+    }
+    node.stop().await;
+}
