@@ -12,4 +12,5 @@ mod support;
 
 mod bad_input;
 mod devnet;
+mod proof_engines;
 mod proof_travels;

@@ -41,6 +41,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long everything together may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
+/// Proofs at the proof engines at once, for each endpoint.
+const ENGINE_CALLS: usize = 8;
 /// Threads for blocking work: hashing, pairings, disk.
 const BLOCKING_THREADS: usize = 64;
 
@@ -151,7 +153,8 @@ impl Node {
         let chain: Arc<dyn Chain> = view.clone();
         tasks.spawn(until(stop, assay_store::follow(store.clone(), chain.clone())));
 
-        let engine = engine::from_config(config, &spec)?;
+        let (engine, engine_metrics) = engine::from_config(config, &spec)?;
+        engine_metrics.register(registry.sub_registry_with_prefix("assay_proof_engine"));
         let known: Arc<dyn KnownProofs> = Arc::new(store.clone());
         let gate_config = GateConfig {
             policy: match config.import_policy {
@@ -199,6 +202,8 @@ impl Node {
         let verifier = Verifier::start(
             VerifierConfig {
                 containment_epochs: config.containment_epochs,
+                // One endpoint that is slow has its own places, not those of the others.
+                engine_calls: ENGINE_CALLS * config.proof_engine_endpoint.len().max(1),
                 ..VerifierConfig::default()
             },
             VerifierParts {

@@ -11,6 +11,7 @@
 //! | `fields` | QUANTITY and DATA: strict reading and writing |
 //! | `payload_json` | `engine_newPayload*` parameters to `NewPayloadRequest` |
 //! | `payload_writer` | `NewPayloadRequest` and `ExecutionPayload` to the Engine API's JSON |
+//! | `proof_json` | parameters and results of the EIP-8025 methods |
 //! | `block_hash` | a payload's block hash and versioned hashes held against its fields |
 //! | `status` | payload status, fork choice state and answers |
 //! | `status_edit` | changing a status inside an answer, every other byte kept |
@@ -26,6 +27,7 @@ pub mod jwt;
 pub mod methods;
 pub mod payload_json;
 pub mod payload_writer;
+pub mod proof_json;
 pub mod status;
 pub mod status_edit;
 

@@ -9,7 +9,7 @@ use serde::{
 };
 
 /// Bytes as DATA.
-struct Data<'a>(&'a [u8]);
+pub(crate) struct Data<'a>(pub(crate) &'a [u8]);
 
 impl Serialize for Data<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
@@ -18,7 +18,7 @@ impl Serialize for Data<'_> {
 }
 
 /// A list of byte strings as DATA.
-struct DataList<'a, B>(&'a [B]);
+pub(crate) struct DataList<'a, B>(pub(crate) &'a [B]);
 
 impl<B: AsRef<[u8]>> Serialize for DataList<'_, B> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
@@ -48,6 +48,26 @@ impl Serialize for WithdrawalJson<'_> {
     }
 }
 
+/// The fields that payload and header share, up to `blockHash`.
+pub(crate) fn write_common_fields<S: Serializer>(
+    map: &mut S::SerializeMap,
+    p: &ExecutionPayload,
+) -> Result<(), S::Error> {
+    map.serialize_entry("parentHash", &p.parent_hash)?;
+    map.serialize_entry("feeRecipient", &Data(&p.fee_recipient))?;
+    map.serialize_entry("stateRoot", &p.state_root)?;
+    map.serialize_entry("receiptsRoot", &p.receipts_root)?;
+    map.serialize_entry("logsBloom", &Data(&p.logs_bloom))?;
+    map.serialize_entry("prevRandao", &p.prev_randao)?;
+    map.serialize_entry("blockNumber", &quantity_text(p.block_number))?;
+    map.serialize_entry("gasLimit", &quantity_text(p.gas_limit))?;
+    map.serialize_entry("gasUsed", &quantity_text(p.gas_used))?;
+    map.serialize_entry("timestamp", &quantity_text(p.timestamp))?;
+    map.serialize_entry("extraData", &Data(&p.extra_data))?;
+    map.serialize_entry("baseFeePerGas", &quantity_text(p.base_fee_per_gas))?;
+    map.serialize_entry("blockHash", &p.block_hash)
+}
+
 /// An `ExecutionPayloadV1` to `V4`, as its fork has it.
 #[derive(Debug, Clone, Copy)]
 pub struct ExecutionPayloadJson<'a> {
@@ -61,19 +81,7 @@ impl Serialize for ExecutionPayloadJson<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let p = self.payload;
         let mut map = s.serialize_map(None)?;
-        map.serialize_entry("parentHash", &p.parent_hash)?;
-        map.serialize_entry("feeRecipient", &Data(&p.fee_recipient))?;
-        map.serialize_entry("stateRoot", &p.state_root)?;
-        map.serialize_entry("receiptsRoot", &p.receipts_root)?;
-        map.serialize_entry("logsBloom", &Data(&p.logs_bloom))?;
-        map.serialize_entry("prevRandao", &p.prev_randao)?;
-        map.serialize_entry("blockNumber", &quantity_text(p.block_number))?;
-        map.serialize_entry("gasLimit", &quantity_text(p.gas_limit))?;
-        map.serialize_entry("gasUsed", &quantity_text(p.gas_used))?;
-        map.serialize_entry("timestamp", &quantity_text(p.timestamp))?;
-        map.serialize_entry("extraData", &Data(&p.extra_data))?;
-        map.serialize_entry("baseFeePerGas", &quantity_text(p.base_fee_per_gas))?;
-        map.serialize_entry("blockHash", &p.block_hash)?;
+        write_common_fields::<S>(&mut map, p)?;
         map.serialize_entry("transactions", &DataList(&p.transactions))?;
         if self.fork >= ForkName::Capella {
             map.serialize_entry("withdrawals", &WithdrawalsJson(&p.withdrawals))?;

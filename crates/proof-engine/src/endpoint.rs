@@ -1,6 +1,6 @@
 //! One backend as the router sees it: calls with a time-out, contained panics, bounded concurrency, health.
 
-use crate::{EngineError, ProofEngine};
+use crate::{EngineError, ProofEngine, metrics::RouterMetrics};
 use assay_types::{NewPayloadRequest, ProofType, Root};
 use parking_lot::Mutex;
 use std::{
@@ -19,6 +19,8 @@ use tokio::{
 
 /// Notifications an endpoint may fall behind; more are dropped and counted.
 pub const NOTIFICATION_BACKLOG: usize = 64;
+/// A call that failed after this long kept its caller waiting: the endpoint is not waited for again until it is due.
+const SLOW_FAILURE: Duration = Duration::from_secs(1);
 
 /// What an endpoint's health is, for metrics and the dashboard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,10 +50,41 @@ pub(crate) enum Notification {
 
 #[derive(Debug, Default)]
 struct State {
-    failing_since: Option<Instant>,
+    /// While it fails: how often in a row, and when it is due for another try.
+    failing: Option<Failing>,
+    /// A call that finds out whether it answers again is under way.
+    probing: bool,
     failures: u64,
     dropped_notifications: u64,
     last_error: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Failing {
+    in_a_row: u32,
+    last: Instant,
+    due: Instant,
+    /// The last failure took long.
+    slow: bool,
+}
+
+/// Pauses before an endpoint that failed is due again: doubled with each failure in a row, spread by a fifth.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RetryPauses {
+    pub(crate) first: Duration,
+    pub(crate) longest: Duration,
+}
+
+impl RetryPauses {
+    /// `random` is from 0 to 1.
+    pub(crate) fn after(&self, in_a_row: u32, random: f64) -> Duration {
+        let doublings = in_a_row.saturating_sub(1).min(16);
+        let pause = self
+            .first
+            .saturating_mul(1 << doublings)
+            .min(self.longest.max(self.first));
+        pause.mul_f64(0.8 + 0.4 * random)
+    }
 }
 
 /// Limits of the calls to one endpoint.
@@ -59,6 +92,7 @@ struct State {
 pub(crate) struct CallLimits {
     pub(crate) concurrent: usize,
     pub(crate) waiting: usize,
+    pub(crate) retry: RetryPauses,
 }
 
 pub(crate) struct Endpoint {
@@ -69,6 +103,8 @@ pub(crate) struct Endpoint {
     calls: Arc<Semaphore>,
     waiting: AtomicUsize,
     max_waiting: usize,
+    retry: RetryPauses,
+    metrics: RouterMetrics,
     notifications: mpsc::Sender<Notification>,
     notifier: AbortHandle,
     state: Mutex<State>,
@@ -80,6 +116,17 @@ struct InLine<'a>(&'a AtomicUsize);
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The one call that may wait for an endpoint that was slow; gives its place back at the end.
+struct Probe<'a>(Option<&'a Mutex<State>>);
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        if let Some(state) = self.0 {
+            state.lock().probing = false;
+        }
     }
 }
 
@@ -99,8 +146,10 @@ impl Endpoint {
         proof_types: Vec<ProofType>,
         limits: CallLimits,
         notify_timeout: Duration,
+        metrics: RouterMetrics,
     ) -> Self {
         let name = engine.name().to_owned();
+        metrics.known(&name);
         let (notifications, queue) = mpsc::channel(NOTIFICATION_BACKLOG);
         let notifier =
             tokio::spawn(notify(name.clone(), engine.clone(), queue, notify_timeout)).abort_handle();
@@ -112,6 +161,8 @@ impl Endpoint {
             calls: Arc::new(Semaphore::new(limits.concurrent)),
             waiting: AtomicUsize::new(0),
             max_waiting: limits.waiting,
+            retry: limits.retry,
+            metrics,
             notifications,
             notifier,
             state: Mutex::new(State::default()),
@@ -130,12 +181,27 @@ impl Endpoint {
         self.is_insecure
     }
 
-    /// Whether it should be asked before others that answer: it answers, or its last failure is `retry_after` ago.
-    pub(crate) fn is_due(&self, retry_after: Duration) -> bool {
-        self.state
-            .lock()
-            .failing_since
-            .is_none_or(|since| since.elapsed() >= retry_after)
+    /// Whether it should be asked before others that answer: it answers, or is due for another try.
+    pub(crate) fn is_due(&self) -> bool {
+        let state = self.state.lock();
+        state.failing.is_none_or(|failing| Instant::now() >= failing.due)
+    }
+
+    /// Who may call now: everyone, but only one where the last failure was a long wait, and none before it is due. So an
+    /// endpoint that hangs costs one caller its time, and not all of them.
+    fn admit(&self) -> Result<Probe<'_>, EngineError> {
+        let mut state = self.state.lock();
+        match state.failing {
+            Some(failing) if failing.slow => {
+                if state.probing || Instant::now() < failing.due {
+                    let last = state.last_error.as_deref().unwrap_or_default();
+                    return Err(EngineError::Unavailable(format!("not asked again yet: {last}")));
+                }
+                state.probing = true;
+                Ok(Probe(Some(&self.state)))
+            }
+            _ => Ok(Probe(None)),
+        }
     }
 
     /// Calls the engine on a task of its own, once a place is free. A panic there is `Unavailable` here; a call that
@@ -150,7 +216,9 @@ impl Endpoint {
         T: Send + 'static,
         F: Future<Output = Result<T, EngineError>> + Send + 'static,
     {
+        let _probe = self.admit()?;
         let permit = self.place(limit).await?;
+        let began = Instant::now();
         let work = call(self.engine.clone());
         let task = tokio::spawn(async move {
             let _permit = permit;
@@ -164,7 +232,7 @@ impl Endpoint {
             Err(_) => Err(EngineError::TimedOut(limit)),
         };
         drop(abort);
-        self.record(result.as_ref().err());
+        self.record(result.as_ref().err(), began);
         result
     }
 
@@ -185,34 +253,42 @@ impl Endpoint {
     }
 
     /// Keeps health; the log hears of changes alone.
-    fn record(&self, error: Option<&EngineError>) {
+    fn record(&self, error: Option<&EngineError>, began: Instant) {
+        let now = Instant::now();
         let mut state = self.state.lock();
-        let was_failing = state.failing_since.is_some();
-        match error {
-            None => {
-                state.failing_since = None;
-                if was_failing {
-                    tracing::info!(
-                        proof_engine = self.name,
-                        failures = state.failures,
-                        "proof engine answers again"
-                    );
-                }
+        self.metrics.set_healthy(&self.name, error.is_none());
+        let Some(error) = error else {
+            if state.failing.take().is_some() {
+                tracing::info!(
+                    proof_engine = self.name,
+                    failures = state.failures,
+                    "proof engine answers again"
+                );
             }
-            Some(error) => {
-                state.failing_since = Some(Instant::now());
-                state.failures += 1;
-                state.last_error = Some(error.to_string());
-                if !was_failing {
-                    tracing::warn!(proof_engine = self.name, %error, "proof engine does not answer");
-                }
-            }
+            return;
+        };
+        let was_failing = state.failing.is_some();
+        // Of several calls that fail together one counts.
+        let in_a_row = state.failing.map_or(1, |failing| {
+            failing.in_a_row.saturating_add(u32::from(began >= failing.last))
+        });
+        state.failing = Some(Failing {
+            in_a_row,
+            last: now,
+            due: now + self.retry.after(in_a_row, rand::random()),
+            slow: matches!(error, EngineError::TimedOut(_)) || now - began >= SLOW_FAILURE,
+        });
+        state.failures += 1;
+        state.last_error = Some(error.to_string());
+        if !was_failing {
+            tracing::warn!(proof_engine = self.name, %error, "proof engine does not answer");
         }
     }
 
     /// Queues a notification; never waits.
     pub(crate) fn notify(&self, notification: Notification) {
         if self.notifications.try_send(notification).is_err() {
+            self.metrics.dropped_notification(&self.name);
             let mut state = self.state.lock();
             state.dropped_notifications += 1;
             if state.dropped_notifications == 1 {
@@ -230,7 +306,7 @@ impl Endpoint {
             name: self.name.clone(),
             proof_types: self.proof_types.clone(),
             is_insecure: self.is_insecure,
-            is_healthy: state.failing_since.is_none(),
+            is_healthy: state.failing.is_none(),
             failures: state.failures,
             dropped_notifications: state.dropped_notifications,
             last_error: state.last_error.clone(),

@@ -8,19 +8,34 @@
 //! | `engine` | the trait, its answers and errors |
 //! | `dev_proof` | development proofs as bytes, made and checked offline |
 //! | `dev` | the development backend: proofs that prove nothing |
+//! | `proof_node` | the backend over a proof node's HTTP API |
+//! | `engine_api` | the backend over the Engine API's JSON-RPC methods |
+//! | `proof_type_names` | numbers of proof types to the names proof nodes have for them |
 //! | `router` | types to backends, failover |
 //! | `endpoint` | one backend under the router: time-outs, contained panics, bounds, health |
+//! | `metrics` | what the router counts |
+//! | `testing` | a stub of the proof node's HTTP API with faults (feature `testing`) |
 
 pub mod dev;
 pub mod dev_proof;
 mod endpoint;
 pub mod engine;
+pub mod engine_api;
+mod metrics;
+pub mod proof_node;
+mod proof_type_names;
 pub mod router;
 #[cfg(test)]
 mod test_support;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use dev::{DevConfig, DevConfigError, DevEngine};
 pub use dev_proof::{DevProofSizeError, DevProver, MIN_DEV_PROOF_SIZE};
 pub use endpoint::{EndpointHealth, NOTIFICATION_BACKLOG};
 pub use engine::{EngineError, EngineEvent, ProofEngine, ProofGenId, Verification};
+pub use engine_api::{EngineApiConfig, EngineApiEngine};
+pub use metrics::RouterMetrics;
+pub use proof_node::{BackendConfigError, ProofNodeConfig, ProofNodeEngine};
+pub use proof_type_names::{NamesError, ProofTypeNames};
 pub use router::{Route, Router, RouterConfig, RouterError};

@@ -2,12 +2,17 @@
 
 use crate::{
     EngineError, EngineEvent, ProofEngine, ProofGenId, Verification,
-    endpoint::{CallLimits, Endpoint, EndpointHealth, Notification},
+    endpoint::{CallLimits, Endpoint, EndpointHealth, Notification, RetryPauses},
+    metrics::RouterMetrics,
 };
 use assay_types::{ExecutionProof, NewPayloadRequest, ProofKey, ProofType, Root};
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{
     sync::broadcast::{self, error::RecvError},
     task::AbortHandle,
@@ -27,8 +32,13 @@ pub struct RouterConfig {
     pub verify_timeout: Duration,
     /// Longest one request for proofs takes to be taken.
     pub request_timeout: Duration,
-    /// An endpoint that did not answer is asked only after the others for this long.
+    /// An endpoint that did not answer is asked only after the others for this long, and one that let a call wait for
+    /// its time-out not at all; doubled with each failure in a row, spread at random by a fifth.
     pub retry_after: Duration,
+    /// At most this long.
+    pub retry_after_longest: Duration,
+    /// Types in the order they are preferred; those not named here come after them, as their routes have them.
+    pub preferred_types: Vec<ProofType>,
 }
 
 impl Default for RouterConfig {
@@ -38,7 +48,10 @@ impl Default for RouterConfig {
             max_waiting_calls: 128,
             verify_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(5),
-            retry_after: Duration::from_secs(10),
+            retry_after: Duration::from_secs(1),
+            // A slot: an engine that is back is in use for the next payload.
+            retry_after_longest: Duration::from_secs(12),
+            preferred_types: Vec::new(),
         }
     }
 }
@@ -85,6 +98,7 @@ pub struct Router {
     by_type: BTreeMap<ProofType, Vec<usize>>,
     proof_types: Vec<ProofType>,
     config: RouterConfig,
+    metrics: RouterMetrics,
     events: broadcast::Sender<EngineEvent>,
     forwarders: Vec<AbortHandle>,
 }
@@ -101,7 +115,12 @@ impl Router {
         let limits = CallLimits {
             concurrent: config.max_concurrent_calls,
             waiting: config.max_waiting_calls,
+            retry: RetryPauses {
+                first: config.retry_after,
+                longest: config.retry_after_longest,
+            },
         };
+        let metrics = RouterMetrics::default();
         let mut endpoints = Vec::new();
         let mut by_type: BTreeMap<ProofType, Vec<usize>> = BTreeMap::new();
         let mut proof_types = Vec::new();
@@ -114,8 +133,17 @@ impl Router {
                 by_type.entry(*proof_type).or_default().push(endpoints.len());
             }
             proof_types.extend_from_slice(&types);
-            endpoints.push(Endpoint::new(route.engine, types, limits, config.request_timeout));
+            endpoints.push(Endpoint::new(
+                route.engine,
+                types,
+                limits,
+                config.request_timeout,
+                metrics.clone(),
+            ));
         }
+        let mut proof_types = dedup(proof_types);
+        let place = |t: &ProofType| config.preferred_types.iter().position(|p| p == t);
+        proof_types.sort_by_key(|t| place(t).unwrap_or(usize::MAX));
         let (events, _) = broadcast::channel(ROUTER_EVENT_BACKLOG);
         let forwarders = endpoints
             .iter()
@@ -126,11 +154,17 @@ impl Router {
         Ok(Self {
             endpoints: Arc::new(endpoints),
             by_type,
-            proof_types: dedup(proof_types),
+            proof_types,
             config,
+            metrics,
             events,
             forwarders,
         })
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &RouterMetrics {
+        &self.metrics
     }
 
     /// Every endpoint's health, in the order they were given.
@@ -143,7 +177,7 @@ impl Router {
         let Some(all) = self.by_type.get(&proof_type) else {
             return Vec::new();
         };
-        let due = |at: &usize| self.endpoints[*at].is_due(self.config.retry_after);
+        let due = |at: &usize| self.endpoints[*at].is_due();
         let (mut first, last): (Vec<_>, Vec<_>) = all.iter().copied().partition(due);
         first.extend(last);
         first
@@ -222,11 +256,19 @@ impl ProofEngine for Router {
     async fn verify(&self, proof: &ExecutionProof) -> Result<Verification, EngineError> {
         let mut failed = None;
         for at in self.endpoints_of(proof.proof_type) {
-            let proof = proof.clone();
-            let call = self.endpoints[at].call(self.config.verify_timeout, |engine| async move {
+            let (proof, endpoint, began) = (proof.clone(), &self.endpoints[at], Instant::now());
+            let call = endpoint.call(self.config.verify_timeout, |engine| async move {
                 engine.verify(&proof).await
             });
-            match call.await {
+            let result = call.await;
+            let outcome = |said: &Verification| match said {
+                Verification::Valid => "valid",
+                Verification::Invalid(_) => "invalid",
+                Verification::Unsupported => "unsupported",
+            };
+            self.metrics
+                .called(endpoint.name(), "verify", &result, outcome, began.elapsed());
+            match result {
                 Ok(Verification::Unsupported) => {}
                 Ok(decided) => return Ok(decided),
                 Err(error) => failed = Some(error),
@@ -267,10 +309,14 @@ impl ProofEngine for Router {
             }
             for (at, group) in by_endpoint {
                 let (request, asked) = (request.clone(), group.clone());
-                let call = self.endpoints[at].call(self.config.request_timeout, |engine| async move {
+                let (endpoint, began) = (&self.endpoints[at], Instant::now());
+                let call = endpoint.call(self.config.request_timeout, |engine| async move {
                     engine.request(new_payload_request_root, request, &asked).await
                 });
-                match call.await {
+                let result = call.await;
+                self.metrics
+                    .called(endpoint.name(), "request", &result, |_| "taken", began.elapsed());
+                match result {
                     Ok(_) => {
                         taken_any = true;
                         failures.retain(|(t, _)| !group.contains(t));

@@ -158,10 +158,33 @@ pub struct NodeArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_port: Option<u16>,
 
-    /// Proof engine; `dev` is the development engine, whose proofs prove nothing
-    #[arg(long, value_name = "dev", help_heading = "Proof engine")]
+    /// Proof engines, preferred first, comma-separated or repeated: `dev` (proofs that prove nothing), http://… (a proof
+    /// node) or engine+http://… (the Engine API's proof methods); `5+6@http://…` asks it for these types only
+    #[arg(
+        long,
+        value_name = "[TYPES@]ENDPOINT",
+        value_delimiter = ',',
+        help_heading = "Proof engine"
+    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub proof_engine_endpoint: Vec<String>,
+    /// File with the JWT secret of engine+http endpoints
+    #[arg(long, value_name = "FILE", help_heading = "Proof engine")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub proof_engine_endpoint: Option<String>,
+    pub proof_engine_jwt: Option<PathBuf>,
+    /// Names that proof nodes have for proof types, laid over those of zkboost 0.9: 5=reth-sp1,6=reth-zisk
+    #[arg(
+        long,
+        value_name = "TYPE=NAME",
+        value_delimiter = ',',
+        help_heading = "Proof engine"
+    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub proof_engine_types: Vec<String>,
+    /// Pass payloads and fork choice on to engine+http endpoints, for those that start proving what they see
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Proof engine")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof_engine_notify: Option<bool>,
     /// Proof types to verify, preferred first, comma-separated [default: 1]
     #[arg(
         long,

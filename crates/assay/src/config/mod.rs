@@ -4,10 +4,12 @@
 //! file, and a warning in the environment, where other programs' variables may stand.
 
 mod args;
+mod engine_endpoint;
 mod overrides;
 mod resolve;
 
 pub use args::NodeArgs;
+pub use engine_endpoint::{EngineEndpoint, EngineKind};
 pub use overrides::spec_overrides;
 pub use resolve::{ConfigError, ImportPolicyName, NodeConfig, resolve, warn_of_unknown_variables};
 

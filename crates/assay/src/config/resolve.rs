@@ -1,7 +1,8 @@
 //! From file, environment and flags to checked settings.
 
-use super::{DEFAULT_DEV_SEED, NodeArgs};
+use super::{DEFAULT_DEV_SEED, EngineEndpoint, EngineKind, NodeArgs};
 use crate::logging::LogFormat;
+use assay_proof_engine::{NamesError, ProofTypeNames};
 use assay_types::ProofType;
 use figment::{
     Figment,
@@ -75,7 +76,12 @@ pub struct NodeConfig {
     pub http_port: u16,
     pub metrics_address: IpAddr,
     pub metrics_port: Option<u16>,
-    pub proof_engine_endpoint: Option<String>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub proof_engine_endpoint: Vec<String>,
+    pub proof_engine_jwt: Option<PathBuf>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub proof_engine_types: Vec<String>,
+    pub proof_engine_notify: bool,
     #[serde(deserialize_with = "types")]
     pub proof_types: Vec<ProofType>,
     #[serde(deserialize_with = "text")]
@@ -125,7 +131,10 @@ impl Default for NodeConfig {
             http_port: 5152,
             metrics_address: loopback,
             metrics_port: None,
-            proof_engine_endpoint: None,
+            proof_engine_endpoint: Vec::new(),
+            proof_engine_jwt: None,
+            proof_engine_types: Vec::new(),
+            proof_engine_notify: false,
             proof_types: vec![1],
             dev_seed: DEFAULT_DEV_SEED.into(),
             dev_delay_ms: 0,
@@ -276,10 +285,6 @@ fn check(config: &NodeConfig) -> Result<(), ConfigError> {
     if config.required_proofs == 0 {
         return wrong("required-proofs", "at least 1");
     }
-    match config.proof_engine_endpoint.as_deref() {
-        None | Some("dev") => {}
-        Some(_) => return wrong("proof-engine-endpoint", "this version knows `dev` only"),
-    }
     let mut types = config.proof_types.clone();
     types.sort_unstable();
     types.dedup();
@@ -289,8 +294,9 @@ fn check(config: &NodeConfig) -> Result<(), ConfigError> {
     if types.is_empty() {
         return wrong("proof-types", "at least one");
     }
+    check_engines(config)?;
     if config.import_policy == ImportPolicyName::RequireProofs {
-        if config.proof_engine_endpoint.is_none() {
+        if config.proof_engine_endpoint.is_empty() {
             return wrong(
                 "proof-engine-endpoint",
                 "needed with --import-policy require-proofs: nothing could be proven",
@@ -307,6 +313,67 @@ fn check(config: &NodeConfig) -> Result<(), ConfigError> {
         return wrong("dev-failure-rate", "between 0 and 1");
     }
     Ok(())
+}
+
+impl NodeConfig {
+    /// `--proof-engine-endpoint`, read.
+    pub fn engine_endpoints(&self) -> Result<Vec<EngineEndpoint>, ConfigError> {
+        let read = |text: &String| {
+            text.parse().map_err(|why| ConfigError::Value {
+                flag: "proof-engine-endpoint",
+                why,
+            })
+        };
+        self.proof_engine_endpoint.iter().map(read).collect()
+    }
+
+    /// `--proof-engine-types` over the names proof nodes have by default.
+    pub fn proof_type_names(&self) -> Result<ProofTypeNames, ConfigError> {
+        let wrong = |error: NamesError| ConfigError::Value {
+            flag: "proof-engine-types",
+            why: error.to_string(),
+        };
+        if self.proof_engine_types.is_empty() {
+            return Ok(ProofTypeNames::default());
+        }
+        let given: ProofTypeNames = self.proof_engine_types.join(",").parse().map_err(wrong)?;
+        Ok(ProofTypeNames::default().overlaid_with(&given))
+    }
+}
+
+/// Every type has an endpoint, every endpoint only types that are verified, proof nodes a name for each.
+fn check_engines(config: &NodeConfig) -> Result<(), ConfigError> {
+    let wrong = |flag, why: String| Err(ConfigError::Value { flag, why });
+    let endpoints = config.engine_endpoints()?;
+    let names = config.proof_type_names()?;
+    for (endpoint, text) in endpoints.iter().zip(&config.proof_engine_endpoint) {
+        let types = endpoint.proof_types.as_ref().unwrap_or(&config.proof_types);
+        for proof_type in types {
+            if !config.proof_types.contains(proof_type) {
+                let why = format!("{text}: type {proof_type} is not among --proof-types");
+                return wrong("proof-engine-endpoint", why);
+            }
+            if matches!(endpoint.kind, EngineKind::ProofNode(_)) && names.name(*proof_type).is_none() {
+                let why = format!("{text}: proof type {proof_type} needs a name, as {proof_type}=NAME");
+                return wrong("proof-engine-types", why);
+            }
+        }
+        if matches!(endpoint.kind, EngineKind::EngineApi(_)) && config.proof_engine_jwt.is_none() {
+            let why = format!("needed with {text}: the file the endpoint has too");
+            return wrong("proof-engine-jwt", why);
+        }
+    }
+    let served = |t: &ProofType| {
+        let serves = |e: &EngineEndpoint| e.proof_types.as_ref().is_none_or(|types| types.contains(t));
+        endpoints.is_empty() || endpoints.iter().any(serves)
+    };
+    match config.proof_types.iter().find(|t| !served(t)) {
+        Some(t) => wrong(
+            "proof-types",
+            format!("no --proof-engine-endpoint is asked for type {t}"),
+        ),
+        None => Ok(()),
+    }
 }
 
 /// A list, or one string with commas (as the environment has it).
@@ -443,9 +510,31 @@ mod tests {
     }
 
     #[test]
+    fn engines_that_can_run() {
+        let config = NodeConfig {
+            proof_types: vec![5, 2, 77],
+            proof_engine_endpoint: vec![
+                "5+2@http://a:3000".into(),
+                "5@http://b".into(),
+                "77@engine+http://c:8551".into(),
+            ],
+            proof_engine_jwt: Some("jwt.hex".into()),
+            // The name that was number 1.
+            proof_engine_types: vec!["2=ethrex-sp1".into()],
+            ..NodeConfig::default()
+        };
+        check(&config).unwrap();
+        let names = config.proof_type_names().unwrap();
+        assert_eq!(
+            (names.name(2), names.name(1), names.name(5)),
+            (Some("ethrex-sp1"), None, Some("reth-sp1"))
+        );
+    }
+
+    #[test]
     fn what_cannot_run_is_refused_with_the_flag_named() {
         type Change = fn(&mut NodeConfig);
-        let table: [(&str, Change); 8] = [
+        let table: [(&str, Change); 15] = [
             ("beacon-node", |c| c.beacon_node = "localhost".into()),
             ("execution-jwt", |c| {
                 c.execution_endpoint = Some("http://127.0.0.1:8551".into())
@@ -455,7 +544,28 @@ mod tests {
             }),
             ("required-proofs", |c| c.required_proofs = 0),
             ("proof-engine-endpoint", |c| {
-                c.proof_engine_endpoint = Some("http://x".into())
+                c.proof_engine_endpoint = vec!["ftp://x".into()]
+            }),
+            ("proof-engine-endpoint", |c| {
+                c.proof_engine_endpoint = vec!["300@dev".into()]
+            }),
+            ("proof-engine-endpoint", |c| {
+                c.proof_engine_endpoint = vec!["1+2@dev".into()]
+            }),
+            ("proof-engine-jwt", |c| {
+                c.proof_engine_endpoint = vec!["dev".into(), "engine+http://x".into()]
+            }),
+            ("proof-engine-types", |c| {
+                c.proof_types = vec![1, 200];
+                c.proof_engine_endpoint = vec!["http://x".into()];
+            }),
+            ("proof-engine-types", |c| c.proof_engine_types = vec!["5".into()]),
+            ("proof-engine-types", |c| {
+                c.proof_engine_types = vec!["5=a".into(), "6=a".into()]
+            }),
+            ("proof-types", |c| {
+                c.proof_types = vec![1, 2];
+                c.proof_engine_endpoint = vec!["1@dev".into()];
             }),
             ("proof-types", |c| c.proof_types = vec![1, 2, 1]),
             ("proof-types", |c| c.proof_types.clear()),

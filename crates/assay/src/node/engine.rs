@@ -1,36 +1,73 @@
-//! The proof engine that the settings name.
+//! The proof engines that the settings name, behind one router.
 
-use crate::config::NodeConfig;
+use crate::config::{EngineKind, NodeConfig};
 use anyhow::Context;
-use assay_proof_engine::{DevConfig, DevEngine, ProofEngine, Route, Router, RouterConfig};
-use assay_proof_engine::{EngineError, EngineEvent, ProofGenId, Verification};
+use assay_engine_api::JwtSecret;
+use assay_proof_engine::{
+    DevConfig, DevEngine, EngineApiConfig, EngineApiEngine, EngineError, EngineEvent, ProofEngine,
+    ProofGenId, ProofNodeConfig, ProofNodeEngine, Route, Router, RouterConfig, RouterMetrics, Verification,
+};
 use assay_types::{ExecutionProof, NewPayloadRequest, ProofType, Root, Spec};
 use async_trait::async_trait;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::broadcast;
 
-/// The router over what `--proof-engine-endpoint` names; without one, an engine that verifies no type.
-pub(super) fn from_config(config: &NodeConfig, spec: &Spec) -> anyhow::Result<Arc<dyn ProofEngine>> {
-    if config.proof_engine_endpoint.is_none() {
-        return Ok(Arc::new(NoEngine(broadcast::Sender::new(1))));
+/// The router over what `--proof-engine-endpoint` names, and what it counts; without one, an engine that verifies no type.
+pub(super) fn from_config(
+    config: &NodeConfig,
+    spec: &Spec,
+) -> anyhow::Result<(Arc<dyn ProofEngine>, RouterMetrics)> {
+    let endpoints = config.engine_endpoints()?;
+    if endpoints.is_empty() {
+        return Ok((
+            Arc::new(NoEngine(broadcast::Sender::new(1))),
+            RouterMetrics::default(),
+        ));
     }
-    let dev = DevEngine::new(DevConfig {
-        allow_mainnet: config.unsafe_dev_proofs_on_mainnet,
-        proof_types: config.proof_types.clone(),
-        verification_delay: Duration::from_millis(config.dev_delay_ms),
-        unavailable_rate: config.dev_failure_rate,
-        ..DevConfig::new(
-            config.dev_seed.clone(),
-            spec.chain_id,
-            usize::try_from(spec.max_proof_size)?,
-        )
-    })
-    .context("--proof-engine-endpoint dev")?;
-    let dev: Arc<dyn ProofEngine> = Arc::new(dev);
-    Ok(Arc::new(Router::new(
-        vec![Route::from(dev)],
-        RouterConfig::default(),
-    )?))
+    let max_proof_size = usize::try_from(spec.max_proof_size)?;
+    let jwt = match &config.proof_engine_jwt {
+        Some(path) => Some(JwtSecret::from_file(path).context("--proof-engine-jwt")?),
+        None => None,
+    };
+    let mut routes = Vec::new();
+    for (endpoint, text) in endpoints.into_iter().zip(&config.proof_engine_endpoint) {
+        let types = endpoint.proof_types.unwrap_or_else(|| config.proof_types.clone());
+        let named = || format!("--proof-engine-endpoint {text}");
+        let engine: Arc<dyn ProofEngine> = match endpoint.kind {
+            EngineKind::Dev => {
+                let dev = DevConfig {
+                    allow_mainnet: config.unsafe_dev_proofs_on_mainnet,
+                    proof_types: types,
+                    verification_delay: Duration::from_millis(config.dev_delay_ms),
+                    unavailable_rate: config.dev_failure_rate,
+                    ..DevConfig::new(config.dev_seed.clone(), spec.chain_id, max_proof_size)
+                };
+                Arc::new(DevEngine::new(dev).with_context(named)?)
+            }
+            EngineKind::ProofNode(url) => {
+                let node = ProofNodeConfig {
+                    names: config.proof_type_names()?,
+                    ..ProofNodeConfig::new(url, types, max_proof_size)
+                };
+                Arc::new(ProofNodeEngine::new(node).with_context(named)?)
+            }
+            EngineKind::EngineApi(url) => {
+                let api = EngineApiConfig {
+                    notify: config.proof_engine_notify,
+                    ..EngineApiConfig::new(url, jwt.clone(), types)
+                };
+                Arc::new(EngineApiEngine::new(api).with_context(named)?)
+            }
+        };
+        routes.push(Route::from(engine));
+    }
+    let router_config = RouterConfig {
+        preferred_types: config.proof_types.clone(),
+        ..RouterConfig::default()
+    };
+    let router = Router::new(routes, router_config)?;
+    let metrics = router.metrics().clone();
+    Ok((Arc::new(router), metrics))
 }
 
 /// No proof engine: every type is unsupported, so proofs are neither kept nor forwarded.

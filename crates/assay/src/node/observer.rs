@@ -6,6 +6,7 @@ use assay_engine_api::{ForkchoiceStateV1, block_hash};
 use assay_gate::{GateHandle, PayloadFacts, RequestCheck, endpoint::EngineObserver, machine::Event};
 use assay_proof_engine::ProofEngine;
 use assay_types::{NewPayloadRequest, Root, Slot};
+use futures::FutureExt;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
@@ -30,7 +31,7 @@ impl EngineObserver for Observer {
             return;
         }
         let (engine, root, request) = (self.engine.clone(), *new_payload_request_root, request.clone());
-        tokio::spawn(async move { engine.notify_new_payload(root, request).await });
+        hand_over(async move { engine.notify_new_payload(root, request).await });
     }
 
     fn on_forkchoice(&self, state: &ForkchoiceStateV1) {
@@ -41,7 +42,16 @@ impl EngineObserver for Observer {
         );
         self.view.on_engine_forkchoice(head, safe, finalized);
         let engine = self.engine.clone();
-        tokio::spawn(async move { engine.notify_forkchoice_updated(head, safe, finalized).await });
+        hand_over(async move { engine.notify_forkchoice_updated(head, safe, finalized).await });
+    }
+}
+
+/// Lets the engine take a notification now, so that they keep their order; the router does so without waiting. What has to
+/// wait does it elsewhere.
+fn hand_over(work: impl Future<Output = ()> + Send + 'static) {
+    let mut work = Box::pin(work);
+    if work.as_mut().now_or_never().is_none() {
+        tokio::spawn(work);
     }
 }
 

@@ -8,7 +8,7 @@ use assay_proof_engine::ProofEngine;
 
 /// Says it in the log.
 pub(super) fn tell(config: &NodeConfig, engine: &dyn ProofEngine, endpoints: &Endpoints) {
-    if config.proof_engine_endpoint.is_none() {
+    if config.proof_engine_endpoint.is_empty() {
         tracing::warn!(
             "no --proof-engine-endpoint: no proof type is verified, so proofs are neither kept nor forwarded"
         );

@@ -186,6 +186,12 @@ async fn each_type_goes_to_its_backends() {
         );
         assert_eq!((a.calls(), b.calls()), calls, "{proof_type}");
     }
+    let preferring = RouterConfig {
+        preferred_types: vec![3, 9, 2],
+        ..config()
+    };
+    let preferred = Router::new(vec![a.route(), b.route()], preferring).unwrap();
+    assert_eq!(preferred.proof_types(), [3, 2, 1]);
     let narrowed = Route {
         proof_types: Some(vec![2, 2]),
         ..a.route()
@@ -263,6 +269,74 @@ async fn an_endpoint_that_fails_is_asked_last_until_it_is_due() {
         router.verify(&proof(1)).await.unwrap();
     }
     assert_eq!(a.calls(), 3, "due again at once");
+}
+
+/// One that hangs costs one caller its time; the others hear at once that it is not there, and one finds out when it is
+/// back.
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_hangs_keeps_one_caller_waiting() {
+    let (a, b) = (
+        Scripted::new("a", &[1], Hang),
+        Scripted::new("b", &[2], Say(Valid)),
+    );
+    let config = RouterConfig {
+        max_concurrent_calls: 1,
+        retry_after: Duration::from_secs(10),
+        retry_after_longest: Duration::from_secs(40),
+        ..config()
+    };
+    let router = Router::new(vec![a.route(), b.route()], config).unwrap();
+    let timed_out = Err(EngineError::TimedOut(Duration::from_millis(100)));
+    assert_eq!(router.verify(&proof(1)).await, timed_out);
+    let began = tokio::time::Instant::now();
+    for _ in 0..50 {
+        let answer = router.verify(&proof(1)).await;
+        assert!(
+            matches!(&answer, Err(EngineError::Unavailable(why)) if why.contains("not asked again yet")),
+            "{answer:?}"
+        );
+        assert_eq!(router.verify(&proof(2)).await.unwrap(), Valid);
+    }
+    assert_eq!((began.elapsed(), a.calls()), (Duration::ZERO, 1));
+}
+
+#[test]
+fn pauses_before_an_endpoint_is_asked_again_grow_to_a_bound_and_are_spread() {
+    let pauses = RetryPauses {
+        first: Duration::from_secs(1),
+        longest: Duration::from_secs(12),
+    };
+    let after = |n, random| pauses.after(n, random).as_secs_f64();
+    let middle: Vec<f64> = (1..7).map(|n| after(n, 0.5).round()).collect();
+    assert_eq!(middle, [1.0, 2.0, 4.0, 8.0, 12.0, 12.0]);
+    assert_eq!((after(1, 0.0), after(1, 1.0)), (0.8, 1.2));
+    let longer = RetryPauses {
+        first: Duration::from_secs(60),
+        ..pauses
+    };
+    assert!(longer.after(u32::MAX, 1.0) < Duration::from_secs(73));
+}
+
+#[tokio::test]
+async fn calls_are_counted_by_endpoint_and_outcome() {
+    let (a, b) = (
+        Scripted::new("a", &[1], Fail),
+        Scripted::new("b", &[1], Say(Invalid("no".into()))),
+    );
+    let router = router(&[&a, &b]);
+    let mut registry = prometheus_client::registry::Registry::default();
+    router.metrics().register(&mut registry);
+    router.verify(&proof(1)).await.unwrap();
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for line in [
+        r#"calls_total{proof_engine="a",call="verify",outcome="unavailable"} 1"#,
+        r#"calls_total{proof_engine="b",call="verify",outcome="invalid"} 1"#,
+        r#"healthy{proof_engine="a"} 0"#,
+        r#"healthy{proof_engine="b"} 1"#,
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
 }
 
 #[tokio::test]

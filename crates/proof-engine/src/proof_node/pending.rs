@@ -1,0 +1,322 @@
+//! Which proofs were asked of a proof node and when each is looked for: a state machine without I/O.
+//!
+//! An event only says that looking is worthwhile now. What was not announced is looked for all the same, because a node
+//! loses events without a word (protocol.md section 9), and what is not there yet is looked for again, with growing pauses,
+//! until the time for it is over.
+
+use assay_types::ProofKey;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+/// Proofs that may be waited for at one node.
+pub(crate) const MAX_PENDING: usize = 256;
+/// Pauses between looks grow up to this many times the poll interval.
+const MAX_PAUSE_FACTOR: u32 = 4;
+
+/// Times of waiting.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// Between two looks for a proof that nobody announced.
+    pub(crate) poll_interval: Duration,
+    /// Between two looks for a proof that was announced and is not there, at first.
+    pub(crate) announced_interval: Duration,
+    /// From the request to giving up.
+    pub(crate) patience: Duration,
+}
+
+#[derive(Debug)]
+struct Entry {
+    since: Instant,
+    next: Instant,
+    looks: u32,
+    announced: bool,
+    /// A look is under way.
+    busy: bool,
+    last_error: Option<String>,
+}
+
+/// What is waited for.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    times: Times,
+    entries: HashMap<ProofKey, Entry>,
+}
+
+/// What a look for a proof found.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// The proof.
+    Found,
+    /// Not there yet, or no usable answer; why.
+    Nothing(String),
+}
+
+impl Pending {
+    pub(crate) fn new(times: Times) -> Self {
+        Self {
+            times,
+            entries: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Waits for `keys` from `now` on; those that were not waited for before. `None`: they do not fit, and none is added.
+    pub(crate) fn add(&mut self, keys: &[ProofKey], now: Instant) -> Option<Vec<ProofKey>> {
+        let mut new: Vec<ProofKey> = Vec::new();
+        for key in keys {
+            if !self.entries.contains_key(key) && !new.contains(key) {
+                new.push(*key);
+            }
+        }
+        if self.entries.len() + new.len() > MAX_PENDING {
+            return None;
+        }
+        for key in &new {
+            let entry = Entry {
+                since: now,
+                next: now + self.times.poll_interval,
+                looks: 0,
+                announced: false,
+                busy: false,
+                last_error: None,
+            };
+            self.entries.insert(*key, entry);
+        }
+        Some(new)
+    }
+
+    /// No longer waits for `key`; whether it was waited for.
+    pub(crate) fn remove(&mut self, key: &ProofKey) -> bool {
+        self.entries.remove(key).is_some()
+    }
+
+    /// The node says that a proof is ready; whether it is waited for.
+    pub(crate) fn announce(&mut self, key: &ProofKey, now: Instant) -> bool {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return false;
+        };
+        entry.announced = true;
+        entry.looks = 0;
+        entry.next = now;
+        true
+    }
+
+    /// Events may have been lost: everything is looked for now.
+    pub(crate) fn look_for_all(&mut self, now: Instant) {
+        for entry in self.entries.values_mut() {
+            entry.next = entry.next.min(now);
+        }
+    }
+
+    /// The next proofs to look for, at most `places`: announced ones first, then the newest. Each must be answered by
+    /// `looked`.
+    pub(crate) fn take_due(&mut self, places: usize, now: Instant) -> Vec<ProofKey> {
+        let mut due: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(_, e)| !e.busy && e.next <= now)
+            .map(|(key, e)| (!e.announced, std::cmp::Reverse(e.since), *key))
+            .collect();
+        due.sort_unstable_by_key(|(unannounced, since, key)| (*unannounced, *since, key.proof_type));
+        due.truncate(places);
+        for (.., key) in &due {
+            if let Some(entry) = self.entries.get_mut(key) {
+                entry.busy = true;
+                // An announcement while the look is under way brings this forward again.
+                entry.next = now + self.times.patience;
+            }
+        }
+        due.into_iter().map(|(.., key)| key).collect()
+    }
+
+    /// What a look found. `Some` if the proof was waited for and is there: it is done with. `random` is from 0 to 1 and
+    /// spreads the pauses.
+    pub(crate) fn looked(&mut self, key: &ProofKey, look: Look, now: Instant, random: f64) -> bool {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return false;
+        };
+        entry.busy = false;
+        match look {
+            Look::Found => self.remove(key),
+            Look::Nothing(why) => {
+                entry.last_error = Some(why);
+                let first = if entry.announced {
+                    self.times.announced_interval
+                } else {
+                    self.times.poll_interval
+                };
+                let longest = self.times.poll_interval * MAX_PAUSE_FACTOR;
+                let pause = first.saturating_mul(1 << entry.looks.min(8)).min(longest);
+                entry.looks += 1;
+                let next = now + pause.mul_f64(0.75 + random.clamp(0.0, 1.0) / 2.0);
+                entry.next = entry.next.min(next);
+                false
+            }
+        }
+    }
+
+    /// What was waited for too long, with the last reason; it is no longer waited for.
+    pub(crate) fn take_expired(&mut self, now: Instant) -> Vec<(ProofKey, String)> {
+        let patience = self.times.patience;
+        let over = |e: &Entry| !e.busy && now.saturating_duration_since(e.since) >= patience;
+        let keys: Vec<ProofKey> = self
+            .entries
+            .iter()
+            .filter(|(_, e)| over(e))
+            .map(|(key, _)| *key)
+            .collect();
+        keys.into_iter()
+            .filter_map(|key| {
+                let entry = self.entries.remove(&key)?;
+                let last = entry.last_error.unwrap_or_else(|| "never looked for".to_owned());
+                Some((key, format!("no proof within {patience:?}; last: {last}")))
+            })
+            .collect()
+    }
+
+    /// When something is due next.
+    pub(crate) fn next_wake(&self) -> Option<Instant> {
+        let at = |e: &Entry| e.next.min(e.since + self.times.patience);
+        self.entries.values().filter(|e| !e.busy).map(at).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use assay_types::Root;
+    use proptest::prelude::*;
+
+    const TIMES: Times = Times {
+        poll_interval: Duration::from_secs(2),
+        announced_interval: Duration::from_millis(100),
+        patience: Duration::from_secs(60),
+    };
+
+    fn key(n: u8) -> ProofKey {
+        ProofKey {
+            new_payload_request_root: Root::from([n; 32]),
+            proof_type: n,
+        }
+    }
+
+    fn nothing() -> Look {
+        Look::Nothing("404".into())
+    }
+
+    fn secs(n: f64) -> Duration {
+        Duration::from_secs_f64(n)
+    }
+
+    #[test]
+    fn announced_first_then_newest_and_never_two_looks_for_one() {
+        let (start, mut pending) = (Instant::now(), Pending::new(TIMES));
+        assert_eq!(pending.add(&[key(1), key(1)], start).unwrap(), [key(1)]);
+        pending.add(&[key(2)], start + secs(0.1)).unwrap();
+        pending.add(&[key(3)], start + secs(0.2)).unwrap();
+        assert!(
+            pending.take_due(9, start + secs(1.0)).is_empty(),
+            "nothing is due yet"
+        );
+        assert!(pending.announce(&key(2), start + secs(1.0)));
+        assert!(!pending.announce(&key(9), start), "not asked for");
+        assert_eq!(pending.take_due(9, start + secs(1.0)), [key(2)]);
+        assert!(pending.take_due(9, start + secs(1.0)).is_empty(), "under way");
+        assert_eq!(pending.take_due(1, start + secs(3.0)), [key(3)]);
+        assert_eq!(pending.take_due(9, start + secs(3.0)), [key(1)]);
+    }
+
+    #[test]
+    fn an_announced_proof_that_is_not_there_is_looked_for_again_soon() {
+        let (start, mut pending) = (Instant::now(), Pending::new(TIMES));
+        pending.add(&[key(1)], start).unwrap();
+        pending.announce(&key(1), start);
+        let mut now = start;
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            assert_eq!(pending.take_due(1, now), [key(1)]);
+            assert!(!pending.looked(&key(1), nothing(), now, 0.5));
+            let next = pending.next_wake().unwrap();
+            pauses.push((next - now).as_millis());
+            now = next;
+        }
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 8000, 8000]);
+        assert_eq!(pending.take_due(1, now), [key(1)]);
+        assert!(pending.looked(&key(1), Look::Found, now, 0.5));
+        assert!(pending.is_empty());
+        assert!(!pending.looked(&key(1), Look::Found, now, 0.5), "once");
+    }
+
+    #[test]
+    fn an_announcement_during_a_look_that_finds_nothing_is_not_lost() {
+        let (start, mut pending) = (Instant::now(), Pending::new(TIMES));
+        pending.add(&[key(1)], start).unwrap();
+        let now = start + secs(2.0);
+        assert_eq!(pending.take_due(1, now), [key(1)]);
+        pending.announce(&key(1), now + secs(0.1));
+        pending.looked(&key(1), nothing(), now + secs(0.2), 1.0);
+        assert_eq!(pending.take_due(1, now + secs(0.2)), [key(1)]);
+    }
+
+    #[test]
+    fn what_never_comes_is_given_up_with_the_last_reason() {
+        let (start, mut pending) = (Instant::now(), Pending::new(TIMES));
+        pending.add(&[key(1), key(2)], start).unwrap();
+        let later = start + secs(59.0);
+        assert_eq!(pending.take_due(1, later).len(), 1);
+        pending.looked(&key(1), nothing(), later, 0.0);
+        assert!(pending.take_expired(later).is_empty());
+        let mut gone = pending.take_expired(start + secs(60.0));
+        gone.sort_by_key(|(key, _)| key.proof_type);
+        assert_eq!(gone[0].1, "no proof within 60s; last: 404");
+        assert_eq!(gone[1].1, "no proof within 60s; last: never looked for");
+        assert!(pending.is_empty() && pending.next_wake().is_none());
+    }
+
+    #[test]
+    fn more_than_fit_are_refused_together() {
+        let (start, mut pending) = (Instant::now(), Pending::new(TIMES));
+        let many: Vec<ProofKey> = (0..=255).map(key).collect();
+        pending.add(&many[1..], start).unwrap();
+        let other = ProofKey {
+            proof_type: 9,
+            ..key(1)
+        };
+        assert!(pending.add(&[key(0), other], start).is_none());
+        assert_eq!(pending.add(&[key(0), key(1)], start).unwrap(), [key(0)]);
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: a proof that is waited for is looked for again, found once, or given up.
+        #[test]
+        fn nothing_is_forgotten(steps in prop::collection::vec((0u8..5, 0u8..4, 0u64..9000), 1..200)) {
+            let (mut now, mut pending) = (Instant::now(), Pending::new(TIMES));
+            let mut under_way = Vec::new();
+            let mut waited = std::collections::HashSet::new();
+            for (what, n, pause) in steps {
+                now += Duration::from_millis(pause);
+                match what {
+                    0 => { pending.add(&[key(n)], now).unwrap(); waited.insert(key(n)); }
+                    1 => { prop_assert_eq!(pending.announce(&key(n), now), waited.contains(&key(n))); }
+                    2 => under_way.extend(pending.take_due(2, now)),
+                    3 => if let Some(key) = under_way.pop() {
+                        let found = pending.looked(&key, if n == 0 { Look::Found } else { nothing() }, now, 0.3);
+                        prop_assert_eq!(found, n == 0);
+                        if found { waited.remove(&key); }
+                    },
+                    _ => for (key, _) in pending.take_expired(now) {
+                        prop_assert!(waited.remove(&key));
+                    },
+                }
+                prop_assert_eq!(pending.entries.len(), waited.len());
+                prop_assert!(pending.next_wake().is_some() || waited.len() == under_way.len());
+            }
+        }
+    }
+}

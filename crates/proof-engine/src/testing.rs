@@ -1,0 +1,5 @@
+//! For tests of those who use this crate: nothing here is in a node.
+
+mod stub_proof_node;
+
+pub use stub_proof_node::{Faults, StubConfig, StubProofNode};
