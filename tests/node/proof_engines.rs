@@ -79,7 +79,7 @@ async fn a_proof_nodes_word_counts_and_its_silence_loses_nothing() {
         body["failures"][0]["message"]
             .as_str()
             .unwrap()
-            .contains("INVALID"),
+            .contains("invalid"),
         "{body}"
     );
     assert!(stored(0)(200, &get(&by_root).await.1));

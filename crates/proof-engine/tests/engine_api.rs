@@ -15,10 +15,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+/// What is answered to a call.
+type Script = fn(&Value) -> Value;
+
 #[derive(Clone)]
 struct Endpoint {
     calls: Arc<Mutex<Vec<Value>>>,
-    answer: Arc<Mutex<fn(&Value) -> Value>>,
+    answer: Arc<Mutex<Script>>,
     jwt: Arc<JwtSecret>,
 }
 
@@ -36,7 +39,7 @@ async fn answer(
     Json(said)
 }
 
-async fn start(notify: bool, first: fn(&Value) -> Value) -> (Endpoint, EngineApiEngine) {
+async fn start(notify: bool, first: Script) -> (Endpoint, EngineApiEngine) {
     let jwt = JwtSecret::generate();
     let endpoint = Endpoint {
         calls: Arc::default(),
@@ -109,7 +112,7 @@ async fn verdicts() {
     assert_eq!(sent["proofData"].as_str().unwrap().len(), 2 + 2 * (4 << 20));
 
     let invalid = Verification::Invalid("no".into());
-    let table: [(fn(&Value) -> Value, Option<Verification>); 10] = [
+    let table: [(Script, Option<Verification>); 10] = [
         (
             |_| json!({"result": {"status": "INVALID", "error": "no"}}),
             Some(invalid),
@@ -177,7 +180,7 @@ async fn requests_with_five_parameters_or_four() {
     assert_eq!(lengths, [5, 4, 4]);
 
     for answer in [
-        (|_| json!({"error": {"code": -39004, "message": "none"}})) as fn(&Value) -> Value,
+        (|_| json!({"error": {"code": -39004, "message": "none"}})) as Script,
         |_| json!({"result": "0x01"}),
         |_| json!({"result": 7}),
     ] {
