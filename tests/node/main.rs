@@ -12,5 +12,6 @@ mod support;
 
 mod bad_input;
 mod devnet;
+mod peers;
 mod proof_engines;
 mod proof_travels;

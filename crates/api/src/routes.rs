@@ -8,6 +8,8 @@ pub(crate) mod get_pool_execution_proofs;
 pub(crate) mod metrics;
 pub(crate) mod node_health;
 pub(crate) mod node_identity;
+pub(crate) mod node_peer_count;
+pub(crate) mod node_peers;
 pub(crate) mod node_syncing;
 pub(crate) mod node_version;
 pub(crate) mod post_execution_proofs;
