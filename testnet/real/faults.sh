@@ -6,7 +6,7 @@ set -euo pipefail
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 SCENARIO=minibeacon
 [ "${1:-}" = --scenario ] && { SCENARIO="$2"; shift 2; }
-all() { node --input-type=module -e "import { CHECKS } from '$HERE/lib/faults.mjs'; console.log([...new Set(Object.values(CHECKS).map((c) => c.fault))].join('\n'))"; }
+all() { node --input-type=module -e "import { CHECKS } from '$HERE/lib/faults.mjs'; console.log([...new Set(Object.values(CHECKS).filter((c) => !c.only || c.only.includes('$SCENARIO')).map((c) => c.fault))].join('\n'))"; }
 [ $# -gt 0 ] || mapfile -t given < <(all)
 [ $# -eq 0 ] || given=("$@")
 RUN="${ASSAY_REAL_RUN:-$HERE/run}"

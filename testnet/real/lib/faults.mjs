@@ -15,6 +15,9 @@ export const CHECKS = {
   "restart-verdicts": { fault: "wipe", what: "the data directories are deleted while the nodes are down" },
   "restart-follow": { fault: "moved-engine", what: "after the restart the gate listens on another port than the beacon node calls" },
   "beacon-agrees": { fault: "mask", what: "a proxy between beacon node and gate turns every VALID into SYNCING" },
+  "reorg": { fault: "prove-orphans", only: ["minibeacon", "gloas"], what: "the replaced payloads are proven too" },
+  "execution-dead": { fault: "el-stays", only: ["minibeacon", "gloas"], what: "the execution client is not killed" },
+  "execution-restarted": { fault: "el-gone", only: ["minibeacon", "gloas"], what: "it is not started again" },
   "observe-unchanged": { fault: "still-require", what: "the gate goes on under require-proofs" },
   "clean-end": { fault: "sigkill", what: "the nodes are killed instead of asked to end" },
 };

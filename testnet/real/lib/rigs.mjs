@@ -29,6 +29,29 @@ function minibeaconWith({ rig, out, base, slotSeconds }, gloas) {
     },
     /** forkchoiceUpdated VALID clears the optimistic status. */
     forkchoiceValidates: true,
+    /** At the next slot the newest blocks, so many, are replaced by as many and one more. */
+    async reorg(depth) {
+      const answer = await http(`${rest}/admin/reorg?depth=${depth}`, { method: "POST", timeout: (slotSeconds * 4 + 30) * 1000 });
+      if (answer.status !== 200) throw Error(`reorg: ${answer.status} ${answer.bytes}`);
+      return answer.json;
+    },
+    /** Kills the execution client behind the gate, which keeps nothing. */
+    async killExecution() {
+      const pid = Number(fs.readFileSync(`${run}/el1.pid`, "utf8"));
+      process.kill(pid, "SIGKILL");
+      await until("the execution client is gone", 20_000, () => { try { process.kill(pid, 0); return false; } catch { return true; } });
+    },
+    /** Starts it again, as the rig does; it ends with the rig. */
+    async startExecutionAgain() {
+      const el = fs.openSync(`${run}/el1.log`, "a");
+      const args = [`${run}/el-genesis.json`, `${run}/jwt.hex`, `127.0.0.1:${base + 11}`, `127.0.0.1:${base + 12}`];
+      const child = spawn(process.env.ETHREX_BIN, args, { stdio: ["ignore", el, el], detached: true });
+      child.unref();
+      fs.closeSync(el);
+      fs.writeFileSync(`${run}/el1.pid`, `${child.pid}\n`);
+    },
+    /** The beacon node gives every payload again from a slot on. */
+    async resend(from) { await http(`${rest}/admin/resend?follower=0&from=${from}`, { method: "POST" }); },
     async version() { return (await data(`${rest}/eth/v1/node/version`)).version; },
   };
 }

@@ -1,15 +1,18 @@
-//! A batch that holds newPayload or fcU is taken apart: each request goes to the execution client by itself, handled as
-//! if it had come alone, and the answers are put together in the batch's order. Any other batch passes as it is.
+//! A batch that holds newPayload or fcU is taken apart where proofs are required: each request goes to the execution client
+//! by itself, handled as if it had come alone, and the answers are put together in the batch's order. Under `observe` it
+//! passes whole, its answer byte for byte (`observed_batch`). Any other batch passes as it is.
 
 use super::{
     Shared, answers,
     body::{Answer, Held, Intake, full},
     forkchoice, new_payload,
     new_payload::Outcome,
+    observed_batch,
     service::intake_failed,
     stats::count,
     upstream::{Head, pass, read},
 };
+use crate::machine::ImportPolicy;
 use assay_engine_api::{ErrorCode, ErrorObject, Id, Incoming, Response, methods::MethodKind};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -22,10 +25,10 @@ use tokio::sync::oneshot;
 const OTHERS_AT_ONCE: usize = 8;
 
 /// One request of a batch.
-struct Part {
-    id: Option<Id>,
-    bytes: Bytes,
-    kind: Result<MethodKind, ErrorObject>,
+pub(super) struct Part {
+    pub(super) id: Option<Id>,
+    pub(super) bytes: Bytes,
+    pub(super) kind: Result<MethodKind, ErrorObject>,
 }
 
 /// What a part waits for.
@@ -60,9 +63,12 @@ pub(super) async fn batch(shared: Arc<Shared>, head: Head, mut intake: Intake) -
             Ok(response) => pass(response),
             Err(no_answer) => {
                 shared.upstream.note_no_answer(&no_answer.why);
-                all_failed(&parts, &no_answer.why)
+                all_failed(parts.iter().filter_map(|part| part.id.as_ref()), &no_answer.why)
             }
         };
+    }
+    if shared.gate.config().policy == ImportPolicy::Observe {
+        return observed_batch::observed(shared, head, held, parts).await;
     }
     count(&shared.stats.split_batches);
     split(shared, head, &held, parts).await
@@ -86,15 +92,9 @@ fn parts(body: &Bytes) -> Result<Vec<Part>, ErrorObject> {
         .collect())
 }
 
-fn all_failed(parts: &[Part], why: &str) -> Answer {
+pub(super) fn all_failed<'a>(ids: impl IntoIterator<Item = &'a Id>, why: &str) -> Answer {
     let failed = |id: &Id| Response::error(id.clone(), answers::no_answer(why)).to_json();
-    join(
-        parts
-            .iter()
-            .filter_map(|part| part.id.as_ref())
-            .map(failed)
-            .collect(),
-    )
+    join(ids.into_iter().map(failed).collect())
 }
 
 async fn split(shared: Arc<Shared>, mut head: Head, held: &Arc<Held>, parts: Vec<Part>) -> Answer {

@@ -149,7 +149,7 @@ impl Call {
 }
 
 /// The state of a call, `None` where it is none.
-fn read_state(body: &[u8]) -> Option<ForkchoiceStateV1> {
+pub(super) fn read_state(body: &[u8]) -> Option<ForkchoiceStateV1> {
     let request = Request::parse(body).ok()?;
     let params: Vec<&RawValue> = request.params_as().ok()?;
     serde_json::from_str(params.first()?.get()).ok()

@@ -24,6 +24,7 @@
 //! | `forkchoice` | one fcU call |
 //! | `lane` | the order of fcU calls |
 //! | `batch` | batches that hold one of them |
+//! | `observed_batch` | the same under `observe` |
 //! | `verdict` | the execution client's answer, the machine's decision, the bytes that go back |
 //! | `upstream` | the execution client |
 //! | `answers` | answers of the endpoint's own |
@@ -37,6 +38,7 @@ mod forkchoice;
 mod headers;
 mod lane;
 mod new_payload;
+mod observed_batch;
 mod server;
 mod service;
 mod sniff;

@@ -135,14 +135,14 @@ async fn run_streamed(shared: Arc<Shared>, head: Head, mut intake: Intake, reply
     }
 }
 
-type Work = tokio::task::JoinHandle<Option<Result<Examined, Unexamined>>>;
+pub(super) type Work = tokio::task::JoinHandle<Option<Result<Examined, Unexamined>>>;
 type Reply = Option<oneshot::Sender<Outcome>>;
 
 /// Runs a call until it ends or, the beacon node being gone, for `ABANDONED_PATIENCE` more.
-async fn while_wanted<T>(
-    mut reply: oneshot::Sender<Outcome>,
+pub(super) async fn while_wanted<R, T>(
+    mut reply: oneshot::Sender<R>,
     call: impl Future<Output = T>,
-) -> (Reply, Option<T>) {
+) -> (Option<oneshot::Sender<R>>, Option<T>) {
     let outcome = tokio::select! {
         outcome = call => Some(outcome),
         () = async {
@@ -161,7 +161,7 @@ fn tell(reply: &mut Reply, outcome: Outcome) {
 }
 
 /// As `work_on`; counted against the budget until it is done.
-async fn work_on_part(shared: Arc<Shared>, body: HeldPart) -> Result<Examined, Unexamined> {
+pub(super) async fn work_on_part(shared: Arc<Shared>, body: HeldPart) -> Result<Examined, Unexamined> {
     work_on(shared, body.bytes.clone()).await
 }
 

@@ -289,8 +289,13 @@ impl ReadAnswer {
     }
 }
 
-/// Reads an answer to its end.
+/// Reads an answer of newPayload or fcU to its end.
 pub(super) async fn read(response: Response<Incoming>) -> Result<ReadAnswer, NoAnswer> {
+    read_up_to(response, MAX_STATUS_ANSWER_BYTES).await
+}
+
+/// Reads an answer to its end, unless that is too far.
+pub(super) async fn read_up_to(response: Response<Incoming>, limit: usize) -> Result<ReadAnswer, NoAnswer> {
     let no_answer = |why: String| NoAnswer {
         why,
         broke_off: false,
@@ -300,10 +305,8 @@ pub(super) async fn read(response: Response<Incoming>) -> Result<ReadAnswer, NoA
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| no_answer(format!("its answer broke off: {}", chain(&e))))?;
         if let Ok(chunk) = frame.into_data() {
-            if bytes.len() + chunk.len() > MAX_STATUS_ANSWER_BYTES {
-                return Err(no_answer(format!(
-                    "its answer is larger than {MAX_STATUS_ANSWER_BYTES} bytes"
-                )));
+            if bytes.len() + chunk.len() > limit {
+                return Err(no_answer(format!("its answer is larger than {limit} bytes")));
             }
             bytes.extend_from_slice(&chunk);
         }

@@ -50,23 +50,11 @@ pub(super) fn judge(shape: Shape, answer: &ReadAnswer) -> ReadVerdict {
             shape,
             lowered: None,
         },
-        Ok(StatusAnswer::Status(status)) => {
-            let word = match status.status().status {
-                PayloadValidity::Valid => StatusWord::Valid,
-                PayloadValidity::Invalid | PayloadValidity::InvalidBlockHash => StatusWord::Invalid,
-                PayloadValidity::Syncing => StatusWord::Syncing,
-                PayloadValidity::Accepted => StatusWord::Accepted,
-            };
-            let latest_valid_hash = status.status().latest_valid_hash;
-            ReadVerdict {
-                said: ElAnswer::Status {
-                    status: word,
-                    latest_valid_hash,
-                },
-                shape,
-                lowered: Some(status.with(&NewStatus::SYNCING)),
-            }
-        }
+        Ok(StatusAnswer::Status(status)) => ReadVerdict {
+            said: el_answer(status.status()),
+            shape,
+            lowered: Some(status.with(&NewStatus::SYNCING)),
+        },
         // A notification's answer is empty.
         Err(_) if answer.body.is_empty() => ReadVerdict {
             said: ElAnswer::Unavailable,
@@ -76,6 +64,30 @@ pub(super) fn judge(shape: Shape, answer: &ReadAnswer) -> ReadVerdict {
         Err(why) => {
             tracing::warn!(%why, "execution client's answer passes only where proofs are not required");
             unreadable()
+        }
+    }
+}
+
+fn el_answer(status: &PayloadStatusV1) -> ElAnswer {
+    ElAnswer::Status {
+        status: match status.status {
+            PayloadValidity::Valid => StatusWord::Valid,
+            PayloadValidity::Invalid | PayloadValidity::InvalidBlockHash => StatusWord::Invalid,
+            PayloadValidity::Syncing => StatusWord::Syncing,
+            PayloadValidity::Accepted => StatusWord::Accepted,
+        },
+        latest_valid_hash: status.latest_valid_hash,
+    }
+}
+
+/// What the execution client says in a body that is passed on whatever that is.
+pub(super) fn said(shape: Shape, body: &[u8]) -> ElAnswer {
+    match status_edit::read(shape, body) {
+        Ok(StatusAnswer::Error(_)) => ElAnswer::Error,
+        Ok(StatusAnswer::Status(status)) => el_answer(status.status()),
+        Err(why) => {
+            tracing::warn!(%why, "execution client's answer passes as it is");
+            ElAnswer::Unreadable
         }
     }
 }

@@ -97,7 +97,7 @@ async fn a_batch_with_payloads_is_taken_apart_and_put_together_in_order() {
 #[tokio::test]
 async fn a_batch_of_notifications_gets_no_answer() {
     let el = el().await;
-    let rig = Rig::start(&el, ImportPolicy::Observe).await;
+    let rig = Rig::start(&el, ImportPolicy::RequireProofs).await;
     let payload = rig.payload(8, Hash256([7; 32]), 1000);
     let note = new_payload(&payload, 1).replace(",\"id\":1}", "}");
     let answer = rig.call(format!("[{{\"method\":\"eth_note\"}},{note}]")).await;
@@ -126,5 +126,67 @@ async fn a_batch_to_a_dead_execution_client_is_answered_one_by_one() {
             assert_eq!(got[n]["id"], n + 1);
             assert_eq!(got[n]["error"]["code"], -32603);
         }
+    }
+}
+
+#[tokio::test]
+async fn under_observe_a_batch_passes_whole_and_what_was_said_is_noted() {
+    let head = Hash256([7; 32]);
+    let el = MockEl::start(move |message: Message| async move {
+        let calls = message.json();
+        let hash = calls[1]["params"][0]["blockHash"].as_str().unwrap().to_owned();
+        // In another order, with what nobody here reads, and an answer that nobody asked for.
+        ok(&format!(
+            "[ {{\"id\":\"x\",\"result\":7}},{{\"id\":2,\"result\":{{\"payloadStatus\":{{\"status\":\"VALID\",\"latestValidHash\":\"{head}\"}}}}}},\n\
+             {{\"id\":1,\"result\":{{\"status\":\"VALID\",\"latestValidHash\":\"{hash}\"}}}},{{\"id\":99,\"result\":0}} ] "
+        ))
+    })
+    .await;
+    let rig = Rig::start(&el, ImportPolicy::Observe).await;
+    let payload = rig.payload(8, head, 1000);
+    let body = format!(
+        r#"[{{"id":"x","method":"eth_a"}}, {},{{"method":"eth_note"}},{}]"#,
+        new_payload(&payload, 1),
+        forkchoice(head, 2)
+    );
+    let answer = rig.call(&body).await;
+    let hash = payload.execution_payload.block_hash;
+    let text = answer.text();
+    assert!(
+        text.starts_with("[ {\"id\":\"x\",\"result\":7},") && text.ends_with(",{\"id\":99,\"result\":0} ] "),
+        "{text}"
+    );
+    assert_eq!(el.received().len(), 1);
+    assert_eq!(el.received()[0].body, body.as_bytes());
+    let told = |hash| rig.gate.payload(hash).is_some_and(|p| p.told_valid);
+    crate::http::eventually(|| told(&hash) && told(&head)).await;
+    assert_eq!(*rig.observed.forkchoices.lock().unwrap(), [head]);
+    assert_eq!(*rig.observed.payloads.lock().unwrap(), [rig.root(&payload)]);
+    assert_eq!(rig.endpoint.counts().split_batches, 0);
+}
+
+#[tokio::test]
+async fn under_observe_answers_that_cannot_be_told_apart_are_noted_for_nobody() {
+    let head = Hash256([7; 32]);
+    for answer in [
+        "nonsense".to_owned(),
+        format!(
+            r#"[{{"id":1,"result":{{"payloadStatus":{{"status":"VALID","latestValidHash":"{head}"}}}}}},{{"id":1,"result":{{"payloadStatus":{{"status":"VALID","latestValidHash":"{head}"}}}}}}]"#
+        ),
+        "[]".to_owned(),
+    ] {
+        let said = answer.clone();
+        let el = MockEl::start(move |_| {
+            let said = said.clone();
+            async move { ok(&said) }
+        })
+        .await;
+        let rig = Rig::start(&el, ImportPolicy::Observe).await;
+        let got = rig.call(format!("[{}]", forkchoice(head, 1))).await;
+        assert_eq!(got.text(), answer);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(rig.gate.payload(&head).is_none_or(|p| !p.told_valid), "{answer}");
+        // The order goes on.
+        assert_eq!(rig.call(forkchoice(head, 2)).await.text(), answer);
     }
 }
