@@ -13,7 +13,7 @@ use crate::{
 use anyhow::Context;
 use assay_api::{ApiState, EventSink, NodeCollector, NodeInfo, Upstream};
 use assay_chain::{
-    Chain, ChainView, SystemClock,
+    Chain, ChainView, NodeBlocks, NodeBlocksConfig, SystemClock,
     follower::{Bootstrap, Follower},
 };
 use assay_engine_api::JwtSecret;
@@ -21,7 +21,7 @@ use assay_gate::{
     GateConfig, GateHandle, ImportPolicy, ProofRecall,
     endpoint::{self, EndpointConfig, EndpointContext, RunningEndpoint, UpstreamConfig},
 };
-use assay_network::{NetworkConfig, PeerAddress, enr::Enr};
+use assay_network::{NetworkConfig, NetworkParts, PeerAddress, enr::Enr, rpc::NothingProven};
 use assay_store::{Store, StoreConfig};
 use assay_types::{Epoch, Revision, Spec, spec::ConfigMap};
 use assay_verification::{KnownProofs, Verifier, VerifierConfig, VerifierParts};
@@ -43,6 +43,8 @@ use tokio_util::sync::CancellationToken;
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 /// Proofs at the proof engines at once, for each endpoint.
 const ENGINE_CALLS: usize = 8;
+/// Most proof types that `ExecutionProofStatus` has room for.
+const ANNOUNCED_TYPES: usize = 4;
 /// Threads for blocking work: hashing, pairings, disk.
 const BLOCKING_THREADS: usize = 64;
 
@@ -192,7 +194,7 @@ impl Node {
             stop,
             observer::feed_gate(gate.clone(), chain.clone(), seen),
         ));
-        let mut follower = Follower::new(beacon, view.clone(), overrides);
+        let mut follower = Follower::new(beacon.clone(), view.clone(), overrides);
         // Without an execution client there are no calls to answer, and no finality that would empty the gate's tree.
         if config.execution_endpoint.is_some() {
             follower = follower.observed_by(seen_in_blocks);
@@ -224,17 +226,27 @@ impl Node {
             .metrics()
             .register(registry.sub_registry_with_prefix("assay_verification"));
 
+        let blocks = Arc::new(NodeBlocks::new(beacon, view.clone(), NodeBlocksConfig::default()));
+        tasks.spawn(blocks.clone().run(stop.clone()));
         let network = assay_network::start(
             NetworkConfig {
                 peers,
                 boot_nodes,
                 ..network_config(config)
             },
-            chain.clone(),
-            verifier.intake(),
-            publish_queue,
+            NetworkParts {
+                chain: chain.clone(),
+                intake: verifier.intake(),
+                publish: publish_queue,
+                store: store.clone(),
+                blocks,
+                proof_status: Arc::new(NothingProven {
+                    // Section 11: a node that verifies more than 4 types announces 4.
+                    proof_types: engine.proof_types().into_iter().take(ANNOUNCED_TYPES).collect(),
+                }),
+                shutdown: stop.clone(),
+            },
             &mut registry,
-            stop.clone(),
         )
         .await?;
         let network_handle = network.handle.clone();

@@ -1,6 +1,6 @@
 //! The network's settings.
 
-use crate::{GossipParameters, NetworkError, PeerAddress, enr::Enr};
+use crate::{GossipParameters, NetworkError, PeerAddress, enr::Enr, rpc::RpcConfig};
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
@@ -49,6 +49,8 @@ pub struct NetworkConfig {
     pub target_peers: u32,
     /// Gossip on the proofs' topics; measurements turn it, operators need not.
     pub gossip: GossipParameters,
+    /// How requests are served and asked.
+    pub rpc: RpcConfig,
 }
 
 impl NetworkConfig {
@@ -72,6 +74,7 @@ impl NetworkConfig {
             eproof: 1,
             target_peers: DEFAULT_TARGET_PEERS,
             gossip: GossipParameters::default(),
+            rpc: RpcConfig::default(),
         }
     }
 

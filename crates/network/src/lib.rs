@@ -12,6 +12,7 @@
 //! | `framing` | the bytes of req/resp streams, without I/O |
 //! | `gossip` | topics, parameters, validation, publishing |
 //! | `peers` | who is connected, dialled, pruned, banned: a state machine; the peer store |
+//! | `rpc` | requests and responses: server, requester, handshake |
 //! | `host` | the task that owns the swarm, and the handle to it |
 //! | `counters` | what is counted |
 
@@ -27,6 +28,7 @@ mod gossip;
 mod host;
 pub mod keys;
 mod peers;
+pub mod rpc;
 
 pub use address::{PeerAddress, PeerAddressError};
 pub use config::{DEFAULT_PORT, DEFAULT_TARGET_PEERS, NetworkConfig};
@@ -35,7 +37,8 @@ pub use error::NetworkError;
 pub use gossip::{
     GossipParameters, PublishQueue, Publisher, TopicChange, TopicManager, TopicSchedule, publisher,
 };
-pub use host::{Identity, Metadata, Network, NetworkHandle, start};
+pub use host::{Identity, Metadata, Network, NetworkHandle, NetworkParts, start};
 pub use keys::NodeKey;
 pub use libp2p::{Multiaddr, PeerId};
 pub use peers::{Direction, Fault, Goodbye, PeerCount, PeerInfo, PeerState, PeerStatus};
+pub use rpc::{LocalProofStatus, ProofResponse, RequestError, Requester, RpcConfig};

@@ -2,7 +2,11 @@
 
 use crate::{Failure, parameters, say};
 use assay_chain::Chain;
-use assay_network::{Network, NetworkConfig, PeerAddress, publisher};
+use assay_network::{
+    Network, NetworkConfig, NetworkParts, PeerAddress, publisher,
+    rpc::{NoBlocks, NothingProven},
+};
+use assay_store::{Store, StoreConfig};
 use assay_types::{ProofKey, Root, SignedExecutionProof, Slot, Spec};
 use assay_verification::{
     Candidate, Intake, MemoryContainment, NoKnownProofs, ProofSink, SinkError, Source, VerifiedProof,
@@ -114,6 +118,11 @@ async fn serve(config: NetworkConfig, verify: Duration) -> Result<(), Failure> {
     chain.set_slot(SLOT);
     chain.add_interop_validators(0..VALIDATORS);
     let chain = Arc::new(chain);
+    // Asked by nobody: gossip alone is measured.
+    let store = Store::open(
+        config.directory.join("proofs.redb"),
+        StoreConfig::new(chain.spec(), chain.genesis().genesis_validators_root),
+    )?;
     let engine = ScriptedEngine::new([1]);
     engine.set_delay(verify);
     let verifier = Verifier::start(
@@ -131,11 +140,16 @@ async fn serve(config: NetworkConfig, verify: Duration) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
     let Network { handle, task } = assay_network::start(
         config,
-        chain.clone(),
-        verifier.intake(),
-        queue,
+        NetworkParts {
+            chain: chain.clone(),
+            intake: verifier.intake(),
+            publish: queue,
+            store,
+            blocks: Arc::new(NoBlocks),
+            proof_status: Arc::new(NothingProven::default()),
+            shutdown: shutdown.clone(),
+        },
         &mut Registry::default(),
-        shutdown.clone(),
     )
     .await?;
     let identity = handle.identity();

@@ -21,7 +21,7 @@ pub use chunk::{
     ErrorCode, MAX_ERROR_MESSAGE_BYTES, ResponseChunk, ResponseDecoder, encode_error_chunk,
     encode_success_chunk,
 };
-pub use payload::{LengthBounds, PayloadDecoder, encode_payload, max_frames_len};
+pub use payload::{LengthBounds, PayloadDecoder, PayloadEncoder, encode_payload, max_frames_len};
 pub use varint::{decode_length, encode_length};
 
 /// Why bytes of a stream were refused. Whoever sent them broke the protocol.

@@ -54,6 +54,36 @@ pub(super) fn append_payload(ssz: &[u8], out: &mut Vec<u8>) {
     debug_assert!(written.is_ok());
 }
 
+/// Writes payloads piece by piece, for values that are too large to hold beside their frames.
+#[derive(Default)]
+pub struct PayloadEncoder {
+    /// Of the payload that was begun; it begins with the stream identifier.
+    frames: Option<FrameEncoder<Vec<u8>>>,
+}
+
+impl PayloadEncoder {
+    /// Bytes of a piece but the last. More than a frame's, so that the packer need not copy them together first.
+    pub const PIECE_LEN: usize = 2 * MAX_FRAME_DATA;
+
+    /// Begins a payload of `ssz_len` bytes: its length prefix goes to the end of `out`.
+    pub fn begin(&mut self, ssz_len: usize, out: &mut Vec<u8>) {
+        encode_length(ssz_len as u64, out);
+        self.frames = Some(FrameEncoder::new(Vec::new()));
+    }
+
+    /// The frames of the next piece go to the end of `out`. All pieces but the last have `PIECE_LEN` bytes.
+    pub fn append(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        let Some(frames) = &mut self.frames else {
+            return;
+        };
+        std::mem::swap(frames.get_mut(), out);
+        // As in `append_payload`.
+        let written = frames.write_all(piece).and_then(|()| frames.flush());
+        debug_assert!(written.is_ok());
+        std::mem::swap(frames.get_mut(), out);
+    }
+}
+
 /// Takes a payload's bytes as they come.
 pub struct PayloadDecoder {
     bounds: LengthBounds,

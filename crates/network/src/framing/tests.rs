@@ -242,6 +242,20 @@ fn a_response_has_no_more_chunks_than_asked_for() {
 
 proptest! {
     #[test]
+    fn pieces_make_the_same_payload(
+        seed in proptest::collection::vec(any::<u8>(), 0..300),
+        repeat in 1usize..2000,
+    ) {
+        let ssz = seed.repeat(repeat);
+        let (mut encoder, mut wire) = (PayloadEncoder::default(), vec![0]);
+        encoder.begin(ssz.len(), &mut wire);
+        for piece in ssz.chunks(PayloadEncoder::PIECE_LEN) {
+            encoder.append(piece, &mut wire);
+        }
+        prop_assert_eq!(&wire[1..], &encode_payload(&ssz)[..]);
+    }
+
+    #[test]
     fn what_is_encoded_decodes_in_pieces_of_any_size(
         seed in proptest::collection::vec(any::<u8>(), 0..300),
         repeat in 1usize..700,

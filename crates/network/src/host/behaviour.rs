@@ -1,7 +1,7 @@
-//! What runs on every connection. Requests and discovery join here.
+//! What runs on every connection. Discovery joins here.
 
 use super::admission;
-use crate::{NetworkConfig, NetworkError, counters::Counters, gossip, peers::Peers};
+use crate::{NetworkConfig, NetworkError, counters::Counters, gossip, peers::Peers, rpc};
 use assay_types::Spec;
 use libp2p::{
     connection_limits::{self, ConnectionLimits},
@@ -28,6 +28,7 @@ pub(super) struct Behaviour {
     /// Who may connect, by address, number and conduct.
     admission: admission::Behaviour,
     pub(super) gossip: gossip::GossipBehaviour,
+    requests: rpc::Behaviour,
     identify: identify::Behaviour,
     /// Finds connections that died without a word. Peers that do not know the protocol (Lighthouse) are let be.
     ping: ping::Behaviour,
@@ -41,6 +42,7 @@ impl Behaviour {
         schedule: &gossip::TopicSchedule,
         joined: gossip::JoinedTopics,
         peers: Arc<Mutex<Peers>>,
+        requests: rpc::Behaviour,
         counters: &Counters,
         registry: &mut Registry,
     ) -> Result<Self, NetworkError> {
@@ -60,6 +62,7 @@ impl Behaviour {
             limits,
             admission: admission::Behaviour::new(peers, counters.clone()),
             gossip: gossip::behaviour(spec, schedule, &config.gossip, joined, counters.clone(), registry)?,
+            requests,
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::default(),
         })

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `task` | the task: it waits, and hands each event on |
 //! | `gossiping` | topics, messages, verdicts, proofs to publish |
+//! | `requests` | server and requester put together, goodbyes |
 //! | `behaviour` | what runs on every connection |
 //! | `admission`, `peering` | the peers' state machine, asked before a connection stands and told of all else |
 //! | `transport`, `counted_io` | QUIC; TCP, noise, yamux, mplex; bytes counted |
@@ -16,6 +17,7 @@ mod gossiping;
 mod listen;
 mod peering;
 mod record;
+mod requests;
 mod task;
 mod transport;
 
@@ -26,8 +28,10 @@ use crate::{
     enr::{EnrExt, LocalEnr},
     gossip::{JoinedTopics, PublishQueue, TopicManager, TopicSchedule, Validation},
     peers::{Limits, PeerFile, PeerReports, Peers},
+    rpc::{LocalProofStatus, PeerMetadata, Requester},
 };
-use assay_chain::Chain;
+use assay_chain::{BlockSource, Chain};
+use assay_store::Store;
 use assay_verification::Intake;
 use behaviour::Behaviour;
 use libp2p::{Multiaddr, PeerId, Swarm, multiaddr::Protocol, swarm};
@@ -35,6 +39,7 @@ pub(crate) use listen::probe;
 use listen::{Learned, Reachability};
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
+use requests::RequestParts;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -67,6 +72,25 @@ pub struct Metadata {
     pub custody_group_count: u64,
 }
 
+/// This node's; none of it ever changes.
+const METADATA: Metadata = Metadata {
+    seq_number: 0,
+    attnets: [0; 8],
+    syncnets: 0,
+    custody_group_count: CUSTODY_GROUP_COUNT,
+};
+
+impl From<Metadata> for PeerMetadata {
+    fn from(metadata: Metadata) -> Self {
+        Self {
+            seq_number: metadata.seq_number,
+            attnets: metadata.attnets,
+            syncnets: Some(metadata.syncnets),
+            custody_group_count: Some(metadata.custody_group_count),
+        }
+    }
+}
+
 /// Who this node is in the network, as `/eth/v1/node/identity` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -87,6 +111,7 @@ struct Shared {
     identity: RwLock<Identity>,
     peers: Arc<Mutex<Peers>>,
     counters: Counters,
+    requester: Requester,
 }
 
 /// The network as the rest of the node sees it. Cheap to clone; answers from memory.
@@ -116,6 +141,11 @@ impl NetworkHandle {
         self.shared.peers.lock().count()
     }
 
+    /// Asks peers.
+    pub fn requester(&self) -> Requester {
+        self.shared.requester.clone()
+    }
+
     /// The counters now.
     pub fn counters(&self) -> NetworkCounters {
         self.shared.counters.snapshot()
@@ -130,6 +160,24 @@ pub struct Network {
     pub task: JoinHandle<()>,
 }
 
+/// What the network is made of besides its settings.
+pub struct NetworkParts {
+    /// The chain's clock, forks, blocks.
+    pub chain: Arc<dyn Chain>,
+    /// The verifier's door: for gossip, and for what was asked for.
+    pub intake: Intake,
+    /// What the verifier accepts from elsewhere, to be published.
+    pub publish: PublishQueue,
+    /// Proofs to serve.
+    pub store: Store,
+    /// Blocks to serve, and what is said of the chain in `status`.
+    pub blocks: Arc<dyn BlockSource>,
+    /// What is said in `execution_proof_status`.
+    pub proof_status: Arc<dyn LocalProofStatus>,
+    /// Ends the network when it is cancelled.
+    pub shutdown: CancellationToken,
+}
+
 /// Starts the network: reads or makes key and record, listens, and runs until `shutdown` is cancelled. Gossip goes to
 /// `intake`; what the verifier accepts from elsewhere comes by `publish`. Metrics are registered with `registry`.
 ///
@@ -137,13 +185,20 @@ pub struct Network {
 /// nothing runs after one.
 pub async fn start(
     config: NetworkConfig,
-    chain: Arc<dyn Chain>,
-    intake: Intake,
-    publish: PublishQueue,
+    parts: NetworkParts,
     registry: &mut Registry,
-    shutdown: CancellationToken,
 ) -> Result<Network, NetworkError> {
+    let NetworkParts {
+        chain,
+        intake,
+        publish,
+        store,
+        blocks,
+        proof_status,
+        shutdown,
+    } = parts;
     config.check()?;
+    let known_nodes = Arc::clone(&blocks);
     let key = NodeKey::load_or_create(&config.directory)?;
     let keypair = key.keypair();
     let counters = Counters::default();
@@ -155,6 +210,21 @@ pub async fn start(
     let joined = JoinedTopics::default();
     let peer_file = PeerFile::new(&config.directory);
     let peers = known_peers(&config, key.peer_id(), &peer_file);
+    let (peer_reports, faults) = PeerReports::new(counters.clone());
+    let (request_behaviour, requests) = requests::build(
+        RequestParts {
+            config: config.rpc,
+            chain: Arc::clone(&chain),
+            store,
+            blocks,
+            proof_status,
+            metadata: Arc::new(|| PeerMetadata::from(METADATA)),
+            peers: Arc::clone(&peers),
+            reports: peer_reports,
+            shutdown: shutdown.clone(),
+        },
+        registry,
+    );
     let behaviour = Behaviour::new(
         &config,
         &keypair,
@@ -162,6 +232,7 @@ pub async fn start(
         &schedule,
         Arc::clone(&joined),
         Arc::clone(&peers),
+        request_behaviour,
         &counters,
         registry,
     )?;
@@ -195,6 +266,7 @@ pub async fn start(
         identity: RwLock::new(identity(key.peer_id(), &enr, &listening)),
         peers,
         counters: counters.clone(),
+        requester: requests.requester.clone(),
     });
     let news = Arc::new(Notify::new());
     let discovery = match sockets {
@@ -207,7 +279,7 @@ pub async fn start(
                 votes: reach.may_learn(),
                 rules: Arc::clone(&rules),
                 peers: Arc::clone(&shared.peers),
-                blocks: None,
+                blocks: Some(known_nodes),
                 news: Arc::clone(&news),
                 counters: counters.clone(),
                 shutdown: shutdown.clone(),
@@ -216,7 +288,6 @@ pub async fn start(
         }
         None => None,
     };
-    let (_peer_reports, faults) = PeerReports::new(counters.clone());
     let (report_sender, reports) = mpsc::channel(REPORT_QUEUE_LEN);
     let validation = Validation::new(
         intake,
@@ -247,6 +318,7 @@ pub async fn start(
             discovery,
         },
         shared: Arc::clone(&shared),
+        requests,
         shutdown,
     });
     Ok(Network {
@@ -287,12 +359,6 @@ fn identity(peer_id: PeerId, enr: &LocalEnr, listening: &[Multiaddr]) -> Identit
         enr: enr.enr().to_base64(),
         p2p_addresses,
         discovery_addresses: enr.enr().udp_multiaddrs(),
-        // None of it ever changes.
-        metadata: Metadata {
-            seq_number: 0,
-            attnets: [0; 8],
-            syncnets: 0,
-            custody_group_count: CUSTODY_GROUP_COUNT,
-        },
+        metadata: METADATA,
     }
 }

@@ -111,7 +111,7 @@ impl Host {
     fn say_goodbye(&mut self, peer: PeerId, reason: Goodbye) {
         tracing::debug!(%peer, reason = reason.label(), "goodbye");
         self.parts.shared.counters.goodbye(reason.label());
-        let _ = self.parts.swarm.disconnect_peer_id(peer);
+        self.goodbye(peer, reason);
     }
 
     /// A report from any part of the network.

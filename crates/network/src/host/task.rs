@@ -1,6 +1,6 @@
 //! The task that owns the swarm: it waits, and hands each event to the file it belongs to.
 
-use super::{Shared, behaviour::*, peering::Peering, record::Record};
+use super::{Shared, behaviour::*, peering::Peering, record::Record, requests::Requests};
 use crate::{
     gossip::{Echoes, JoinedTopics, Outbox, Report, Retries, TopicManager, Validation, proof_topic},
     peers::{Fault, PeerFile},
@@ -39,6 +39,7 @@ pub(super) struct Parts {
     pub(super) news: Arc<Notify>,
     pub(super) record: Record,
     pub(super) shared: Arc<Shared>,
+    pub(super) requests: Requests,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -89,6 +90,7 @@ impl Host {
                 () = news.notified() => self.dial_due(),
             }
         }
+        self.farewell().await;
         self.save_peers_at_end();
         if let Some(discovery) = self.parts.record.discovery.take() {
             let _ = discovery.task.await;

@@ -84,11 +84,14 @@ async fn a_port_in_use_is_a_clear_error() {
             port,
             ..config(other.path(), vec![])
         },
-        node.chain.clone(),
-        node.intake(),
-        queue,
+        parts(
+            node.chain.clone(),
+            node.intake(),
+            queue,
+            other.path(),
+            CancellationToken::new(),
+        ),
         &mut Registry::default(),
-        CancellationToken::new(),
     )
     .await;
     match result {

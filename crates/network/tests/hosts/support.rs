@@ -4,9 +4,13 @@ use assay_chain::{
     BlockInfo, Chain, ChainEvent, Checkpoint, PayloadInfo, PayloadSource, ValidatorAnswer, ValidatorRecord,
 };
 use assay_network::{
-    Network, NetworkConfig, NetworkError, NetworkHandle, PeerAddress, Publisher, enr::Enr, publisher,
+    Network, NetworkConfig, NetworkError, NetworkHandle, NetworkParts, PeerAddress, PublishQueue, Publisher,
+    enr::Enr,
+    publisher,
+    rpc::{NoBlocks, NothingProven},
 };
 use assay_proof_engine::{DevConfig, DevEngine, DevProver};
+use assay_store::{Store, StoreConfig};
 use assay_types::{
     BlockHash, Epoch, ExecutionProof, ForkDigest, ForkName, ProofKey, PublicInput, Root, SecretKey,
     SignedExecutionProof, Slot, Spec, ValidatorIndex,
@@ -198,6 +202,7 @@ pub(crate) struct Node {
     verifier: Verifier,
     task: tokio::task::JoinHandle<()>,
     shutdown: CancellationToken,
+    _store_dir: TempDir,
 }
 
 /// Settings of a node on loopback, on any port.
@@ -207,6 +212,30 @@ pub(crate) fn config(directory: &Path, peers: Vec<PeerAddress>) -> NetworkConfig
         port: 0,
         peers,
         ..NetworkConfig::new(directory)
+    }
+}
+
+/// What a network is made of here: a store of its own below `directory`, and no beacon node.
+pub(crate) fn parts(
+    chain: Arc<TestChain>,
+    intake: Intake,
+    publish: PublishQueue,
+    directory: &Path,
+    shutdown: CancellationToken,
+) -> NetworkParts {
+    let genesis = chain.genesis().genesis_validators_root;
+    let store = Store::open(
+        directory.join("proofs.redb"),
+        StoreConfig::new(chain.spec(), genesis),
+    );
+    NetworkParts {
+        chain,
+        intake,
+        publish,
+        store: store.unwrap(),
+        blocks: Arc::new(NoBlocks),
+        proof_status: Arc::new(NothingProven::default()),
+        shutdown,
     }
 }
 
@@ -249,13 +278,17 @@ impl Node {
         let (publisher, queue) = publisher();
         verifier.add_sink(Arc::new(publisher.clone()));
         let shutdown = CancellationToken::new();
+        let store_dir = tempfile::tempdir().unwrap();
         let Network { handle, task } = assay_network::start(
             config,
-            chain.clone(),
-            verifier.intake(),
-            queue,
+            parts(
+                chain.clone(),
+                verifier.intake(),
+                queue,
+                store_dir.path(),
+                shutdown.clone(),
+            ),
             &mut Registry::default(),
-            shutdown.clone(),
         )
         .await?;
         Ok(Self {
@@ -266,6 +299,7 @@ impl Node {
             verifier,
             task,
             shutdown,
+            _store_dir: store_dir,
         })
     }
 

@@ -1,0 +1,265 @@
+//! Answers to peers' requests.
+//!
+//! Every stream is a task of its own, within bounds (`streams`). A request is read within its time, judged, and answered
+//! chunk by chunk as fast as the peer's limits and the peer itself let it; what is in memory for responses is bounded
+//! over all of them together (`Room`).
+
+mod base;
+mod blocks;
+mod proofs;
+mod room;
+
+use super::{
+    Connections, Conversations, DROP_ENDING, DROP_READ_FAILED, DROP_READ_TIMED_OUT, LocalProofStatus,
+    PeerBook, PeerMetadata, Protocol, RpcConfig, RpcCounters, THEIRS,
+    behaviour::Host,
+    rate::RateLimits,
+    streams::{Place, Streams},
+    wire::{ChunkWriter, Pace, RequestReadError, WriteError, read_request},
+};
+use crate::{Fault, framing::ErrorCode};
+use assay_chain::{BlockSource, Chain};
+use assay_store::Store;
+use libp2p::{PeerId, Stream};
+use parking_lot::Mutex;
+use room::Room;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// What answers are made from.
+pub(crate) struct ServerParts {
+    pub(crate) config: RpcConfig,
+    pub(crate) chain: Arc<dyn Chain>,
+    pub(crate) store: Store,
+    pub(crate) blocks: Arc<dyn BlockSource>,
+    pub(crate) proof_status: Arc<dyn LocalProofStatus>,
+    /// This node's own metadata, as it is now.
+    pub(crate) metadata: Arc<dyn Fn() -> PeerMetadata + Send + Sync>,
+    pub(crate) peers: Arc<dyn PeerBook>,
+    pub(crate) connections: Connections,
+    pub(crate) conversations: Conversations,
+    pub(crate) counters: RpcCounters,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// Takes peers' streams.
+#[derive(Clone)]
+pub(crate) struct Server {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    parts: ServerParts,
+    streams: Streams,
+    limits: Arc<Mutex<RateLimits>>,
+    /// For proofs and for blocks apart: a slow beacon node holds up no proofs.
+    room: Room,
+    block_room: Room,
+}
+
+/// A request that gets an error chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    code: ErrorCode,
+    /// At most 256 bytes go out (protocol.md section 5).
+    message: String,
+}
+
+impl Refusal {
+    fn invalid(message: impl Into<String>) -> Self {
+        Self {
+            code: ErrorCode::InvalidRequest,
+            message: message.into(),
+        }
+    }
+
+    fn server_error(message: impl Into<String>) -> Self {
+        Self {
+            code: ErrorCode::ServerError,
+            message: message.into(),
+        }
+    }
+
+    fn unavailable(message: impl Into<String>) -> Self {
+        Self {
+            code: ErrorCode::ResourceUnavailable,
+            message: message.into(),
+        }
+    }
+}
+
+/// Why a response ended before its end.
+enum Stop {
+    /// With an error chunk.
+    Refused(Refusal),
+    /// The peer is gone, or too slow.
+    Lost(WriteError),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<WriteError> for Stop {
+    fn from(error: WriteError) -> Self {
+        Self::Lost(error)
+    }
+}
+
+type Writer = ChunkWriter<Stream>;
+
+impl Server {
+    pub(crate) fn new(parts: ServerParts) -> Self {
+        let config = parts.config;
+        Self {
+            inner: Arc::new(Inner {
+                streams: Streams::new(config.streams),
+                limits: Arc::new(Mutex::new(RateLimits::new(config.quotas))),
+                room: Room::new(config.response_memory / 2),
+                block_room: Room::new(config.response_memory / 2),
+                parts,
+            }),
+        }
+    }
+}
+
+impl Host for Server {
+    fn accept(&self, peer: PeerId, protocol: Protocol, stream: Stream) {
+        let inner = &self.inner;
+        match inner.streams.enter(peer, protocol) {
+            Ok(place) => {
+                inner.gauge_streams();
+                tokio::spawn(Arc::clone(inner).serve(peer, protocol, stream, place));
+            }
+            // The stream is dropped here, which resets it.
+            Err(full) => {
+                inner.parts.counters.dropped(protocol, full.label());
+                inner.parts.peers.report(&peer, Fault::Flooding);
+            }
+        }
+    }
+
+    fn connected(&self, peer: PeerId, dialled: bool) {
+        self.inner.parts.conversations.begin(peer, dialled);
+    }
+
+    fn disconnected(&self, peer: PeerId) {
+        self.inner.parts.conversations.end(&peer);
+    }
+}
+
+impl Inner {
+    fn gauge_streams(&self) {
+        let open = i64::try_from(self.streams.len()).unwrap_or(i64::MAX);
+        self.parts.counters.streams.set(open);
+    }
+
+    async fn serve(self: Arc<Self>, peer: PeerId, protocol: Protocol, stream: Stream, place: Place) {
+        tokio::select! {
+            () = self.parts.shutdown.cancelled() => self.parts.counters.dropped(protocol, DROP_ENDING),
+            () = self.answer(peer, protocol, stream) => {}
+        }
+        drop(place);
+        self.gauge_streams();
+    }
+
+    async fn answer(&self, peer: PeerId, protocol: Protocol, mut stream: Stream) {
+        let parts = &self.parts;
+        let spec = parts.chain.spec();
+        let request = if protocol.has_request() {
+            let bounds = protocol.request_bounds(spec);
+            let count = |n| parts.counters.read(protocol, THEIRS, n);
+            match read_request(&mut stream, bounds, parts.config.timeouts.request_read, count).await {
+                Ok(request) => Ok(request),
+                Err(RequestReadError::Framing(error)) => Err(Refusal::invalid(error.to_string())),
+                Err(RequestReadError::TimedOut) => {
+                    parts.counters.dropped(protocol, DROP_READ_TIMED_OUT);
+                    parts.peers.report(&peer, Fault::TimedOut);
+                    return;
+                }
+                Err(RequestReadError::Io(error)) => {
+                    tracing::trace!(%peer, protocol = protocol.label(), %error, "request not read");
+                    parts.counters.dropped(protocol, DROP_READ_FAILED);
+                    return;
+                }
+            }
+        } else {
+            Ok(Vec::new())
+        };
+        let pace = Pace {
+            peer,
+            protocol,
+            limits: Arc::clone(&self.limits),
+            timeouts: parts.config.timeouts,
+            counters: parts.counters.clone(),
+        };
+        pace.wait(1, 0).await;
+        let mut writer = ChunkWriter::new(stream, pace);
+        let outcome = match request {
+            Ok(request) => self.respond(&peer, protocol, &request, &mut writer).await,
+            Err(refusal) => Err(refusal.into()),
+        };
+        let says_goodbye = protocol == Protocol::Goodbye && outcome.is_ok();
+        let result = match outcome {
+            Ok(()) => writer.finish().await.map_or_else(|e| e.label(), |()| "ok"),
+            Err(Stop::Refused(refusal)) => {
+                let Refusal { code, message } = refusal;
+                tracing::debug!(%peer, protocol = protocol.label(), ?code, message, "request refused");
+                let result = match code {
+                    ErrorCode::InvalidRequest => {
+                        parts.peers.report(&peer, Fault::InvalidRequest);
+                        "invalid_request"
+                    }
+                    ErrorCode::ResourceUnavailable => "resource_unavailable",
+                    _ => "server_error",
+                };
+                match writer.error(code, &message).await {
+                    Ok(()) => result,
+                    Err(error) => error.label(),
+                }
+            }
+            Err(Stop::Lost(error)) => {
+                tracing::debug!(%peer, protocol = protocol.label(), %error, "response not taken");
+                if matches!(error, WriteError::TimedOut) {
+                    parts.peers.report(&peer, Fault::TimedOut);
+                }
+                error.label()
+            }
+        };
+        parts.counters.request(protocol, THEIRS, result);
+        if says_goodbye {
+            parts.connections.close(peer);
+        }
+    }
+
+    async fn respond(
+        &self,
+        peer: &PeerId,
+        protocol: Protocol,
+        request: &[u8],
+        writer: &mut Writer,
+    ) -> Result<(), Stop> {
+        match protocol {
+            Protocol::StatusV1 | Protocol::StatusV2 => self.status(peer, protocol, request, writer).await,
+            Protocol::Ping => self.ping(peer, request, writer).await,
+            Protocol::MetadataV1 | Protocol::MetadataV2 | Protocol::MetadataV3 => {
+                self.metadata(protocol, writer).await
+            }
+            Protocol::Goodbye => self.goodbye(peer, request, writer).await,
+            Protocol::BlocksByRangeV2 => self.blocks_by_range(request, writer).await,
+            Protocol::BlocksByRootV2 => self.blocks_by_root(request, writer).await,
+            Protocol::EnvelopesByRange => self.envelopes_by_range(request, writer).await,
+            Protocol::EnvelopesByRoot => self.envelopes_by_root(request, writer).await,
+            Protocol::ExecutionProofsByRange => self.proofs_by_range(request, writer).await,
+            Protocol::ExecutionProofsByRoot => self.proofs_by_root(request, writer).await,
+            Protocol::ExecutionProofStatus => self.proof_status(peer, request, writer).await,
+        }
+    }
+
+    /// Writes one chunk whose bytes are this node's own.
+    async fn reply(&self, writer: &mut Writer, ssz: &[u8]) -> Result<(), Stop> {
+        Ok(writer.success(None, ssz).await?)
+    }
+}

@@ -1,0 +1,204 @@
+//! Blocks and Gloas envelopes, streamed from the beacon node one at a time.
+
+use super::{Inner, Refusal, Stop, Writer};
+use crate::rpc::{
+    messages::{BlocksByRange, decode_range, decode_roots},
+    protocol::{MAX_REQUEST_BLOCKS, MAX_REQUEST_PAYLOADS},
+};
+use assay_chain::{BlockAt, ChainStatus, RawBlock, SourceError};
+use assay_types::{ForkName, Root, Slot, Spec};
+
+/// What is sent of each block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Block,
+    Envelope,
+}
+
+/// Most blocks of one request in a fork (phase0 and deneb p2p).
+fn most_blocks(spec: &Spec, now: Slot) -> u64 {
+    if spec.fork_at_epoch(spec.epoch_at_slot(now)) >= ForkName::Deneb {
+        spec.max_request_blocks_deneb
+    } else {
+        MAX_REQUEST_BLOCKS
+    }
+}
+
+/// The slots to serve of a range, or why none are. `most` are allowed.
+fn slots(status: Option<ChainStatus>, start: Slot, count: u64, most: u64) -> Result<(u64, u64), Refusal> {
+    if count > most {
+        return Err(Refusal::invalid(format!(
+            "{count} slots asked for, at most {most} at a time"
+        )));
+    }
+    let status = status.ok_or_else(|| Refusal::unavailable("the beacon node was not reached yet"))?;
+    if count > 0 && start < status.earliest_available_slot {
+        return Err(Refusal::unavailable(format!(
+            "blocks are served from slot {} on",
+            status.earliest_available_slot
+        )));
+    }
+    let end = start
+        .saturating_add(count)
+        .0
+        .min(status.head_slot.0.saturating_add(1));
+    Ok((start.0, end))
+}
+
+impl Inner {
+    pub(super) async fn blocks_by_range(&self, request: &[u8], writer: &mut Writer) -> Result<(), Stop> {
+        let BlocksByRange {
+            start_slot,
+            count,
+            step,
+        } = BlocksByRange::from_ssz_bytes(request)
+            .ok_or_else(|| Refusal::invalid("not a BeaconBlocksByRange request"))?;
+        // `step` is deprecated: 1, and for more a single block may be sent (phase0 p2p).
+        let count = match step {
+            0 => return Err(Refusal::invalid("step is 0").into()),
+            1 => count,
+            _ => count.min(1),
+        };
+        self.range(What::Block, start_slot, count, writer).await
+    }
+
+    pub(super) async fn envelopes_by_range(&self, request: &[u8], writer: &mut Writer) -> Result<(), Stop> {
+        let (start_slot, count) = decode_range(request)
+            .ok_or_else(|| Refusal::invalid("not an ExecutionPayloadEnvelopesByRange request"))?;
+        self.range(What::Envelope, start_slot, count, writer).await
+    }
+
+    pub(super) async fn blocks_by_root(&self, request: &[u8], writer: &mut Writer) -> Result<(), Stop> {
+        let chain = &self.parts.chain;
+        let most = most_blocks(chain.spec(), chain.current_slot());
+        self.roots(What::Block, request, most, writer).await
+    }
+
+    pub(super) async fn envelopes_by_root(&self, request: &[u8], writer: &mut Writer) -> Result<(), Stop> {
+        self.roots(What::Envelope, request, MAX_REQUEST_PAYLOADS, writer)
+            .await
+    }
+
+    async fn range(&self, what: What, start: Slot, count: u64, writer: &mut Writer) -> Result<(), Stop> {
+        let chain = &self.parts.chain;
+        let most = most_blocks(chain.spec(), chain.current_slot());
+        let (start, end) = slots(self.parts.blocks.chain_status(), start, count, most)?;
+        for slot in (start..end).map(Slot) {
+            let root = match what {
+                What::Block => None,
+                // Envelopes are found by their blocks' roots; before Gloas there are none.
+                What::Envelope => {
+                    let epoch = chain.spec().epoch_at_slot(slot);
+                    if chain.spec().fork_at_epoch(epoch) < ForkName::Gloas {
+                        continue;
+                    }
+                    match self.canonical_root(slot).await? {
+                        Some(root) => Some(root),
+                        None => continue,
+                    }
+                }
+            };
+            self.send(what, root.map_or(BlockAt::Slot(slot), BlockAt::Root), writer)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn roots(&self, what: What, request: &[u8], most: u64, writer: &mut Writer) -> Result<(), Stop> {
+        let roots = decode_roots(request).ok_or_else(|| Refusal::invalid("not a list of roots"))?;
+        if roots.len() as u64 > most {
+            return Err(Refusal::invalid(format!(
+                "{} roots asked for, at most {most} at a time",
+                roots.len()
+            ))
+            .into());
+        }
+        if self.parts.blocks.chain_status().is_none() {
+            return Err(Refusal::unavailable("the beacon node was not reached yet").into());
+        }
+        for root in roots {
+            self.send(what, BlockAt::Root(root), writer).await?;
+        }
+        Ok(())
+    }
+
+    async fn canonical_root(&self, slot: Slot) -> Result<Option<Root>, Stop> {
+        if let Some(block) = self.parts.chain.canonical_block_at(slot) {
+            return Ok(Some(block.block_root));
+        }
+        let _room = self.block_room.take(self.most_bytes()).await;
+        let block = self.parts.blocks.block(BlockAt::Slot(slot)).await;
+        Ok(block.map_err(refusal)?.map(|block| block.root))
+    }
+
+    fn most_bytes(&self) -> usize {
+        usize::try_from(self.parts.chain.spec().max_payload_size).unwrap_or(usize::MAX)
+    }
+
+    /// Sends what is there of a block, if anything is.
+    async fn send(&self, what: What, at: BlockAt, writer: &mut Writer) -> Result<(), Stop> {
+        let mut room = self.block_room.take(self.most_bytes()).await;
+        let found: Option<RawBlock> = match (what, at) {
+            (What::Envelope, BlockAt::Root(root)) => self.parts.blocks.envelope(root).await,
+            (_, at) => self.parts.blocks.block(at).await,
+        }
+        .map_err(refusal)?;
+        if let Some(found) = found {
+            room.shrink(found.ssz.len());
+            writer.success(Some(found.fork_digest), &found.ssz).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What the beacon node cannot give now is unavailable; what it gives wrong is a fault on this side.
+fn refusal(error: SourceError) -> Refusal {
+    match error {
+        SourceError::Wrong(_) => Refusal::server_error(error.to_string()),
+        SourceError::Unavailable(_) | SourceError::TimedOut | SourceError::Busy => {
+            Refusal::unavailable(error.to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use assay_chain::Checkpoint;
+
+    #[test]
+    fn ranges_are_cut_to_what_is_there() {
+        let status = Some(ChainStatus {
+            finalized: Checkpoint::default(),
+            head_root: Root::ZERO,
+            head_slot: Slot(200),
+            earliest_available_slot: Slot(100),
+        });
+        assert_eq!(slots(status, Slot(100), 64, 128), Ok((100, 164)));
+        assert_eq!(slots(status, Slot(190), 128, 128), Ok((190, 201)));
+        assert_eq!(slots(status, Slot(u64::MAX), 128, 128), Ok((u64::MAX, 201)));
+        assert_eq!(slots(status, Slot(5), 0, 128), Ok((5, 5)));
+        let refused = |start, count| {
+            let refusal = slots(status, Slot(start), count, 128).unwrap_err();
+            (refusal.code.as_byte(), refusal.message)
+        };
+        assert_eq!(
+            refused(100, 129),
+            (1, "129 slots asked for, at most 128 at a time".to_owned())
+        );
+        assert_eq!(
+            refused(99, 10),
+            (3, "blocks are served from slot 100 on".to_owned())
+        );
+        assert_eq!(slots(None, Slot(1), 1, 128).unwrap_err().code.as_byte(), 3);
+    }
+
+    #[test]
+    fn before_deneb_more_blocks_may_be_asked_for() {
+        let spec = Spec::mainnet();
+        let deneb = spec.start_slot(spec.fork_epoch(ForkName::Deneb).unwrap());
+        assert_eq!(most_blocks(&spec, deneb), 128);
+        assert_eq!(most_blocks(&spec, deneb.saturating_sub(1)), 1024);
+    }
+}

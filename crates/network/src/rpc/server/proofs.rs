@@ -1,0 +1,255 @@
+//! Proofs from the store (protocol.md section 5), one at a time from disk to socket.
+
+use super::{Inner, Refusal, Stop, Writer};
+use assay_chain::Chain;
+use assay_store::ProofStream;
+use assay_types::{
+    ExecutionProofsByRange, ProofByRootIdentifiers, ProofType, Root, Slot, Spec, SszContainer,
+};
+use std::collections::HashMap;
+
+/// A range request that may be served.
+#[derive(Debug, PartialEq, Eq)]
+struct RangeOrder {
+    start_slot: Slot,
+    count: u64,
+    /// Empty: all.
+    proof_types: Vec<ProofType>,
+}
+
+/// A by-root request that may be served: every block once, in the order first asked for; empty types mean all.
+#[derive(Debug, PartialEq, Eq)]
+struct RootOrder {
+    blocks: Vec<(Root, Vec<ProofType>)>,
+    /// Most proofs it asks for.
+    most: u64,
+}
+
+/// Judges a by-range request.
+fn range_order(spec: &Spec, ssz: &[u8]) -> Result<RangeOrder, Refusal> {
+    let request = ExecutionProofsByRange::from_ssz_bytes_within(ssz, &spec.list_limits())
+        .map_err(|error| Refusal::invalid(error.to_string()))?;
+    let (count, per_payload) = (request.count, spec.max_execution_proofs_per_payload);
+    let most = spec.max_request_execution_proofs();
+    // Section 5: `count * 4 <= 512`, whatever types are asked for.
+    if count.checked_mul(per_payload).is_none_or(|asked| asked > most) {
+        return Err(Refusal::invalid(format!(
+            "count {count} asks for more than {most} proofs, {per_payload} a slot"
+        )));
+    }
+    Ok(RangeOrder {
+        start_slot: request.start_slot,
+        count,
+        proof_types: distinct(request.proof_types),
+    })
+}
+
+/// Judges a by-root request.
+fn root_order(spec: &Spec, ssz: &[u8]) -> Result<RootOrder, Refusal> {
+    let request = ProofByRootIdentifiers::from_ssz_bytes_within(ssz, &spec.list_limits())
+        .map_err(|error| Refusal::invalid(error.to_string()))?;
+    let most = spec.max_request_execution_proofs();
+    let mut asked = 0u64;
+    let mut blocks: Vec<(Root, Vec<ProofType>)> = Vec::with_capacity(request.0.len());
+    let mut places: HashMap<Root, usize> = HashMap::new();
+    for identifier in request.0 {
+        // Section 5: empty proof types count as 4 and are served.
+        asked = asked.saturating_add(match identifier.proof_types.len() {
+            0 => spec.max_execution_proofs_per_payload,
+            n => n as u64,
+        });
+        let types = distinct(identifier.proof_types);
+        match places.get(&identifier.block_root) {
+            None => {
+                places.insert(identifier.block_root, blocks.len());
+                blocks.push((identifier.block_root, types));
+            }
+            // A block named twice is served once, with the types of both.
+            Some(place) => {
+                let known = &mut blocks[*place].1;
+                if types.is_empty() {
+                    known.clear();
+                } else if !known.is_empty() {
+                    known.extend(types);
+                    *known = distinct(std::mem::take(known));
+                }
+            }
+        }
+    }
+    if asked > most {
+        return Err(Refusal::invalid(format!(
+            "{asked} proofs asked for, at most {most} at a time"
+        )));
+    }
+    Ok(RootOrder { blocks, most: asked })
+}
+
+/// Section 11: duplicate proof types in a request are served once.
+fn distinct(mut types: Vec<ProofType>) -> Vec<ProofType> {
+    types.sort_unstable();
+    types.dedup();
+    types
+}
+
+/// Whether a range has a part in the serve range: from the finalized epoch's first slot to the current slot.
+fn touches_serve_range(chain: &dyn Chain, start: Slot, count: u64) -> bool {
+    let end = start.saturating_add(count);
+    count > 0 && start <= chain.current_slot() && end > chain.proof_serve_range_start()
+}
+
+impl Inner {
+    pub(super) async fn proofs_by_range(&self, request: &[u8], writer: &mut Writer) -> Result<(), Stop> {
+        let chain = self.parts.chain.as_ref();
+        let order = range_order(chain.spec(), request)?;
+        if touches_serve_range(chain, order.start_slot, order.count) && !chain.is_synced() {
+            return Err(Refusal::unavailable("still syncing: the serve range is not known whole").into());
+        }
+        let most = chain.spec().max_request_execution_proofs();
+        let proofs = self
+            .parts
+            .store
+            .range(order.start_slot, order.count, order.proof_types);
+        self.send_proofs(proofs, most, writer).await
+    }
+
+    pub(super) async fn proofs_by_root(&self, request: &[u8], writer: &mut Writer) -> Result<(), Stop> {
+        let chain = self.parts.chain.as_ref();
+        let order = root_order(chain.spec(), request)?;
+        let is_empty = order.blocks.is_empty();
+        let proofs = self.parts.store.by_root(order.blocks);
+        self.send_proofs(proofs, order.most, writer).await?;
+        // A block that is unknown while syncing may be one of the serve range.
+        if writer.chunks() == 0 && !is_empty && !chain.is_synced() {
+            return Err(Refusal::unavailable("still syncing: these blocks are not known yet").into());
+        }
+        Ok(())
+    }
+
+    /// Proof after proof: each is read when the one before it is on its way.
+    async fn send_proofs(&self, mut proofs: ProofStream, most: u64, writer: &mut Writer) -> Result<(), Stop> {
+        let spec = self.parts.chain.spec();
+        let mut payload = (Root::ZERO, 0);
+        while writer.chunks() < most {
+            let mut room = self.room.take(spec.max_signed_proof_size()).await;
+            let proof = match proofs.next().await {
+                Ok(Some(proof)) => proof,
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "proofs could not be read for a peer");
+                    return Err(Refusal::server_error("the proofs cannot be read").into());
+                }
+            };
+            let root = proof.key().new_payload_request_root;
+            payload = (root, if payload.0 == root { payload.1 + 1 } else { 1 });
+            // However many types are kept, a payload has this many in a response.
+            if payload.1 > spec.max_execution_proofs_per_payload
+                || proof.ssz().len() > spec.max_signed_proof_size()
+            {
+                continue;
+            }
+            room.shrink(proof.ssz().len());
+            writer.success(None, proof.ssz()).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use assay_types::ProofByRootIdentifier;
+
+    fn root(n: u8) -> Root {
+        Root::from([n; 32])
+    }
+
+    #[test]
+    fn ranges_are_judged_as_section_5_says() {
+        let spec = Spec::mainnet();
+        let judge = |start, count, types: &[u8]| {
+            let request = ExecutionProofsByRange {
+                start_slot: Slot(start),
+                count,
+                proof_types: types.to_vec(),
+            };
+            range_order(&spec, &request.to_ssz_bytes())
+        };
+        let served = |start, count, types: &[u8]| {
+            Ok(RangeOrder {
+                start_slot: Slot(start),
+                count,
+                proof_types: types.to_vec(),
+            })
+        };
+        assert_eq!(judge(7, 128, &[]), served(7, 128, &[]));
+        assert_eq!(judge(7, 0, &[3]), served(7, 0, &[3]));
+        assert_eq!(judge(u64::MAX, 128, &[2, 1, 2]), served(u64::MAX, 128, &[1, 2]));
+        for count in [129, u64::MAX, u64::MAX / 4 + 2] {
+            let refusal = judge(7, count, &[1]).unwrap_err();
+            assert_eq!(
+                refusal,
+                Refusal::invalid(format!("count {count} asks for more than 512 proofs, 4 a slot"))
+            );
+        }
+        let five = ExecutionProofsByRange {
+            start_slot: Slot(1),
+            count: 1,
+            proof_types: vec![1, 2, 3, 4, 5],
+        };
+        assert_eq!(
+            range_order(&spec, &five.to_ssz_bytes()).unwrap_err(),
+            Refusal::invalid("not a valid SSZ ExecutionProofsByRange: 5 proof types, at most 4 allowed")
+        );
+        assert!(range_order(&spec, &[0; 19]).is_err());
+    }
+
+    #[test]
+    fn roots_are_judged_as_section_5_says() {
+        let spec = Spec::mainnet();
+        let judge = |identifiers: &[(u8, &[u8])]| {
+            let request = ProofByRootIdentifiers(
+                identifiers
+                    .iter()
+                    .map(|(n, types)| ProofByRootIdentifier {
+                        block_root: root(*n),
+                        proof_types: types.to_vec(),
+                    })
+                    .collect(),
+            );
+            root_order(&spec, &request.to_ssz_bytes())
+        };
+        let table: &[(&[(u8, &[u8])], &[(u8, &[u8])], u64)] = &[
+            (&[], &[], 0),
+            (&[(1, &[2])], &[(1, &[2])], 1),
+            (&[(1, &[])], &[(1, &[])], 4),
+            (&[(1, &[2, 2, 1])], &[(1, &[1, 2])], 3),
+            (
+                &[(2, &[1]), (1, &[3]), (2, &[0, 1])],
+                &[(2, &[0, 1]), (1, &[3])],
+                4,
+            ),
+            (&[(1, &[2]), (1, &[])], &[(1, &[])], 5),
+            (&[(1, &[]), (1, &[2])], &[(1, &[])], 5),
+        ];
+        for (asked, served, most) in table {
+            let blocks = served
+                .iter()
+                .map(|(n, types)| (root(*n), types.to_vec()))
+                .collect();
+            assert_eq!(judge(asked), Ok(RootOrder { blocks, most: *most }), "{asked:?}");
+        }
+        let full: Vec<(u8, &[u8])> = (0..128).map(|n| (n, &[][..])).collect();
+        assert_eq!(judge(&full).unwrap().most, 512);
+        let mut wide = Spec::mainnet();
+        wide.max_request_blocks_deneb = 2;
+        let three = ProofByRootIdentifiers(vec![
+            ProofByRootIdentifier {
+                block_root: root(1),
+                proof_types: vec![],
+            };
+            3
+        ]);
+        assert!(root_order(&wide, &three.to_ssz_bytes()).is_err());
+    }
+}

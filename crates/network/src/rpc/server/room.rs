@@ -1,0 +1,69 @@
+//! Memory for responses: a proof or block is read into it, written, and its room given back.
+
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Bytes of one permit: small enough for small proofs to take little, large enough for permits to fit their type.
+const UNIT: usize = 1024;
+
+/// Room for what is being written to peers. First come, first served.
+#[derive(Clone)]
+pub(super) struct Room {
+    units: Arc<Semaphore>,
+    total: u32,
+}
+
+impl Room {
+    pub(super) fn new(bytes: usize) -> Self {
+        let total = u32::try_from((bytes / UNIT).max(1)).unwrap_or(u32::MAX / 2);
+        Self {
+            units: Arc::new(Semaphore::new(total as usize)),
+            total,
+        }
+    }
+
+    /// Waits for room for `most` bytes, or for all there is where that is less.
+    pub(super) async fn take(&self, most: usize) -> Taken {
+        let units = u32::try_from(most.div_ceil(UNIT))
+            .unwrap_or(u32::MAX)
+            .clamp(1, self.total);
+        // The semaphore is never closed.
+        Taken(Arc::clone(&self.units).acquire_many_owned(units).await.ok())
+    }
+}
+
+/// Room taken; given back when dropped.
+pub(super) struct Taken(Option<OwnedSemaphorePermit>);
+
+impl Taken {
+    /// Gives back what is not needed after all.
+    pub(super) fn shrink(&mut self, bytes: usize) {
+        if let Some(permit) = &mut self.0 {
+            let needed = bytes.div_ceil(UNIT);
+            if let Some(excess) = permit.num_permits().checked_sub(needed) {
+                drop(permit.split(excess));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use futures::FutureExt;
+
+    #[tokio::test]
+    async fn who_finds_no_room_waits_for_it() {
+        let room = Room::new(10 * UNIT);
+        let mut first = room.take(8 * UNIT).await;
+        let mut second = Box::pin(room.take(4 * UNIT));
+        assert!((&mut second).now_or_never().is_none());
+        first.shrink(6 * UNIT);
+        let second = (&mut second).now_or_never().unwrap();
+        assert!(room.take(1).now_or_never().is_none());
+        drop((first, second));
+        // More than there is: all of it.
+        assert!(room.take(100 * UNIT).now_or_never().is_some());
+    }
+}

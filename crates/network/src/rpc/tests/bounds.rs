@@ -1,0 +1,248 @@
+//! Peers that are slow, many, or want too much.
+
+use super::rig::*;
+use crate::{
+    Fault,
+    framing::{encode_request, encode_success_chunk},
+    rpc::{
+        DROP_READ_TIMED_OUT, Protocol, Quota, Quotas, Rate, RpcConfig, RpcTimeouts, StreamLimits, THEIRS,
+        streams::Full,
+    },
+};
+use assay_types::{ExecutionProofsByRange, Slot, SszContainer};
+use futures::{AsyncReadExt, AsyncWriteExt};
+use std::time::{Duration, Instant};
+
+fn with(config: RpcConfig) -> Settings {
+    Settings {
+        config,
+        ..Settings::default()
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_come_in_time_is_dropped() {
+    let (a, b) = (
+        Rig::start().await,
+        Rig::start_with(with(RpcConfig {
+            timeouts: RpcTimeouts {
+                request_read: Duration::from_millis(200),
+                ..RpcTimeouts::default()
+            },
+            ..RpcConfig::default()
+        }))
+        .await,
+    );
+    a.connect(&b).await;
+    let wire = encode_request(&7u64.to_le_bytes());
+    let mut slow = a.open(&b, Protocol::Ping).await;
+    let mut answer = Vec::new();
+    // A byte now and then is no progress.
+    for byte in &wire[..5] {
+        if slow.write_all(std::slice::from_ref(byte)).await.is_err() {
+            break;
+        }
+        let _ = slow.flush().await;
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    let _ = slow.read_to_end(&mut answer).await;
+    assert!(answer.is_empty());
+    assert_eq!(b.counters.dropped_of(Protocol::Ping, DROP_READ_TIMED_OUT), 1);
+    assert_eq!(*b.book.faults.lock(), [(a.peer, Fault::TimedOut)]);
+    assert_eq!(
+        a.exchange(&b, Protocol::Ping, &wire).await,
+        encode_success_chunk(&0u64.to_le_bytes())
+    );
+}
+
+#[tokio::test]
+async fn a_response_that_is_not_taken_in_time_is_given_up() {
+    let (a, b) = (
+        Rig::start().await,
+        Rig::start_with(with(RpcConfig {
+            timeouts: RpcTimeouts {
+                chunk_write: Duration::from_millis(300),
+                ..RpcTimeouts::default()
+            },
+            ..RpcConfig::default()
+        }))
+        .await,
+    );
+    for slot in 20..24 {
+        b.store_block(slot).await;
+        b.store_proof(slot, 1, 4 << 20).await;
+    }
+    a.connect(&b).await;
+    let request = ExecutionProofsByRange {
+        start_slot: Slot(20),
+        count: 4,
+        proof_types: vec![1],
+    };
+    let mut stream = a.open(&b, Protocol::ExecutionProofsByRange).await;
+    stream
+        .write_all(&encode_request(&request.to_ssz_bytes()))
+        .await
+        .unwrap();
+    stream.close().await.unwrap();
+    wait_for(|| {
+        let given_up = b
+            .counters
+            .requests_of(Protocol::ExecutionProofsByRange, THEIRS, "write_timed_out");
+        (given_up == 1).then_some(())
+    })
+    .await;
+    assert_eq!(*b.book.faults.lock(), [(a.peer, Fault::TimedOut)]);
+}
+
+/// Thousands of streams that say nothing: some are held, the rest dropped and counted, and others are served meanwhile.
+#[tokio::test]
+async fn thousands_of_streams_hold_up_nobody() {
+    const OPENED: usize = 2000;
+    let (a, b, honest) = (Rig::start().await, Rig::start().await, Rig::start().await);
+    a.connect(&b).await;
+    honest.connect(&b).await;
+    let mut held = Vec::new();
+    let mut refused = 0;
+    for n in 0..OPENED {
+        let protocol = Protocol::ALL[n % Protocol::ALL.len()];
+        if !protocol.has_request() {
+            continue;
+        }
+        match a.connections.open(&b.peer, &[protocol]).await {
+            Ok((stream, _)) => held.push(stream),
+            Err(_) => refused += 1,
+        }
+        // No more at once than a multiplexer lets: the oldest go.
+        if held.len() > 200 {
+            held.drain(..100);
+        }
+        if n == OPENED / 2 {
+            assert_eq!(honest.requester.ping(b.peer, 1).await, Ok(0));
+        }
+    }
+    let dropped: u64 = Protocol::ALL
+        .into_iter()
+        .flat_map(|protocol| {
+            [Full::PeerAndProtocol, Full::Peer, Full::Total]
+                .map(|full| b.counters.dropped_of(protocol, full.label()))
+        })
+        .sum();
+    assert!(dropped > 1000, "{dropped} dropped, {refused} not even opened");
+    assert!(b.counters.streams.get() <= 16, "at most 16 of one peer are held");
+    assert!(b.book.faults.lock().contains(&(a.peer, Fault::Flooding)));
+    assert_eq!(honest.requester.ping(b.peer, 1).await, Ok(0));
+}
+
+/// The bound of a peer does not depend on how fast it opens: two at once of one protocol are both served.
+#[tokio::test]
+async fn streams_opened_at_once_are_all_served() {
+    let unlimited = with(RpcConfig {
+        quotas: Quotas::UNLIMITED,
+        ..RpcConfig::default()
+    });
+    let (a, b) = (Rig::start().await, Rig::start_with(unlimited).await);
+    a.connect(&b).await;
+    let wire = encode_request(&7u64.to_le_bytes());
+    for _ in 0..20 {
+        let four = (0..4).map(|_| a.exchange(&b, Protocol::Ping, &wire));
+        for answer in futures::future::join_all(four).await {
+            assert_eq!(answer, encode_success_chunk(&0u64.to_le_bytes()));
+        }
+        wait_for(|| (b.counters.streams.get() == 0).then_some(())).await;
+    }
+}
+
+/// The limits delay, and neither err nor reset: everything comes, later.
+#[tokio::test]
+async fn who_wants_too_much_waits_and_gets_it() {
+    let quota = Quota {
+        chunks: Rate {
+            burst: 4.0,
+            per_second: 10.0,
+        },
+        bytes: Rate::UNLIMITED,
+    };
+    let b = Rig::start_with(with(RpcConfig {
+        quotas: Quotas {
+            base: quota,
+            proofs: Quota {
+                chunks: Rate::UNLIMITED,
+                bytes: Rate {
+                    burst: 100_000.0,
+                    per_second: 400_000.0,
+                },
+            },
+            ..Quotas::UNLIMITED
+        },
+        ..RpcConfig::default()
+    }))
+    .await;
+    let a = Rig::start().await;
+    a.connect(&b).await;
+    // Two of the burst for each ping (the request, the chunk): the third waits.
+    let began = Instant::now();
+    for _ in 0..5 {
+        assert_eq!(a.requester.ping(b.peer, 0).await, Ok(0));
+    }
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(550), "{took:?}");
+    // Bytes: 300,000 at 400,000 a second, 100,000 of them at once.
+    for slot in 20..23 {
+        b.store_block(slot).await;
+        b.store_proof(slot, 1, 100_000).await;
+    }
+    let request = ExecutionProofsByRange {
+        start_slot: Slot(20),
+        count: 3,
+        proof_types: vec![1],
+    };
+    let began = Instant::now();
+    let mut response = a
+        .requester
+        .execution_proofs_by_range(b.peer, request)
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        response.next().await.unwrap().unwrap();
+    }
+    assert!(response.next().await.is_none());
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(480), "{took:?}");
+    assert!(b.book.faults.lock().is_empty());
+}
+
+/// Memory for responses is bounded: with room for one proof, two peers are served in turn.
+#[tokio::test]
+async fn little_room_serves_everybody_in_turn() {
+    let b = Rig::start_with(with(RpcConfig {
+        response_memory: 2,
+        streams: StreamLimits::default(),
+        ..RpcConfig::default()
+    }))
+    .await;
+    for slot in 20..24 {
+        b.store_block(slot).await;
+        b.store_proof(slot, 1, 300_000).await;
+    }
+    let peers = [Rig::start().await, Rig::start().await, Rig::start().await];
+    let asking = peers.iter().map(async |peer| {
+        peer.connect(&b).await;
+        let request = ExecutionProofsByRange {
+            start_slot: Slot(20),
+            count: 4,
+            proof_types: vec![1],
+        };
+        let mut response = peer
+            .requester
+            .execution_proofs_by_range(b.peer, request)
+            .await
+            .unwrap();
+        let mut got = 0;
+        while let Some(proof) = response.next().await {
+            proof.unwrap();
+            got += 1;
+        }
+        got
+    });
+    assert_eq!(futures::future::join_all(asking).await, [4, 4, 4]);
+}
