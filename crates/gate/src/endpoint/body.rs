@@ -216,16 +216,19 @@ impl Intake {
             .transpose()?;
         let mut held = BytesMut::with_capacity(if keep { expected.unwrap_or(0) } else { 0 });
         while let Some(chunk) = self.next_in_order().await? {
-            if let Some(permit) = &mut permit {
-                if expected.is_none() {
-                    permit.merge(self.budget.take(chunk.len())?);
-                }
-                held.extend_from_slice(&chunk);
+            if let Some(permit) = &mut permit
+                && expected.is_none()
+            {
+                permit.merge(self.budget.take(chunk.len())?);
             }
+            // On its way first: the execution client must not wait for our copy.
             if let Some(sender) = to
-                && sender.send(Ok(chunk)).await.is_err()
+                && sender.send(Ok(chunk.clone())).await.is_err()
             {
                 to = None;
+            }
+            if keep {
+                held.extend_from_slice(&chunk);
             }
         }
         if self.sniffer.end() == Sniffed::Ambiguous {
