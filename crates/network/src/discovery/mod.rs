@@ -25,11 +25,15 @@ use crate::{
 use assay_chain::{BlockSource, KnownNode};
 use discv5::{ConfigBuilder, Discv5, Event, PermitBanList, RateLimiterBuilder};
 use enr::{CombinedKey, NodeId};
-use futures::{FutureExt, future::BoxFuture};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 use parking_lot::{Mutex, RwLock};
 use planner::{Planner, Query};
 use std::{
+    collections::HashSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
     time::{Duration, Instant},
@@ -51,6 +55,10 @@ const ASK_BEACON_NODE_EVERY: Duration = Duration::from_secs(300);
 const MAX_BEACON_NODE_PEERS: usize = 256;
 /// Nodes that must agree on our address. Two could be one's own other node and a liar.
 const VOTES: usize = 3;
+/// How often discv5 pings the nodes of its table, each pong a vote.
+const PING_EVERY: Duration = Duration::from_secs(300);
+/// Known nodes that are asked at once while the table is empty.
+const MAX_CONTACTS: usize = 64;
 /// Packets a second that nobody asked for: in all, from one address, from one node. What is above is dropped, and who
 /// sends it is not listened to for `PACKET_BAN`; loopback has the total alone.
 const PACKETS_IN_ALL: u64 = 500;
@@ -114,6 +122,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Discovery, NetworkError> {
         .ban_duration(Some(PACKET_BAN))
         .permit_ban_list(permitted)
         .enr_peer_update_min(VOTES)
+        .ping_interval(PING_EVERY)
         .query_parallelism(5);
     if !parts.votes {
         config.disable_enr_update();
@@ -122,7 +131,10 @@ pub(crate) async fn start(parts: Parts) -> Result<Discovery, NetworkError> {
         // One /24 must not fill the table. Private networks are one.
         config.ip_limit();
     }
-    let mut discv5 = Discv5::new(parts.enr, parts.key, config.build()).map_err(|e| failed(e.to_owned()))?;
+    let mut config = config.build();
+    // Or votes of a small network would end before they are enough.
+    config.vote_duration = PING_EVERY * 2;
+    let mut discv5 = Discv5::new(parts.enr, parts.key, config).map_err(|e| failed(e.to_owned()))?;
     discv5.start().await.map_err(|e| failed(format!("{e:?}")))?;
     let events = discv5
         .event_stream()
@@ -172,7 +184,11 @@ struct Search {
 
 impl Search {
     async fn run(mut self) {
-        self.add_known();
+        for enr in &self.boot_nodes {
+            if !has_udp(enr) {
+                tracing::warn!(%enr, "--boot-nodes: no UDP address, so nobody can be asked there");
+            }
+        }
         let mut query: Option<BoxFuture<'static, Found>> = None;
         let mut beacon_node: Option<BoxFuture<'static, Vec<KnownNode>>> = None;
         let mut ticks = tokio::time::interval(TICK);
@@ -217,9 +233,7 @@ impl Search {
             (peers.wanted(now), peers.count().connected)
         };
         let query = self.planner.next(wanted, connected, now)?;
-        if self.discv5.connected_peers() == 0 {
-            self.add_known();
-        }
+        let contacts = self.contacts();
         self.counters.discovery_queries.inc();
         self.found = 0;
         let rules = self.rules.read().clone();
@@ -229,41 +243,44 @@ impl Search {
             .discv5
             .find_node_predicate(NodeId::random(), Box::new(predicate), NODES_PER_QUERY);
         Some(
-            search
-                .map(|found| {
-                    found.unwrap_or_else(|error| {
-                        tracing::debug!(%error, "query of discovery");
-                        Vec::new()
-                    })
+            async move {
+                join_all(contacts).await;
+                search.await.unwrap_or_else(|error| {
+                    tracing::debug!(%error, "query of discovery");
+                    Vec::new()
                 })
-                .boxed(),
+            }
+            .boxed(),
         )
     }
 
-    /// Boot nodes and the records of known peers: where queries begin.
-    fn add_known(&mut self) {
+    /// While the table is empty: boot nodes and known peers are pinged before a query begins. Those that answer get
+    /// into the table as nodes that we have asked, whose word on our address counts.
+    fn contacts(&mut self) -> Vec<impl Future<Output = ()> + use<>> {
+        if self.discv5.connected_peers() > 0 {
+            return Vec::new();
+        }
         for enr in self.boot_nodes.clone() {
-            self.add(&enr);
             self.take(&enr);
         }
-        let known: Vec<Enr> = self
-            .peers
-            .lock()
-            .list()
+        let known = self.peers.lock().list();
+        let known = known.into_iter().filter_map(|peer| peer.enr?.parse::<Enr>().ok());
+        let mut contacts: Vec<Enr> = self.boot_nodes.iter().cloned().chain(known).collect();
+        let mut met = HashSet::new();
+        contacts.retain(|enr| has_udp(enr) && met.insert(enr.node_id()));
+        contacts.truncate(MAX_CONTACTS);
+        contacts
             .into_iter()
-            .filter_map(|peer| peer.enr?.parse().ok())
-            .collect();
-        for enr in known {
-            self.add(&enr);
-        }
+            .map(|enr| self.discv5.send_ping(enr).map(drop))
+            .collect()
     }
 
     fn add(&self, enr: &Enr) {
-        // Said here, where it is known whose record it is; discv5 would say it at warning level each time.
-        if enr.udp4_socket().is_some() || enr.udp6_socket().is_some() {
-            if let Err(why) = self.discv5.add_enr(enr.clone()) {
-                tracing::debug!(node = %enr.node_id(), why, "record not taken into the table");
-            }
+        // discv5 would tell of records without at warning level each time.
+        if has_udp(enr)
+            && let Err(why) = self.discv5.add_enr(enr.clone())
+        {
+            tracing::debug!(node = %enr.node_id(), why, "record not taken into the table");
         }
     }
 
@@ -359,6 +376,10 @@ impl Search {
             proven: false,
         })
     }
+}
+
+fn has_udp(enr: &Enr) -> bool {
+    enr.udp4_socket().is_some() || enr.udp6_socket().is_some()
 }
 
 /// The end of what is under way; never, while nothing is.

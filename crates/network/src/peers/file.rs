@@ -150,20 +150,18 @@ fn parse(text: &str) -> Result<Kept, String> {
         }
         None => return Err("empty".to_owned()),
     }
-    let mut kept = Kept::default();
-    let mut count = 0usize;
-    for line in lines.by_ref() {
-        if let Some(said) = line.strip_prefix("end ") {
-            return if said.parse() == Ok(count) && lines.next().is_none() {
-                Ok(kept)
-            } else {
-                Err("its last line does not fit".to_owned())
-            };
-        }
-        count += 1;
-        entry(line, &mut kept).ok_or_else(|| format!("line {}", count + 1))?;
+    let (entries, end) = match lines.collect::<Vec<_>>().split_last() {
+        Some((end, entries)) => (entries.to_vec(), end.strip_prefix("end ").unwrap_or_default()),
+        None => return Err("cut off".to_owned()),
+    };
+    if end.parse() != Ok(entries.len()) {
+        return Err("its last line does not fit".to_owned());
     }
-    Err("cut off".to_owned())
+    let mut kept = Kept::default();
+    for (n, line) in entries.into_iter().enumerate() {
+        entry(line, &mut kept).ok_or_else(|| format!("line {}", n + 2))?;
+    }
+    Ok(kept)
 }
 
 fn entry(line: &str, kept: &mut Kept) -> Option<()> {

@@ -228,8 +228,11 @@ impl Peers {
         if known.is_some_and(|peer| peer.score.at(now) < DISCONNECT_BELOW) {
             return Err(Denied("low_score"));
         }
-        if known.is_some_and(Peer::is_open) {
-            return Ok(());
+        match known.map(|peer| peer.link) {
+            Some(Link::Open { .. }) => return Ok(()),
+            // Told to go, it is not let in by another door.
+            Some(Link::Parting { .. }) => return Err(Denied("parting")),
+            _ => {}
         }
         if self.open().count() >= self.limits.most() {
             return Err(Denied("too_many"));
@@ -431,6 +434,10 @@ impl Peers {
                 peer.score.after_ban(now);
             }
         }
+        // Peers that found us and left some points behind, which are forgotten now.
+        self.peers.retain(|_, peer| {
+            !peer.is_idle() || peer.trusted || !peer.addresses.is_empty() || peer.score.at(now) < 0.0
+        });
         for (id, peer) in &mut self.peers {
             if let Link::Parting {
                 since,

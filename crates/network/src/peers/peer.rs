@@ -16,16 +16,20 @@ use std::{
 pub(super) const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// The longest wait between attempts on a peer of `--peer`.
 pub(super) const MAX_BACKOFF: Duration = Duration::from_secs(60);
-/// The same for peers that were found.
+/// The same for peers that were found and reached: after a partition they are what a node has.
+const FIRST_BACKOFF_PROVEN: Duration = Duration::from_secs(2);
+const MAX_BACKOFF_PROVEN: Duration = Duration::from_secs(30);
+/// The same for peers that were found and never reached.
 pub(super) const FIRST_BACKOFF_FOUND: Duration = Duration::from_secs(10);
-const MAX_BACKOFF_FOUND: Duration = Duration::from_secs(1800);
+const MAX_BACKOFF_FOUND: Duration = Duration::from_secs(600);
 /// A peer that said goodbye is not asked again before.
 pub(super) const GOODBYE_BACKOFF: Duration = Duration::from_secs(120);
 /// A connection that lasted this long counts as one: what comes after begins with the first back-off again.
 pub(super) const STABLE_AFTER: Duration = Duration::from_secs(10);
-/// Failures after which a peer that was found is forgotten: never reached, and reached before.
+/// Failures after which a peer that was found is forgotten: never reached, and reached before (some ten minutes).
+/// Discovery brings back who lives.
 pub(super) const HOPELESS_AFTER: u32 = 3;
-pub(super) const HOPELESS_AFTER_PROVEN: u32 = 8;
+const HOPELESS_AFTER_PROVEN: u32 = 24;
 /// Addresses kept of one peer.
 pub(super) const MAX_ADDRESSES: usize = 8;
 /// Characters kept of what a peer calls itself.
@@ -208,10 +212,10 @@ impl Peer {
     }
 
     pub(super) fn back_off(&mut self, now: Instant) {
-        let (first, most) = if self.trusted {
-            (FIRST_BACKOFF, MAX_BACKOFF)
-        } else {
-            (FIRST_BACKOFF_FOUND, MAX_BACKOFF_FOUND)
+        let (first, most) = match (self.trusted, self.proven) {
+            (true, _) => (FIRST_BACKOFF, MAX_BACKOFF),
+            (false, true) => (FIRST_BACKOFF_PROVEN, MAX_BACKOFF_PROVEN),
+            (false, false) => (FIRST_BACKOFF_FOUND, MAX_BACKOFF_FOUND),
         };
         let wait = first.saturating_mul(2u32.saturating_pow(self.failures)).min(most);
         self.failures = self.failures.saturating_add(1);

@@ -200,8 +200,10 @@ fn faults_lead_to_goodbye_then_to_a_ban_that_ends() {
         "once"
     );
     assert_eq!(peers.get(&id).unwrap().state, PeerState::Disconnecting);
+    assert_eq!(admit(&peers, id, &here, start), Err("low_score"));
     peers.tick(start + GOODBYE_TIME);
     assert_eq!(peers.take_actions(), [Action::Close { peer: id }]);
+    assert_eq!(admit(&peers, id, &here, start + BAN_TIME), Err("parting"));
     peers.tick(start + GOODBYE_TIME * 2);
     assert_eq!(peers.take_actions(), []);
     peers.disconnected(&id, start);
@@ -220,6 +222,9 @@ fn faults_lead_to_goodbye_then_to_a_ban_that_ends() {
     );
     peers.tick(end);
     assert_eq!(admit(&peers, id, &here, end), Ok(()));
+    assert!(peers.get(&id).is_some(), "its points are remembered");
+    peers.tick(end + BAN_TIME * 24);
+    assert!(peers.get(&id).is_none(), "and forgotten with it");
 }
 
 #[test]

@@ -221,3 +221,87 @@ async fn every_port_in_use_names_its_flag() {
     }
     node.stop().await;
 }
+
+/// Listening on every address, a node does not know its own: others tell it. It remembers after a restart, and an
+/// operator's address stays whatever they say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_address_that_others_see_gets_into_the_record() {
+    let mut others = Vec::new();
+    for _ in 0..4 {
+        others.push(Node::start(vec![]).await);
+    }
+    let boot_nodes: Vec<Enr> = others.iter().map(|(node, _)| node.enr()).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let chain = TestChain::new(spec(), SLOT);
+    let anywhere = NetworkConfig {
+        listen_addresses: vec!["0.0.0.0".parse().unwrap()],
+        disable_quic: true,
+        ..booted(dir.path(), boot_nodes.clone())
+    };
+    let node = Node::start_with(anywhere.clone(), chain.clone()).await;
+    assert_eq!(node.enr().ip4(), None);
+    let learned = wait_for(|| node.enr().ip4().is_some().then(|| node.enr()))
+        .await
+        .unwrap();
+    assert_eq!(learned.ip4(), Some([127, 0, 0, 1].into()));
+    assert!(learned.tcp4().is_some() && learned.udp4().is_some() && learned.seq() > 1);
+    let port = learned.tcp4().unwrap();
+    let tcp = format!(
+        "/ip4/127.0.0.1/tcp/{port}/p2p/{}",
+        node.network.identity().peer_id
+    );
+    assert_eq!(learned.tcp_multiaddrs(), [tcp.parse().unwrap()]);
+    node.stop().await;
+
+    let again = NetworkConfig {
+        port,
+        discovery_port: learned.udp4(),
+        boot_nodes: vec![],
+        ..anywhere.clone()
+    };
+    let node = Node::start_with(again, chain.clone()).await;
+    assert_eq!(node.enr(), learned);
+    node.stop().await;
+
+    let given_dir = tempfile::tempdir().unwrap();
+    let given = NetworkConfig {
+        directory: given_dir.path().to_owned(),
+        enr_addresses: vec!["127.0.0.9".parse().unwrap()],
+        ..anywhere
+    };
+    let node = Node::start_with(given, chain).await;
+    node.connected_to(4).await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(
+        (node.enr().ip4(), node.enr().seq()),
+        (Some([127, 0, 0, 9].into()), 1)
+    );
+    node.stop().await;
+    for (node, _) in others {
+        node.stop().await;
+    }
+}
+
+/// Over IPv6 alone, where the machine has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_find_each_other_over_ipv6() {
+    if std::net::UdpSocket::bind("[::1]:0").is_err() {
+        return;
+    }
+    let six = |directory: &Path, boot_nodes| NetworkConfig {
+        listen_addresses: vec!["::1".parse().unwrap()],
+        ..booted(directory, boot_nodes)
+    };
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let chain = || TestChain::new(spec(), SLOT);
+    let boot = Node::start_with(six(dirs[0].path(), vec![]), chain()).await;
+    assert!(boot.enr().ip4().is_none() && boot.enr().udp6().is_some());
+    let a = Node::start_with(six(dirs[1].path(), vec![boot.enr()]), chain()).await;
+    let b = Node::start_with(six(dirs[2].path(), vec![boot.enr()]), chain()).await;
+    for node in [&boot, &a, &b] {
+        node.connected_to(2).await;
+    }
+    for node in [boot, a, b] {
+        node.stop().await;
+    }
+}

@@ -23,7 +23,7 @@ async fn a_proof_travels_over_quic_and_its_bytes_are_counted() {
     let by_record: PeerAddress = b.network.identity().enr.parse().unwrap();
     let (a, _dir_a) = Node::start(vec![by_record]).await;
     let used = address_of(&a, b.network.identity().peer_id).await;
-    assert!(used.ends_with("/quic-v1"), "{used}");
+    assert!(used.contains("/quic-v1"), "{used}");
     let payload = root(1);
     for node in [&a, &b] {
         node.chain.see_payload(payload, SLOT);
