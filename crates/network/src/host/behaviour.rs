@@ -1,8 +1,7 @@
-//! What runs on every connection. Discovery joins here.
+//! What runs on every connection.
 
 use super::admission;
-use crate::{NetworkConfig, NetworkError, counters::Counters, gossip, peers::Peers, rpc};
-use assay_types::Spec;
+use crate::{NetworkConfig, counters::Counters, gossip, peers::Peers, rpc};
 use libp2p::{
     connection_limits::{self, ConnectionLimits},
     identify,
@@ -11,7 +10,6 @@ use libp2p::{
     swarm::NetworkBehaviour,
 };
 use parking_lot::Mutex;
-use prometheus_client::registry::Registry;
 use std::sync::Arc;
 
 /// What identify calls the protocol family, as beacon nodes do.
@@ -38,14 +36,11 @@ impl Behaviour {
     pub(super) fn new(
         config: &NetworkConfig,
         keypair: &Keypair,
-        spec: &Spec,
-        schedule: &gossip::TopicSchedule,
-        joined: gossip::JoinedTopics,
-        peers: Arc<Mutex<Peers>>,
+        gossip: gossip::GossipBehaviour,
         requests: rpc::Behaviour,
+        peers: Arc<Mutex<Peers>>,
         counters: &Counters,
-        registry: &mut Registry,
-    ) -> Result<Self, NetworkError> {
+    ) -> Self {
         let mut limits = connection_limits::Behaviour::new(
             ConnectionLimits::default()
                 .with_max_established_per_peer(Some(MAX_CONNECTIONS_PER_PEER))
@@ -58,13 +53,13 @@ impl Behaviour {
         let identify = identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), keypair.public())
             .with_agent_version(format!("assay/{}", env!("CARGO_PKG_VERSION")))
             .with_cache_size(0);
-        Ok(Self {
+        Self {
             limits,
             admission: admission::Behaviour::new(peers, counters.clone()),
-            gossip: gossip::behaviour(spec, schedule, &config.gossip, joined, counters.clone(), registry)?,
+            gossip,
             requests,
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::default(),
-        })
+        }
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     counters::Counters,
     discovery::{self, Rules, Sockets},
     enr::{EnrExt, LocalEnr},
-    gossip::{JoinedTopics, PublishQueue, TopicManager, TopicSchedule, Validation},
+    gossip::{self, JoinedTopics, PublishQueue, TopicManager, TopicSchedule, Validation},
     peers::{Limits, PeerFile, PeerReports, Peers},
     rpc::{LocalProofStatus, PeerMetadata, Requester},
 };
@@ -225,17 +225,22 @@ pub async fn start(
         },
         registry,
     );
+    let gossip = gossip::behaviour(
+        &spec,
+        &schedule,
+        &config.gossip,
+        Arc::clone(&joined),
+        counters.clone(),
+        registry,
+    )?;
     let behaviour = Behaviour::new(
         &config,
         &keypair,
-        &spec,
-        &schedule,
-        Arc::clone(&joined),
-        Arc::clone(&peers),
+        gossip,
         request_behaviour,
+        Arc::clone(&peers),
         &counters,
-        registry,
-    )?;
+    );
     let mut swarm = Swarm::new(
         transport::build(&config, &keypair, &counters)?,
         behaviour,

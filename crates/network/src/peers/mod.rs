@@ -459,13 +459,6 @@ impl Peers {
         std::mem::take(&mut self.actions)
     }
 
-    /// Whether a peer may be told of faults, asked and served: connected and not being parted with.
-    pub(crate) fn is_connected(&self, id: &PeerId) -> bool {
-        self.peers
-            .get(id)
-            .is_some_and(|peer| matches!(peer.link, Link::Open { .. }))
-    }
-
     /// How many peers are in each state.
     pub(crate) fn count(&self) -> PeerCount {
         self.peers.values().fold(PeerCount::default(), |mut count, peer| {
