@@ -15,3 +15,4 @@ mod devnet;
 mod peers;
 mod proof_engines;
 mod proof_travels;
+mod sync;

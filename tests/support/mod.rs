@@ -6,7 +6,9 @@ use assay_engine_api::{EngineClient, JwtSecret};
 use assay_proof_engine::DevProver;
 use assay_simulator::{
     ChainConfig, FollowerConfig, ProverConfig, SimBlock, Simulation, SimulationConfig,
-    consensus::ConsensusDriver, prover::SimProver, simulation::now_ms,
+    consensus::ConsensusDriver,
+    prover::{ProofMaker, SimProver},
+    simulation::now_ms,
 };
 use assay_types::{ProofType, SignedExecutionProof, Slot, Spec};
 use serde_json::Value;
@@ -147,6 +149,7 @@ impl World {
 
     /// A network whose first block is in the slot `first`: at most the 64th is not in the future.
     pub(crate) async fn from_slot(followers: usize, first: u64) -> Self {
+        assay_engine_api::install_crypto_provider();
         let home = tempfile::tempdir().unwrap();
         let jwt = JwtSecret::generate();
         let jwt_file = home.path().join("jwt.hex");
@@ -239,6 +242,13 @@ impl World {
         block
     }
 
+    /// Lets every follower call its execution client itself: nodes know the chain from the Beacon API alone.
+    pub(crate) fn connect_past_nodes(&self) {
+        let urls = (0..).map_while(|index| self.simulation.execution(index).map(|e| e.url()));
+        let engines = urls.map(|engine_url| FollowerConfig { engine_url }).collect();
+        self.simulation.connect(engines).unwrap();
+    }
+
     /// The next block on the head.
     pub(crate) async fn block(&self) -> Arc<SimBlock> {
         let slot = self.next_slot.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -254,13 +264,36 @@ impl World {
         validator: u64,
     ) -> SignedExecutionProof {
         let dev = DevProver::new(assay::config::DEFAULT_DEV_SEED, 4 << 20);
+        let maker = Arc::new(move |root, kind, size| dev.prove(&root, kind, size).unwrap());
+        self.signed(block, proof_type, size, validator, maker)
+    }
+
+    /// A proof that the engine calls invalid, signed as it should be.
+    pub(crate) fn invalid_proof(
+        &self,
+        block: &SimBlock,
+        proof_type: ProofType,
+        validator: u64,
+    ) -> SignedExecutionProof {
+        let maker = Arc::new(|_, _, size: usize| vec![1; size].into());
+        self.signed(block, proof_type, 500, validator, maker)
+    }
+
+    fn signed(
+        &self,
+        block: &SimBlock,
+        proof_type: ProofType,
+        size: usize,
+        validator: u64,
+        maker: ProofMaker,
+    ) -> SignedExecutionProof {
         let prover = SimProver::new(ProverConfig {
             targets: Vec::new(),
             proof_types: vec![proof_type],
             proof_size: size,
             delay: Duration::ZERO,
             validator_index: validator,
-            maker: Arc::new(move |root, kind, size| dev.prove(&root, kind, size).unwrap()),
+            maker,
         })
         .unwrap();
         prover

@@ -3,6 +3,7 @@
 mod engine;
 mod network_file;
 mod observer;
+mod waiting;
 mod warnings;
 
 use crate::{
@@ -21,7 +22,7 @@ use assay_gate::{
     GateConfig, GateHandle, ImportPolicy, ProofRecall,
     endpoint::{self, EndpointConfig, EndpointContext, RunningEndpoint, UpstreamConfig},
 };
-use assay_network::{NetworkConfig, NetworkParts, PeerAddress, enr::Enr, rpc::NothingProven};
+use assay_network::{NetworkConfig, NetworkParts, PeerAddress, ProofSync, ProofSyncConfig, enr::Enr};
 use assay_store::{Store, StoreConfig};
 use assay_types::{Epoch, Revision, Spec, spec::ConfigMap};
 use assay_verification::{KnownProofs, Verifier, VerifierConfig, VerifierParts};
@@ -43,8 +44,6 @@ use tokio_util::sync::CancellationToken;
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 /// Proofs at the proof engines at once, for each endpoint.
 const ENGINE_CALLS: usize = 8;
-/// Most proof types that `ExecutionProofStatus` has room for.
-const ANNOUNCED_TYPES: usize = 4;
 /// Threads for blocking work: hashing, pairings, disk.
 const BLOCKING_THREADS: usize = 64;
 
@@ -146,6 +145,9 @@ impl Node {
             },
         )?;
 
+        // Before anything new is indexed.
+        let last_known = store.newest_canonical_slot().await?;
+
         let view = Arc::new(ChainView::new(
             spec.clone(),
             genesis,
@@ -218,9 +220,20 @@ impl Node {
         );
         let (publisher, publish_queue) = assay_network::publisher();
         let events = Arc::new(EventSink::default());
+        let sync = ProofSync::new(
+            &spec,
+            ProofSyncConfig {
+                required_proofs: usize::try_from(config.required_proofs)?,
+                retention_epochs: config.retention_epochs,
+                last_known,
+                waiting: waiting::of(config.import_policy, &gate),
+                ..ProofSyncConfig::new(engine.proof_types())
+            },
+        );
         // The order is part of the design: what is not durable is told to nobody.
         verifier.add_sink(Arc::new(gate.clone()));
         verifier.add_sink(Arc::new(publisher));
+        verifier.add_sink(Arc::new(sync.clone()));
         verifier.add_sink(events.clone());
         verifier
             .metrics()
@@ -240,10 +253,7 @@ impl Node {
                 publish: publish_queue,
                 store: store.clone(),
                 blocks,
-                proof_status: Arc::new(NothingProven {
-                    // Section 11: a node that verifies more than 4 types announces 4.
-                    proof_types: engine.proof_types().into_iter().take(ANNOUNCED_TYPES).collect(),
-                }),
+                sync,
                 shutdown: stop.clone(),
             },
             &mut registry,

@@ -199,6 +199,11 @@ impl GateHandle {
         self.0.gate.lock().payloads(from, to, limit)
     }
 
+    /// Request roots of payloads held back for want of proofs of their own, the oldest first.
+    pub fn unproven(&self, limit: usize) -> Vec<Root> {
+        self.0.gate.lock().unproven(limit)
+    }
+
     /// Newest payload of the canonical chain that is proven with all its ancestors (`ExecutionProofStatus`).
     pub fn newest_proven(&self) -> Option<PayloadView> {
         self.0.gate.lock().newest_proven()

@@ -13,6 +13,7 @@
 //! | `gossip` | topics, parameters, validation, publishing |
 //! | `peers` | who is connected, dialled, pruned, banned: a state machine; the peer store |
 //! | `rpc` | requests and responses: server, requester, handshake |
+//! | `sync` | proof sync: what is missing is asked of peers |
 //! | `host` | the task that owns the swarm, and the handle to it |
 //! | `counters` | what is counted |
 
@@ -29,6 +30,7 @@ mod host;
 pub mod keys;
 mod peers;
 pub mod rpc;
+mod sync;
 
 pub use address::{PeerAddress, PeerAddressError};
 pub use config::{DEFAULT_PORT, DEFAULT_TARGET_PEERS, NetworkConfig};
@@ -42,3 +44,4 @@ pub use keys::NodeKey;
 pub use libp2p::{Multiaddr, PeerId};
 pub use peers::{Direction, Fault, Goodbye, PeerCount, PeerInfo, PeerState, PeerStatus};
 pub use rpc::{LocalProofStatus, ProofResponse, RequestError, Requester, RpcConfig};
+pub use sync::{ProofSync, ProofSyncConfig, SyncState, WaitingPayloads};

@@ -139,6 +139,15 @@ impl Reader {
         })
     }
 
+    /// The newest slot that has a canonical block.
+    pub fn newest_canonical_slot(&self) -> Result<Option<Slot>, StoreError> {
+        self.shared.read(|tx| {
+            let table = tx.open_table(CANONICAL)?;
+            let newest = table.last()?.map(|(slot, _)| Slot(slot.value()));
+            Ok(newest)
+        })
+    }
+
     /// The first canonical block in `from..end`.
     pub fn next_canonical(&self, from: Slot, end: Slot) -> Result<Option<StoredBlock>, StoreError> {
         self.shared.read(|tx| {

@@ -168,6 +168,11 @@ impl Store {
         self.read(move |r| r.canonical_block_at(slot)).await
     }
 
+    /// The newest slot that has a canonical block.
+    pub async fn newest_canonical_slot(&self) -> Result<Option<Slot>, StoreError> {
+        self.read(Reader::newest_canonical_slot).await
+    }
+
     /// Proofs of the canonical blocks in [start_slot, start_slot + count), slot-ascending, one a payload and type;
     /// empty `proof_types` means all.
     pub fn range(&self, start_slot: Slot, count: u64, proof_types: Vec<ProofType>) -> ProofStream {

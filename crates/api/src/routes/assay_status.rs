@@ -10,6 +10,7 @@ pub(crate) async fn get(State(state): State<ApiState>) -> Json<Value> {
     let gate = state.gate.stats();
     let network = state.network.counters();
     let peers = state.network.peer_count();
+    let sync = state.network.sync_state();
     let by_source: Map<String, Value> = Source::LABELS
         .iter()
         .map(|label| ((*label).to_owned(), proofs.accepted(label).into()))
@@ -53,6 +54,18 @@ pub(crate) async fn get(State(state): State<ApiState>) -> Json<Value> {
             "messages_published": network.messages_published,
             "messages_forwarded": network.messages_forwarded,
             "late_accepts": network.late_accepts,
+        },
+        // Proofs of the range that is kept, one a payload and type.
+        "sync": {
+            "blocks": sync.blocks,
+            "held": sync.held,
+            "missing": sync.missing,
+            "under_way": sync.under_way,
+            "not_obtainable": sync.not_obtainable,
+            "requests": sync.requests,
+            "sources": sync.sources,
+            "paused": sync.paused,
+            "unreachable_slots": sync.unreachable.map(|(from, to)| json!({ "from": from.0, "to": to.0 })),
         },
     }}))
 }

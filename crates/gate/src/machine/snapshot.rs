@@ -133,6 +133,23 @@ impl Gate {
             .collect()
     }
 
+    /// Request roots of payloads that are held back for want of proofs of their own: the oldest first, at most `limit`.
+    pub fn unproven(&self, limit: usize) -> Vec<Root> {
+        let lacks = |node: &Node| {
+            !node.anchor
+                && node.proof_count() < self.config.required_proofs.get()
+                && self.verdict(node) != PayloadVerdict::Valid
+        };
+        let mut found: Vec<_> = self
+            .tree
+            .iter()
+            .filter(|(_, node)| lacks(node))
+            .filter_map(|(_, node)| node.facts.map(|f| (f.slot, f.new_payload_request_root)))
+            .collect();
+        found.sort_unstable();
+        found.into_iter().take(limit).map(|(_, root)| root).collect()
+    }
+
     /// Newest payload of the canonical chain that is proven with all its ancestors.
     pub fn newest_proven(&self) -> Option<PayloadView> {
         let mut cursor = self.head;

@@ -3,8 +3,7 @@
 use crate::{Failure, parameters, say};
 use assay_chain::Chain;
 use assay_network::{
-    Network, NetworkConfig, NetworkParts, PeerAddress, publisher,
-    rpc::{NoBlocks, NothingProven},
+    Network, NetworkConfig, NetworkParts, PeerAddress, ProofSync, ProofSyncConfig, publisher, rpc::NoBlocks,
 };
 use assay_store::{Store, StoreConfig};
 use assay_types::{ProofKey, Root, SignedExecutionProof, Slot, Spec};
@@ -146,7 +145,7 @@ async fn serve(config: NetworkConfig, verify: Duration) -> Result<(), Failure> {
             publish: queue,
             store,
             blocks: Arc::new(NoBlocks),
-            proof_status: Arc::new(NothingProven::default()),
+            sync: ProofSync::new(chain.spec(), ProofSyncConfig::new(vec![1])),
             shutdown: shutdown.clone(),
         },
         &mut Registry::default(),

@@ -52,7 +52,8 @@ impl Echoes {
         self.judged.remove(&report.id);
         if let Some(at) = self.carried.iter().position(|id| *id == report.id) {
             self.carried.remove(at);
-            if report.like_is_known {
+            // The same verdict may also have been meant for both: passed on once is enough.
+            if report.like_is_known || matches!(report.acceptance, MessageAcceptance::Accept) {
                 return Vec::new();
             }
         }
@@ -156,6 +157,14 @@ mod tests {
         assert_eq!(echoes.publish_refused(&id(1), own).unwrap().peer, own);
         assert!(echoes.verdict(ignored(1, 10, true), now).is_empty());
         assert!(echoes.expire(now + HOLD).is_empty());
+        // Nor does the verdict that both share.
+        echoes.judging(id(2));
+        assert!(echoes.publish_refused(&id(2), own).is_some());
+        let shared = Report {
+            acceptance: MessageAcceptance::Accept,
+            ..ignored(2, 10, false)
+        };
+        assert!(echoes.verdict(shared, now).is_empty());
     }
 
     #[test]

@@ -28,7 +28,8 @@ use crate::{
     enr::{EnrExt, LocalEnr},
     gossip::{self, JoinedTopics, PublishQueue, TopicManager, TopicSchedule, Validation},
     peers::{Limits, PeerFile, PeerReports, Peers},
-    rpc::{LocalProofStatus, PeerMetadata, Requester},
+    rpc::{PeerMetadata, Requester},
+    sync::{self, DriverParts, ProofSync, SyncState},
 };
 use assay_chain::{BlockSource, Chain};
 use assay_store::Store;
@@ -112,6 +113,7 @@ struct Shared {
     peers: Arc<Mutex<Peers>>,
     counters: Counters,
     requester: Requester,
+    sync: ProofSync,
 }
 
 /// The network as the rest of the node sees it. Cheap to clone; answers from memory.
@@ -146,6 +148,11 @@ impl NetworkHandle {
         self.shared.requester.clone()
     }
 
+    /// How proof sync stands.
+    pub fn sync_state(&self) -> SyncState {
+        self.shared.sync.state()
+    }
+
     /// The counters now.
     pub fn counters(&self) -> NetworkCounters {
         self.shared.counters.snapshot()
@@ -172,8 +179,8 @@ pub struct NetworkParts {
     pub store: Store,
     /// Blocks to serve, and what is said of the chain in `status`.
     pub blocks: Arc<dyn BlockSource>,
-    /// What is said in `execution_proof_status`.
-    pub proof_status: Arc<dyn LocalProofStatus>,
+    /// Proof sync, which is also what is said in `execution_proof_status`.
+    pub sync: ProofSync,
     /// Ends the network when it is cancelled.
     pub shutdown: CancellationToken,
 }
@@ -194,7 +201,7 @@ pub async fn start(
         publish,
         store,
         blocks,
-        proof_status,
+        sync,
         shutdown,
     } = parts;
     config.check()?;
@@ -215,12 +222,12 @@ pub async fn start(
         RequestParts {
             config: config.rpc,
             chain: Arc::clone(&chain),
-            store,
+            store: store.clone(),
             blocks,
-            proof_status,
+            proof_status: Arc::new(sync.clone()),
             metadata: Arc::new(|| PeerMetadata::from(METADATA)),
             peers: Arc::clone(&peers),
-            reports: peer_reports,
+            reports: peer_reports.clone(),
             shutdown: shutdown.clone(),
         },
         registry,
@@ -272,6 +279,7 @@ pub async fn start(
         peers,
         counters: counters.clone(),
         requester: requests.requester.clone(),
+        sync: sync.clone(),
     });
     let news = Arc::new(Notify::new());
     let discovery = match sockets {
@@ -293,6 +301,19 @@ pub async fn start(
         }
         None => None,
     };
+    sync.register(registry);
+    let syncing = sync::run(
+        DriverParts {
+            sync,
+            chain: Arc::clone(&chain),
+            store,
+            intake: intake.clone(),
+            peers: Arc::clone(&shared.peers),
+            reports: peer_reports,
+            shutdown: shutdown.clone(),
+        },
+        requests.requester.clone(),
+    );
     let (report_sender, reports) = mpsc::channel(REPORT_QUEUE_LEN);
     let validation = Validation::new(
         intake,
@@ -328,7 +349,9 @@ pub async fn start(
     });
     Ok(Network {
         handle: NetworkHandle { shared },
-        task: tokio::spawn(host.run()),
+        task: tokio::spawn(async move {
+            tokio::join!(host.run(), syncing);
+        }),
     })
 }
 

@@ -106,12 +106,15 @@ async fn a_proof_goes_on_only_after_the_verdict_and_still_when_the_payload_comes
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_verdict_after_the_cache_has_forgotten_keeps_the_proof_and_is_counted() {
+async fn a_verdict_after_the_cache_has_forgotten_is_counted_and_the_proof_is_there_to_be_asked_for() {
     let mut quick = spec();
     quick.slot_duration_ms = 2000;
     let line = line_on(quick).await;
     let payload = root(3);
-    line.a.chain.see_payload(payload, SLOT);
+    for node in [&line.a, &line.c] {
+        node.chain.see_payload(payload, SLOT);
+        node.chain.see_block(payload, SLOT);
+    }
     let proof = signed_proof(&line.a.chain, payload, SLOT, 5000);
     let key = proof.key();
     line.a.post(proof).await;
@@ -121,12 +124,15 @@ async fn a_verdict_after_the_cache_has_forgotten_keeps_the_proof_and_is_counted(
     // Two slots of 2 s are six heartbeats of 0.7 s; twice that, for a machine that is busy.
     tokio::time::sleep(Duration::from_secs(8)).await;
     line.b.chain.see_payload(payload, SLOT);
+    line.b.chain.see_block(payload, SLOT);
     assert_eq!(line.b.gets(&key).await, Some("gossip"));
     wait_for(|| (line.b.network.counters().late_accepts == 1).then_some(()))
         .await
         .unwrap();
     let b = line.b.network.counters();
     assert_eq!((b.accepted, b.messages_forwarded), (1, 0));
+    // C knows the payload, got nothing by gossip, and asks B until B has it.
+    assert_eq!(line.c.gets(&key).await, Some("req_resp"));
     assert_eq!(line.c.network.counters().messages_received, 0);
     line.stop().await;
 }

@@ -88,7 +88,7 @@ async fn a_port_in_use_is_a_clear_error() {
             node.chain.clone(),
             node.intake(),
             queue,
-            other.path(),
+            open_store(&node.chain, other.path()),
             CancellationToken::new(),
         ),
         &mut Registry::default(),

@@ -4,10 +4,8 @@ use assay_chain::{
     BlockInfo, Chain, ChainEvent, Checkpoint, PayloadInfo, PayloadSource, ValidatorAnswer, ValidatorRecord,
 };
 use assay_network::{
-    Network, NetworkConfig, NetworkError, NetworkHandle, NetworkParts, PeerAddress, PublishQueue, Publisher,
-    enr::Enr,
-    publisher,
-    rpc::{NoBlocks, NothingProven},
+    Network, NetworkConfig, NetworkError, NetworkHandle, NetworkParts, PeerAddress, ProofSync,
+    ProofSyncConfig, PublishQueue, Publisher, enr::Enr, publisher, rpc::NoBlocks,
 };
 use assay_proof_engine::{DevConfig, DevEngine, DevProver};
 use assay_store::{Store, StoreConfig};
@@ -24,7 +22,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::Path,
     sync::{
         Arc,
@@ -61,6 +59,7 @@ pub(crate) struct TestChain {
     genesis: Genesis,
     slot: AtomicU64,
     payloads: Mutex<HashMap<Root, PayloadInfo>>,
+    blocks: Mutex<BTreeMap<Slot, BlockInfo>>,
     events: broadcast::Sender<ChainEvent>,
 }
 
@@ -74,6 +73,7 @@ impl TestChain {
             },
             slot: AtomicU64::new(slot),
             payloads: Mutex::default(),
+            blocks: Mutex::default(),
             events: broadcast::channel(64).0,
         })
     }
@@ -96,6 +96,25 @@ impl TestChain {
         };
         self.payloads.lock().insert(root, info.clone());
         let _ = self.events.send(ChainEvent::Payload(info));
+    }
+
+    /// The block that carries the payload is seen, and is the head.
+    pub(crate) fn see_block(&self, payload: Root, slot: u64) {
+        let mut blocks = self.blocks.lock();
+        let parent = blocks.last_key_value().map(|(_, block)| block.block_root);
+        let mut block_root = payload;
+        block_root.0[31] ^= 0xff;
+        let block = BlockInfo {
+            block_root,
+            parent_root: parent.unwrap_or(Root::ZERO),
+            slot: Slot(slot),
+            new_payload_request_root: Some(payload),
+            execution_optimistic: false,
+        };
+        blocks.insert(Slot(slot), block.clone());
+        drop(blocks);
+        let _ = self.events.send(ChainEvent::Block(block.clone()));
+        let _ = self.events.send(ChainEvent::Head(block));
     }
 
     pub(crate) fn digest_at(&self, epoch: Epoch) -> ForkDigest {
@@ -125,17 +144,18 @@ impl Chain for TestChain {
             .find(|p| p.block_hash == *hash)
             .cloned()
     }
-    fn block(&self, _: &Root) -> Option<BlockInfo> {
-        None
+    fn block(&self, root: &Root) -> Option<BlockInfo> {
+        let blocks = self.blocks.lock();
+        blocks.values().find(|block| block.block_root == *root).cloned()
     }
-    fn canonical_block_at(&self, _: Slot) -> Option<BlockInfo> {
-        None
+    fn canonical_block_at(&self, slot: Slot) -> Option<BlockInfo> {
+        self.blocks.lock().get(&slot).cloned()
     }
     fn is_canonical(&self, root: &Root) -> bool {
         self.payloads.lock().contains_key(root)
     }
     fn head(&self) -> Option<BlockInfo> {
-        None
+        self.blocks.lock().values().next_back().cloned()
     }
     fn finalized(&self) -> Checkpoint {
         Checkpoint::default()
@@ -162,14 +182,22 @@ impl Chain for TestChain {
     }
 }
 
-/// Stands where the store will: keeps what was accepted, and from whom.
-#[derive(Default)]
+/// Stands before the store: notes what was accepted, and from whom.
 pub(crate) struct Kept {
     sources: Mutex<HashMap<ProofKey, &'static str>>,
     slow: Mutex<Duration>,
+    store: Store,
 }
 
 impl Kept {
+    fn new(store: Store) -> Self {
+        Self {
+            sources: Mutex::default(),
+            slow: Mutex::default(),
+            store,
+        }
+    }
+
     pub(crate) fn source_of(&self, key: &ProofKey) -> Option<&'static str> {
         self.sources.lock().get(key).copied()
     }
@@ -188,6 +216,7 @@ impl ProofSink for Kept {
     async fn accepted(&self, proof: &Arc<VerifiedProof>, source: &Source) -> Result<(), SinkError> {
         let slow = *self.slow.lock();
         tokio::time::sleep(slow).await;
+        self.store.accepted(proof, source).await?;
         self.sources.lock().insert(proof.key(), source.label());
         Ok(())
     }
@@ -215,28 +244,30 @@ pub(crate) fn config(directory: &Path, peers: Vec<PeerAddress>) -> NetworkConfig
     }
 }
 
-/// What a network is made of here: a store of its own below `directory`, and no beacon node.
+/// What a network is made of here: no beacon node among it.
 pub(crate) fn parts(
     chain: Arc<TestChain>,
     intake: Intake,
     publish: PublishQueue,
-    directory: &Path,
+    store: Store,
     shutdown: CancellationToken,
 ) -> NetworkParts {
-    let genesis = chain.genesis().genesis_validators_root;
-    let store = Store::open(
-        directory.join("proofs.redb"),
-        StoreConfig::new(chain.spec(), genesis),
-    );
+    let sync = ProofSync::new(chain.spec(), ProofSyncConfig::new(vec![PROOF_TYPE]));
     NetworkParts {
         chain,
         intake,
         publish,
-        store: store.unwrap(),
+        store,
         blocks: Arc::new(NoBlocks),
-        proof_status: Arc::new(NothingProven::default()),
+        sync,
         shutdown,
     }
+}
+
+/// A store of its own below `directory`.
+pub(crate) fn open_store(chain: &TestChain, directory: &Path) -> Store {
+    let config = StoreConfig::new(chain.spec(), chain.genesis().genesis_validators_root);
+    Store::open(directory.join("proofs.redb"), config).unwrap()
 }
 
 impl Node {
@@ -264,7 +295,9 @@ impl Node {
             proof_types: vec![PROOF_TYPE],
             ..DevConfig::new(SEED, 1337, chain.spec.max_proof_size as usize)
         });
-        let kept = Arc::new(Kept::default());
+        let store_dir = tempfile::tempdir().unwrap();
+        let store = open_store(&chain, store_dir.path());
+        let kept = Arc::new(Kept::new(store.clone()));
         let verifier = Verifier::start(
             VerifierConfig::default(),
             VerifierParts {
@@ -278,19 +311,11 @@ impl Node {
         let (publisher, queue) = publisher();
         verifier.add_sink(Arc::new(publisher.clone()));
         let shutdown = CancellationToken::new();
-        let store_dir = tempfile::tempdir().unwrap();
-        let Network { handle, task } = assay_network::start(
-            config,
-            parts(
-                chain.clone(),
-                verifier.intake(),
-                queue,
-                store_dir.path(),
-                shutdown.clone(),
-            ),
-            &mut Registry::default(),
-        )
-        .await?;
+        let following = assay_store::follow(store.clone(), chain.clone());
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(following));
+        let parts = parts(chain.clone(), verifier.intake(), queue, store, shutdown.clone());
+        verifier.add_sink(Arc::new(parts.sync.clone()));
+        let Network { handle, task } = assay_network::start(config, parts, &mut Registry::default()).await?;
         Ok(Self {
             network: handle,
             chain,

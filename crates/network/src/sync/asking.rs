@@ -1,0 +1,115 @@
+//! One request from its beginning to the verdicts on what it brought.
+
+use super::{
+    driver::Driver,
+    event::{Ask, Event, Failure, Judged, RequestId, Taken},
+};
+use crate::Fault;
+use assay_types::{ProofKey, SignedExecutionProof};
+use assay_verification::{Candidate, IgnoreReason, PeerRef, Source, Submission, Verdict};
+use bytes::Bytes;
+use libp2p::PeerId;
+use std::sync::Arc;
+
+impl Judged {
+    fn of(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Accept(_) | Verdict::Ignore(IgnoreReason::AlreadyValid) => Self::Held,
+            Verdict::Reject(_) => Self::Bad,
+            Verdict::Ignore(IgnoreReason::TooOld | IgnoreReason::UnsupportedType) => Self::Unwanted,
+            Verdict::Ignore(_) => Self::Undecided,
+        }
+    }
+}
+
+impl Driver {
+    pub(super) async fn ask_status(self: Arc<Self>, peer: PeerId) {
+        let ours = self.inner.look(super::planner::Planner::local_status);
+        match self.asker.status(peer, ours).await {
+            Ok(status) => self.tell(Event::Status(peer, status)),
+            Err(why) => self.tell(Event::StatusFailed(peer, why)),
+        }
+    }
+
+    /// Asks, and takes proofs one at a time: the next is read when this one is judged, or has to wait.
+    pub(super) async fn ask(self: Arc<Self>, id: RequestId, peer: PeerId, ask: Ask) {
+        let protocol = ask.label();
+        let end = match self.asker.proofs(peer, ask).await {
+            Err(why) => Some(Err(why)),
+            Ok(mut proofs) => loop {
+                match proofs.next().await {
+                    None => break Some(Ok(())),
+                    Some(Err(why)) => break Some(Err(why)),
+                    Some(Ok(ssz)) => match self.take(id, peer, ssz).await {
+                        Taken::Judge | Taken::Skip => {}
+                        // The planner has taken note of its end.
+                        Taken::Stop => break None,
+                    },
+                }
+            },
+        };
+        self.finished(id);
+        let result = match end {
+            Some(Ok(())) => "answered",
+            Some(Err(Failure::Unsupported)) => "unsupported",
+            Some(Err(Failure::Other)) => "failed",
+            None => "wrong",
+        };
+        self.inner.counters.request(protocol, result);
+        if let Some(end) = end {
+            self.tell(Event::Ended { id, end });
+        }
+    }
+
+    async fn take(self: &Arc<Self>, id: RequestId, peer: PeerId, ssz: Bytes) -> Taken {
+        let bytes = ssz.len() as u64;
+        let Ok(signed) = SignedExecutionProof::from_ssz_bytes(&ssz) else {
+            self.inner.counters.proof("undecodable", bytes);
+            self.report(peer, Fault::InvalidResponse);
+            self.tell(Event::Ended {
+                id,
+                end: Err(Failure::Other),
+            });
+            return Taken::Stop;
+        };
+        let key = signed.key();
+        drop(signed);
+        let (taken, actions) = self.inner.on_proof(id, key, bytes);
+        self.perform(actions);
+        let outcome = match taken {
+            Taken::Judge => "taken",
+            Taken::Skip => "not_needed",
+            Taken::Stop => "wrong",
+        };
+        self.inner.counters.proof(outcome, bytes);
+        if taken == Taken::Judge {
+            // A task of its own: the planner is owed a verdict, whatever becomes of the request.
+            let _ = self.tasks.spawn(Arc::clone(self).judge(peer, key, ssz)).await;
+        }
+        taken
+    }
+
+    /// Returns once the verdict is known or the proof waits in the verifier's room, which has its own bounds.
+    async fn judge(self: Arc<Self>, peer: PeerId, key: ProofKey, ssz: Bytes) {
+        let source = Source::ReqResp {
+            peer: PeerRef(peer.to_bytes().into()),
+        };
+        let told = move |driver: &Arc<Self>, verdict: &Verdict| {
+            let judged = Judged::of(verdict);
+            driver.inner.counters.judged(judged);
+            driver.tell(Event::Judged { peer, key, judged });
+        };
+        match self.intake.submit(Candidate::Ssz(ssz), source).await {
+            Submission::Decided(verdict) => told(&self, &verdict),
+            Submission::Parked { reason, verdict } => {
+                tracing::debug!(%peer, %reason, "a proof that was asked for waits");
+                self.tell(Event::Parked);
+                let tasks = self.tasks.clone();
+                tasks.spawn(async move {
+                    let verdict = verdict.await.unwrap_or(Verdict::Ignore(IgnoreReason::Internal));
+                    told(&self, &verdict);
+                });
+            }
+        }
+    }
+}

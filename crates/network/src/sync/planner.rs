@@ -1,0 +1,544 @@
+//! The planner: which proofs are missing, whom to ask for them, when to ask again, and when to stop asking.
+//!
+//! A state machine without I/O. What is missing is asked of one peer at a time (what a beacon node waits for of a second
+//! one too, after a while), of every peer in turn, in `ROUNDS` rounds with growing pauses, and is then called not
+//! obtainable until a peer comes that was not asked. Nothing is concluded from order or completeness of an answer: a
+//! proof that did not come is asked of the next peer.
+
+use super::{
+    cost::{self, Open, OpenBlock, Sizes, Speaks},
+    event::{Action, Ask, Block, Event, Failure, Judged, RequestId, Taken, Wrong},
+    limits::{
+        FIRST_OWN_PAUSE, MAX_BACKFILL_REQUESTS, MAX_OWN_PAUSE, MAX_RESPONSE_BYTES, MAX_URGENT_REQUESTS,
+        MIN_BYTES_PER_SECOND, REQUEST_PATIENCE, STATUS_AGE_SLOTS, Settings,
+    },
+    proven::{Proven, Standing},
+    sources::{SourceIndex, Sources},
+    state::SyncState,
+    wanted::{Place, Tally, Wanted},
+};
+use assay_types::{ExecutionProofStatus, ProofKey, Root, Slot};
+use libp2p::PeerId;
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
+
+/// A request under way.
+#[derive(Debug)]
+struct Request {
+    peer: PeerId,
+    source: SourceIndex,
+    ask: Ask,
+    urgent: bool,
+    /// What it is for.
+    keys: Vec<(Place, u8)>,
+    /// What it brought, needed or not.
+    brought: HashSet<ProofKey>,
+    /// How much of it was needed.
+    needed: usize,
+    /// Proofs of any kind.
+    received: usize,
+    /// The slot of the last proof, for the order.
+    at: Slot,
+    last_progress: Duration,
+    /// By then it must be over.
+    deadline: Duration,
+}
+
+/// Which requests, and of whom.
+#[derive(Debug)]
+pub(crate) struct Planner {
+    settings: Settings,
+    wanted: Wanted,
+    sources: Sources,
+    sizes: Sizes,
+    proven: Proven,
+    requests: BTreeMap<RequestId, Request>,
+    next_id: u64,
+    current: Slot,
+    now: Duration,
+    /// Nothing is asked before: this node could not judge what came.
+    paused_until: Duration,
+    own_pause: Duration,
+    /// Since that pause nothing was judged: one proof at a time is asked for.
+    probing: bool,
+    tally: Tally,
+    /// Slots missed that no chain view reaches.
+    unreachable: Option<(Slot, Slot)>,
+    actions: Vec<Action>,
+}
+
+impl Planner {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            wanted: Wanted::default(),
+            sources: Sources::default(),
+            sizes: Sizes::default(),
+            proven: Proven::default(),
+            requests: BTreeMap::new(),
+            next_id: 0,
+            current: Slot(0),
+            now: Duration::ZERO,
+            paused_until: Duration::ZERO,
+            own_pause: FIRST_OWN_PAUSE,
+            probing: false,
+            tally: Tally::default(),
+            unreachable: None,
+            actions: Vec::new(),
+        }
+    }
+
+    /// Takes note of an event; what to do now. `now` is time since any fixed moment, and never goes back.
+    pub(crate) fn on_event(&mut self, event: Event, now: Duration) -> Vec<Action> {
+        self.now = now;
+        // Every proof of a long range is an event: what follows from one of them is looked at with the next of the rest.
+        let looks = !matches!(event, Event::Held { .. } | Event::Judged { .. } | Event::Parked);
+        match event {
+            Event::Slot(slot) => self.current = slot.max(self.current),
+            Event::Canonical { above, blocks } => self.canonical(above, &blocks),
+            Event::Block(block) => {
+                self.wanted.update(&block, &self.settings, self.current, now);
+                self.restate((block.slot, block.root));
+            }
+            Event::Finalized { start, anchor } => {
+                self.wanted.begin_at(start);
+                self.proven.set_anchor(anchor);
+            }
+            Event::Unreachable { from, to } => self.unreachable = Some((from, to)),
+            Event::Waiting(blocks) => {
+                self.wanted
+                    .set_waiting(&blocks, &self.settings, self.current, now);
+            }
+            Event::Held { key, bytes } => {
+                self.can_judge();
+                self.sizes.saw(key.proof_type, bytes);
+                self.held(&key);
+            }
+            Event::Connected(peer, status) => {
+                if let Some(reused) = self.sources.connected(peer) {
+                    self.wanted.forget_source(reused);
+                }
+                if let Some(status) = status {
+                    self.sources.told(&peer, status, now);
+                }
+            }
+            Event::Gone(peer) => self.gone(&peer),
+            Event::Status(peer, status) => self.sources.told(&peer, status, now),
+            Event::StatusFailed(peer, why) => {
+                self.sources.did_not_tell(&peer, why == Failure::Unsupported, now);
+            }
+            Event::Judged { peer, key, judged } => self.judged(&peer, &key, judged),
+            Event::Parked => self.pause(),
+            Event::Ended { id, end } => self.end(id, end),
+            Event::Tick => self.give_up_the_slow(),
+        }
+        if looks {
+            self.plan();
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// A proof came with a response: what to do with it, and whom to report.
+    pub(crate) fn on_proof(
+        &mut self,
+        id: RequestId,
+        key: ProofKey,
+        bytes: u64,
+        now: Duration,
+    ) -> (Taken, Vec<Action>) {
+        self.now = now;
+        let taken = self.take(id, key, bytes);
+        if taken == Taken::Stop {
+            self.end(id, Err(Failure::Other));
+            self.plan();
+        }
+        (taken, std::mem::take(&mut self.actions))
+    }
+
+    fn take(&mut self, id: RequestId, key: ProofKey, bytes: u64) -> Taken {
+        // Given up meanwhile.
+        let Some(request) = self.requests.get_mut(&id) else {
+            return Taken::Stop;
+        };
+        request.last_progress = self.now;
+        request.received += 1;
+        let place = self.wanted.place_of(&key.new_payload_request_root);
+        let wrong = match (&request.ask, place) {
+            _ if request.received > self.settings.max_proofs => Some(Wrong::NotAskedFor),
+            (Ask::Root(asked), Some((_, root))) => (!asked
+                .iter()
+                .any(|(block, types)| *block == root && types.contains(&key.proof_type)))
+            .then_some(Wrong::NotAskedFor),
+            // What was asked for may have left the plan meanwhile.
+            (Ask::Root(_), None) => None,
+            (Ask::Range { types, .. }, _) if !types.contains(&key.proof_type) => Some(Wrong::NotAskedFor),
+            (Ask::Range { .. }, Some((slot, _))) if !cost::covers(&request.ask, slot) => {
+                Some(Wrong::NotAskedFor)
+            }
+            (Ask::Range { .. }, Some((slot, _))) if slot < request.at => Some(Wrong::Order),
+            // The peer may see another chain than this node.
+            (Ask::Range { .. }, _) => None,
+        };
+        if let Some(wrong) = wrong {
+            self.actions.push(Action::Fault(request.peer, wrong));
+            return Taken::Stop;
+        }
+        if let Some((slot, _)) = place {
+            request.at = request.at.max(slot);
+        }
+        if !request.brought.insert(key) || !self.wanted.is_needed(&key) {
+            return Taken::Skip;
+        }
+        request.needed += 1;
+        self.sizes.saw(key.proof_type, bytes);
+        if let Some(missing) = self.wanted.missing_of(&key) {
+            missing.judge();
+        }
+        Taken::Judge
+    }
+
+    fn canonical(&mut self, above: Option<Slot>, blocks: &[Block]) {
+        self.wanted
+            .set_canonical(above, blocks, &self.settings, self.current, self.now);
+        self.proven.cut_above(above);
+        for block in blocks {
+            self.restate((block.slot, block.root));
+        }
+    }
+
+    /// How a block stands may have changed.
+    fn restate(&mut self, place: Place) {
+        if let Some(block) = self.wanted.get(&place)
+            && block.canonical
+        {
+            let standing = match block.payload {
+                None => Standing::NoPayload,
+                Some(_) if block.held_of(&self.settings.types) >= self.settings.required => Standing::Proven,
+                Some(_) => Standing::Unproven,
+            };
+            self.proven.set(place.0, place.1, standing);
+        }
+    }
+
+    fn held(&mut self, key: &ProofKey) {
+        if let Some(place) = self.wanted.held(key) {
+            self.restate(place);
+        }
+    }
+
+    fn gone(&mut self, peer: &PeerId) {
+        self.sources.gone(peer, self.now);
+        let lost: Vec<RequestId> = self
+            .requests
+            .iter()
+            .filter(|(_, request)| request.peer == *peer)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in lost {
+            self.actions.push(Action::Cancel(id));
+            self.close(id, false);
+        }
+    }
+
+    fn judged(&mut self, peer: &PeerId, key: &ProofKey, judged: Judged) {
+        let source = self.sources.place(peer);
+        match judged {
+            Judged::Held => {
+                self.can_judge();
+                if let Some(source) = self.sources.by_peer(peer) {
+                    source.brought_good();
+                }
+                self.held(key);
+            }
+            Judged::Bad => {
+                self.can_judge();
+                self.actions.push(Action::Fault(*peer, Wrong::Rejected));
+                if let Some(source) = self.sources.by_peer(peer) {
+                    source.brought_bad(self.now);
+                }
+                if let Some(missing) = self.wanted.missing_of(key) {
+                    missing.was_bad(source);
+                }
+            }
+            Judged::Unwanted => {
+                if let Some(missing) = self.wanted.missing_of(key) {
+                    missing.was_unwanted();
+                }
+            }
+            Judged::Undecided => {
+                self.pause();
+                self.cancel_all();
+                let again = self.paused_until;
+                if let Some(missing) = self.wanted.missing_of(key) {
+                    missing.was_undecided(again);
+                }
+            }
+        }
+    }
+
+    /// This node cannot judge now: what is fetched meanwhile is fetched in vain.
+    fn pause(&mut self) {
+        if self.paused_until > self.now {
+            return;
+        }
+        self.paused_until = self.now + self.own_pause;
+        self.own_pause = (self.own_pause * 2).min(MAX_OWN_PAUSE);
+        self.probing = true;
+    }
+
+    fn can_judge(&mut self) {
+        self.own_pause = FIRST_OWN_PAUSE;
+        self.probing = false;
+    }
+
+    /// Nobody's fault.
+    fn cancel_all(&mut self) {
+        while let Some((id, _)) = self.requests.first_key_value() {
+            let id = *id;
+            self.actions.push(Action::Cancel(id));
+            self.close(id, false);
+        }
+    }
+
+    fn end(&mut self, id: RequestId, end: Result<(), Failure>) {
+        let max_batch = self.settings.max_proofs;
+        let Some(request) = self.requests.get(&id) else {
+            return;
+        };
+        let whole = request.needed >= request.keys.len();
+        let is_range = matches!(request.ask, Ask::Range { .. });
+        let source = request.source;
+        if request.needed == 0 {
+            // A probe that found nothing to judge.
+            self.probing = false;
+        }
+        if let Some(source) = self.sources.get_mut(source) {
+            match end {
+                Ok(()) => source.answered(whole, max_batch),
+                Err(Failure::Unsupported) if is_range => source.lacks_range(),
+                Err(Failure::Unsupported) => source.lacks_root(),
+                Err(Failure::Other) => source.failed(self.now),
+            }
+        }
+        self.close(id, end.is_ok());
+    }
+
+    /// A request is over; `answered`: what it did not bring the peer does not have.
+    fn close(&mut self, id: RequestId, answered: bool) {
+        let Some(request) = self.requests.remove(&id) else {
+            return;
+        };
+        if let Some(source) = self.sources.get_mut(request.source) {
+            let under_way = if request.urgent {
+                &mut source.urgent
+            } else {
+                &mut source.backfill
+            };
+            *under_way = under_way.saturating_sub(1);
+        }
+        for (place, proof_type) in &request.keys {
+            let brought = self
+                .wanted
+                .get(place)
+                .and_then(|block| block.payload)
+                .is_some_and(|payload| {
+                    request.brought.contains(&ProofKey {
+                        new_payload_request_root: payload,
+                        proof_type: *proof_type,
+                    })
+                });
+            let without = (answered && !brought).then_some(request.source);
+            self.wanted.ended(place, *proof_type, without);
+        }
+    }
+
+    fn give_up_the_slow(&mut self) {
+        let now = self.now;
+        let slow: Vec<RequestId> = self
+            .requests
+            .iter()
+            .filter(|(_, r)| now >= r.deadline || now.saturating_sub(r.last_progress) >= REQUEST_PATIENCE)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in slow {
+            self.actions.push(Action::Cancel(id));
+            self.end(id, Err(Failure::Other));
+        }
+    }
+
+    fn plan(&mut self) {
+        self.sources
+            .refresh(&self.settings.types, self.settings.max_types);
+        let (tally, askable) = self.wanted.settle(&self.sources, &self.settings, self.now);
+        self.tally = tally;
+        let is_wanted = self.tally.missing > self.tally.not_obtainable;
+        let age = self.settings.slot.saturating_mul(STATUS_AGE_SLOTS);
+        for peer in self.sources.ask_status(self.now, age, is_wanted) {
+            self.actions.push(Action::AskStatus(peer));
+        }
+        if self.paused_until > self.now || self.tally.missing == 0 {
+            return;
+        }
+        for urgent in [true, false] {
+            for source in self.sources.ready(self.now) {
+                if self.is_full(urgent) {
+                    break;
+                }
+                if urgent || askable.has(source) {
+                    self.ask(source, urgent);
+                }
+            }
+        }
+    }
+
+    fn is_full(&self, urgent: bool) -> bool {
+        if self.probing {
+            return !self.requests.is_empty();
+        }
+        let under_way = self.requests.values().filter(|r| r.urgent == urgent).count();
+        under_way
+            >= if urgent {
+                MAX_URGENT_REQUESTS
+            } else {
+                MAX_BACKFILL_REQUESTS
+            }
+    }
+
+    /// Asks one source for what it may have, if there is any and it is not asked already. One request for what waits
+    /// now and one for the rest: never more than two of a protocol.
+    fn ask(&mut self, place: SourceIndex, urgent: bool) {
+        let Some(source) = self.sources.get(place) else {
+            return;
+        };
+        if (if urgent { source.urgent } else { source.backfill }) > 0 {
+            return;
+        }
+        let speaks = Speaks {
+            range: source.speaks_range(),
+            root: source.speaks_root(),
+        };
+        let (peer, batch) = (source.peer, self.batch(source.batch));
+        let open = self.open(place, urgent, batch);
+        let found = cost::cheapest(&open, &self.wanted, &self.sizes, &self.settings, speaks);
+        let Some((ask, covered)) = found else { return };
+        let keys: Vec<(Place, u8)> = open
+            .into_iter()
+            .take(covered)
+            .flat_map(|OpenBlock { place, types, .. }| types.into_iter().map(move |t| (place, t)))
+            .collect();
+        let mut bytes = 0u64;
+        for (at, proof_type) in &keys {
+            let is_only = self.wanted.began(at, *proof_type, place, self.now);
+            self.tally.under_way += usize::from(is_only);
+            bytes = bytes.saturating_add(self.sizes.expected(*proof_type));
+        }
+        if let Some(source) = self.sources.get_mut(place) {
+            if urgent {
+                source.urgent += 1;
+            } else {
+                source.backfill += 1;
+            }
+        }
+        let id = RequestId(self.next_id);
+        self.next_id += 1;
+        let request = Request {
+            peer,
+            source: place,
+            ask: ask.clone(),
+            urgent,
+            keys,
+            brought: HashSet::new(),
+            needed: 0,
+            received: 0,
+            at: Slot(0),
+            last_progress: self.now,
+            deadline: self.now + REQUEST_PATIENCE + Duration::from_secs(bytes / MIN_BYTES_PER_SECOND),
+        };
+        self.requests.insert(id, request);
+        self.actions.push(Action::Request { id, peer, ask });
+    }
+
+    /// How many proofs to ask a source for: what it has shown to serve, and not more than leaves work for the others.
+    fn batch(&self, shown: usize) -> usize {
+        if self.probing {
+            return 1;
+        }
+        let open = self.tally.missing.saturating_sub(self.tally.not_obtainable);
+        let share = open.div_ceil(self.sources.usable().clamp(1, MAX_BACKFILL_REQUESTS));
+        shown
+            .min(share.max(super::limits::FIRST_BATCH))
+            .min(self.settings.max_proofs)
+    }
+
+    fn open(&self, source: SourceIndex, urgent: bool, batch: usize) -> Open {
+        let (sources, now) = (&self.sources, self.now);
+        if urgent {
+            let hedge = self.settings.hedge_after();
+            self.take_batch(
+                self.wanted
+                    .open_and_live(source, sources, self.current, hedge, now),
+                batch,
+            )
+        } else {
+            self.take_batch(self.wanted.open_for(source, sources, now), batch)
+        }
+    }
+
+    fn take_batch(&self, found: impl Iterator<Item = (Place, Vec<u8>, bool)>, batch: usize) -> Open {
+        let (mut open, mut proofs, mut bytes) = (Open::new(), 0, 0u64);
+        for (place, mut types, again) in found {
+            types.truncate(self.settings.max_types.min(batch - proofs));
+            proofs += types.len();
+            bytes += types.iter().map(|t| self.sizes.expected(*t)).sum::<u64>();
+            open.push(OpenBlock { place, types, again });
+            if proofs >= batch || open.len() >= self.settings.max_identifiers || bytes >= MAX_RESPONSE_BYTES {
+                break;
+            }
+        }
+        open
+    }
+
+    /// What this node says of itself: before anything is proven the zero root and slot 0 (protocol.md section 11).
+    pub(crate) fn local_status(&self) -> ExecutionProofStatus {
+        let (slot, block_root) = self.proven.newest().unwrap_or((Slot(0), Root::ZERO));
+        let types = self.settings.types.iter().take(self.settings.max_types);
+        ExecutionProofStatus {
+            block_root,
+            slot,
+            proof_types: types.copied().collect(),
+        }
+    }
+
+    /// The canonical block of a slot, as the plan has it.
+    pub(crate) fn canonical_root(&self, slot: Slot) -> Option<Root> {
+        self.wanted.canonical_at(slot).map(|((_, root), _)| *root)
+    }
+
+    /// The highest canonical slot of the plan.
+    pub(crate) fn canonical_tip(&self) -> Option<Slot> {
+        self.wanted.tip()
+    }
+
+    /// The lowest canonical slot of the plan.
+    pub(crate) fn canonical_bottom(&self) -> Option<Slot> {
+        self.wanted.bottom()
+    }
+
+    /// How sync stands.
+    pub(crate) fn state(&self) -> SyncState {
+        SyncState {
+            blocks: self.tally.blocks,
+            held: self.tally.held,
+            missing: self.tally.missing,
+            under_way: self.tally.under_way,
+            not_obtainable: self.tally.not_obtainable,
+            requests: self.requests.len(),
+            sources: self.sources.usable(),
+            paused: self.paused_until > self.now,
+            unreachable: self.unreachable,
+            beyond: self.wanted.beyond,
+        }
+    }
+}
