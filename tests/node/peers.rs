@@ -51,13 +51,17 @@ async fn nodes_find_each_other_through_one_boot_node_and_after_a_restart() {
     ] {
         assert_eq!(get(&second.http(path)).await.0, status, "{path}");
     }
-    let metrics = reqwest::get(second.http("/metrics"))
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
-    assert!(metrics.contains("assay_network_peers_proof_aware 2"), "{metrics}");
+    let started = std::time::Instant::now();
+    // Counted from time to time.
+    loop {
+        let metrics = reqwest::get(second.http("/metrics")).await.unwrap();
+        let metrics = metrics.text().await.unwrap();
+        if metrics.contains("assay_network_peers_proof_aware 2") {
+            break;
+        }
+        assert!(started.elapsed() < crate::support::PATIENCE, "{metrics}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
 
     // The third comes back without a boot node: what it kept is enough.
     let directory = third.datadir.clone();

@@ -133,6 +133,50 @@ async fn a_node_that_was_down_and_one_that_comes_late_hold_every_proof() {
     world.simulation.stop();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_missed_before_the_range_that_peers_keep_are_named_and_the_rest_is_fetched() {
+    let world = World::from_slot(2, 8).await;
+    world.connect_past_nodes();
+    let one = NodeProcess::start(&world.datadir(1), &world.flags(0, "observe", &[]));
+    let two = NodeProcess::start(&world.datadir(2), &world.flags(1, "observe", &[]));
+    let first = world.block().await;
+    knows(&two, &first).await;
+    // On disk is what the node knows of when it comes back.
+    let signed = world.signed_proof(&first, 1, 2000, 3);
+    let (status, body) = post_ssz(&two.http(PROOFS), signed.to_ssz_bytes()).await;
+    assert_eq!(status, 200, "{body}");
+    let by_root = format!("{PROOFS}/{}", first.block_root);
+    until("the index", &two.http(&by_root), |s, b| s == 200 && count(b) == 1).await;
+    two.kill();
+
+    for _ in 9..60 {
+        world.block().await;
+    }
+    let mut last = Vec::new();
+    for _ in 60..64 {
+        last.push(proven_block(&world, &[&one]).await);
+    }
+    let peers = [one.endpoints.p2p.clone()];
+    let two = NodeProcess::start(&world.datadir(2), &world.flags(1, "observe", &peers));
+    for block in &last {
+        holds(&two, block, 2).await;
+    }
+    let told = until("what was missed", &two.http(STATUS), |_, b| {
+        b["data"]["sync"]["unreachable_slots"]["from"] == 9
+    })
+    .await;
+    let sync = &told["data"]["sync"];
+    let to = sync["unreachable_slots"]["to"].as_u64().unwrap();
+    assert!((16..60).contains(&to), "{sync}");
+    assert_eq!(
+        get(&two.http("/eth/v1/node/syncing")).await.1["data"]["is_syncing"],
+        false
+    );
+    assert_eq!(two.terminate(), Some(0));
+    assert_eq!(one.terminate(), Some(0));
+    world.simulation.stop();
+}
+
 /// Containment is kept across restarts, and is for what comes by gossip without having been asked for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_contained_validators_proof_is_not_taken_from_gossip_after_a_restart_but_asked_for() {
