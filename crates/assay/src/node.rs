@@ -223,7 +223,7 @@ impl Node {
         let sync = ProofSync::new(
             &spec,
             ProofSyncConfig {
-                required_proofs: usize::try_from(config.required_proofs)?,
+                required_proofs: config.required_proofs,
                 retention_epochs: config.retention_epochs,
                 last_known,
                 waiting: waiting::of(config.import_policy, &gate),

@@ -3,6 +3,7 @@
 use super::{
     driver::Driver,
     event::{Ask, Event, Failure, Judged, RequestId, Taken},
+    request,
 };
 use crate::Fault;
 use assay_types::{ProofKey, SignedExecutionProof};
@@ -25,21 +26,21 @@ impl Judged {
 impl Driver {
     pub(super) async fn ask_status(self: Arc<Self>, peer: PeerId) {
         let ours = self.inner.look(super::planner::Planner::local_status);
-        match self.asker.status(peer, ours).await {
+        match self.requester.execution_proof_status(peer, ours).await {
             Ok(status) => self.tell(Event::Status(peer, status)),
-            Err(why) => self.tell(Event::StatusFailed(peer, why)),
+            Err(error) => self.tell(Event::StatusFailed(peer, error.into())),
         }
     }
 
     /// Asks, and takes proofs one at a time: the next is read when this one is judged, or has to wait.
     pub(super) async fn ask(self: Arc<Self>, id: RequestId, peer: PeerId, ask: Ask) {
         let protocol = ask.label();
-        let end = match self.asker.proofs(peer, ask).await {
-            Err(why) => Some(Err(why)),
+        let end = match request::send(&self.requester, peer, ask).await {
+            Err(error) => Some(Err(error.into())),
             Ok(mut proofs) => loop {
                 match proofs.next().await {
                     None => break Some(Ok(())),
-                    Some(Err(why)) => break Some(Err(why)),
+                    Some(Err(error)) => break Some(Err(error.into())),
                     Some(Ok(ssz)) => match self.take(id, peer, ssz).await {
                         Taken::Judge | Taken::Skip => {}
                         // The planner has taken note of its end.

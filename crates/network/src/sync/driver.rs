@@ -2,7 +2,6 @@
 
 use super::{
     ProofSync,
-    asker::Asker,
     event::{Action, Block, Event, RequestId, Wrong},
     handle::Inner,
 };
@@ -54,7 +53,7 @@ pub(super) struct Driver {
     pub(super) intake: Intake,
     peers: Arc<Mutex<Peers>>,
     reports: PeerReports,
-    pub(super) asker: Arc<dyn Asker>,
+    pub(super) requester: Requester,
     running: Mutex<HashMap<RequestId, AbortHandle>>,
     pub(super) tasks: TaskTracker,
 }
@@ -73,9 +72,9 @@ struct Memory {
 }
 
 /// Runs proof sync until the shutdown token is cancelled.
-pub(crate) async fn run(parts: DriverParts, asker: Requester) {
+pub(crate) async fn run(parts: DriverParts, requester: Requester) {
     let shutdown = parts.shutdown.clone();
-    let driver = Driver::new(parts, Arc::new(asker));
+    let driver = Driver::new(parts, requester);
     let events = driver.chain.subscribe();
     tokio::select! {
         () = shutdown.cancelled() => {}
@@ -85,7 +84,7 @@ pub(crate) async fn run(parts: DriverParts, asker: Requester) {
 }
 
 impl Driver {
-    pub(super) fn new(parts: DriverParts, asker: Arc<dyn Asker>) -> Arc<Self> {
+    pub(super) fn new(parts: DriverParts, requester: Requester) -> Arc<Self> {
         Arc::new(Self {
             inner: Arc::clone(&parts.sync.inner),
             chain: parts.chain,
@@ -93,7 +92,7 @@ impl Driver {
             intake: parts.intake,
             peers: parts.peers,
             reports: parts.reports,
-            asker,
+            requester,
             running: Mutex::default(),
             tasks: TaskTracker::new(),
         })

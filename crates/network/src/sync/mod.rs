@@ -12,11 +12,10 @@
 //! | `proven` | this node's own status, kept as the chain grows |
 //! | `handle` | `ProofSync`: sink of accepted proofs, own status, state |
 //! | `driver` | the shell: chain, disk, peers and clock around the planner |
-//! | `asking`, `asker` | one request to its verdicts; who asks: `rpc`'s `Requester` |
+//! | `asking`, `request` | one request to its verdicts; as `rpc` sends it |
 //! | `counters` | what is counted |
 //! | `event`, `state`, `limits` | what goes in and out; numbers for API and metrics; every bound |
 
-mod asker;
 mod asking;
 mod cost;
 mod counters;
@@ -26,6 +25,7 @@ mod handle;
 mod limits;
 mod planner;
 mod proven;
+mod request;
 mod sources;
 mod state;
 #[cfg(test)]
