@@ -5,8 +5,8 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `planner` | the state machine: requests, their answers, verdicts |
-//! | `wanted` | blocks, what is held and missing, whom it was asked of |
+//! | `planner`, `planner/assigning` | the state machine: requests, their answers, verdicts; who is asked next |
+//! | `wanted`, `wanted/missing` | blocks, what is held and missing; whom that was asked of |
 //! | `sources` | peers: what they claim, how they did, when they may be asked |
 //! | `cost` | by range or by root |
 //! | `proven` | this node's own status, kept as the chain grows |

@@ -1,11 +1,14 @@
 //! The blocks of the range: what is held of each, what is missing, and whom that has been asked of.
 
+mod missing;
+
 use super::{
     event::Block,
     limits::{MAX_BLOCKS, ROUNDS, Settings, URGENT_SLOTS},
     sources::{SourceIndex, SourceSet, Sources},
 };
 use assay_types::{ProofKey, ProofType, Root, Slot};
+use missing::Missing;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
@@ -13,27 +16,6 @@ use std::{
 
 /// Where a block stands in the plan: by slot, then root.
 pub(crate) type Place = (Slot, Root);
-
-/// One proof that is missing.
-#[derive(Debug, Clone)]
-pub(crate) struct Missing {
-    pub(crate) proof_type: ProofType,
-    /// Rounds that are over.
-    round: u8,
-    /// Not asked for before.
-    due: Duration,
-    /// Requests under way that ask for it.
-    under_way: u8,
-    /// When the last of them began, and of whom it was.
-    since: Duration,
-    last: Option<SourceIndex>,
-    /// With the verifier.
-    judging: bool,
-    /// The engine judges no such proofs after all.
-    unwanted: bool,
-    /// Whom it was asked of in this round, and who answered without it.
-    asked: SourceSet,
-}
 
 /// A block of the plan.
 #[derive(Debug, Clone)]
@@ -88,17 +70,7 @@ impl Planned {
                     .iter()
                     .any(|missing| missing.proof_type == *proof_type);
             if !is_known {
-                self.missing.push(Missing {
-                    proof_type: *proof_type,
-                    round: 0,
-                    due,
-                    under_way: 0,
-                    since: Duration::ZERO,
-                    last: None,
-                    judging: false,
-                    unwanted: false,
-                    asked: SourceSet::default(),
-                });
+                self.missing.push(Missing::new(*proof_type, due));
             }
         }
     }
@@ -113,40 +85,6 @@ impl Planned {
     /// How many distinct wanted types are held.
     pub(crate) fn held_of(&self, types: &[ProofType]) -> usize {
         types.iter().filter(|t| self.held.contains(t)).count()
-    }
-}
-
-impl Missing {
-    /// Who may be asked for it now: usable, not asked in this round, and where there are such those that claim to have
-    /// its slot. With `hedge` a second one, once the first has had it for so long.
-    fn open_to(&self, sources: &Sources, slot: Slot, hedge: Option<Duration>, now: Duration) -> SourceSet {
-        let is_free = match (self.under_way, hedge) {
-            (0, _) => true,
-            (1, Some(after)) => now.saturating_sub(self.since) >= after,
-            _ => false,
-        };
-        if self.unwanted || self.judging || !is_free || self.due > now {
-            return SourceSet::default();
-        }
-        let mut open = sources.for_type(self.proof_type).without(&self.asked);
-        if let (1.., Some(last)) = (self.under_way, self.last) {
-            open.remove(last);
-        }
-        let claiming = open.and(&sources.claiming(slot));
-        if claiming.is_empty() { open } else { claiming }
-    }
-
-    fn is_not_obtainable(&self, sources: &Sources) -> bool {
-        if self.unwanted {
-            return true;
-        }
-        if self.under_way > 0 || self.judging {
-            return false;
-        }
-        let usable = sources.for_type(self.proof_type);
-        // Without anybody to ask nothing can be told.
-        (usable.is_empty() && sources.usable() > 0)
-            || self.round + 1 >= ROUNDS && !usable.is_empty() && usable.without(&self.asked).is_empty()
     }
 }
 
@@ -512,30 +450,5 @@ impl Wanted {
                 }
             }
         }
-    }
-}
-
-impl Missing {
-    pub(crate) fn judge(&mut self) {
-        self.judging = true;
-    }
-
-    /// It was bad: who brought it is not asked for it again in this round.
-    pub(crate) fn was_bad(&mut self, source: Option<SourceIndex>) {
-        self.judging = false;
-        if let Some(source) = source {
-            self.asked.insert(source);
-        }
-    }
-
-    pub(crate) fn was_unwanted(&mut self) {
-        self.judging = false;
-        self.unwanted = true;
-    }
-
-    /// This node could not judge it: nobody's fault, and it is asked for again.
-    pub(crate) fn was_undecided(&mut self, again: Duration) {
-        self.judging = false;
-        self.due = again;
     }
 }
