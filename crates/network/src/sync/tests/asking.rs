@@ -9,9 +9,9 @@ use crate::sync::{
 use assay_types::{ExecutionProofStatus, ProofType, Root, Slot};
 use std::time::Duration;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-fn block(slot: u64, held: &[ProofType]) -> Block {
+pub(super) fn block(slot: u64, held: &[ProofType]) -> Block {
     Block {
         slot: Slot(slot),
         root: block_root(0, Slot(slot)),
@@ -20,7 +20,7 @@ fn block(slot: u64, held: &[ProofType]) -> Block {
     }
 }
 
-fn status(slot: u64) -> Option<ExecutionProofStatus> {
+pub(super) fn status(slot: u64) -> Option<ExecutionProofStatus> {
     Some(ExecutionProofStatus {
         block_root: block_root(0, Slot(slot)),
         slot: Slot(slot),
@@ -29,7 +29,7 @@ fn status(slot: u64) -> Option<ExecutionProofStatus> {
 }
 
 /// A planner that wants types 1 and 2 of these blocks, in slot `current`.
-fn planner(current: u64, blocks: Vec<Block>) -> Planner {
+pub(super) fn planner(current: u64, blocks: Vec<Block>) -> Planner {
     let mut planner = Planner::new(settings(&[1, 2]));
     planner.on_event(Event::Slot(Slot(current)), SECOND);
     let anchored = Event::Finalized {
