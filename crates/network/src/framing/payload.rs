@@ -266,8 +266,7 @@ impl Frames {
         if self.frame.len() < FRAME_HEADER_LEN + len {
             return Ok(false);
         }
-        self.unpacker.get_mut().refill(&self.frame);
-        self.frame.clear();
+        self.unpacker.get_mut().take_over(&mut self.frame);
         let limit = (self.declared - self.out.len()) as u64 + 1;
         (&mut self.unpacker)
             .take(limit)
@@ -300,6 +299,17 @@ struct Feed {
 }
 
 impl Feed {
+    /// As `refill`, and empties the frame: where all before it was read, the two change places without a copy.
+    fn take_over(&mut self, frame: &mut Vec<u8>) {
+        if self.read == self.bytes.len() {
+            std::mem::swap(&mut self.bytes, frame);
+            self.read = 0;
+        } else {
+            self.refill(frame);
+        }
+        frame.clear();
+    }
+
     fn refill(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.read);
         self.read = 0;

@@ -47,7 +47,7 @@ pub(crate) use server::{Server, ServerParts};
 
 use crate::{Direction, Fault, PeerStatus};
 use assay_chain::{BlockAt, BlockSource, ChainStatus, KnownNodes, RawBlock, SourceError};
-use assay_types::{ExecutionProofStatus, ProofType, Root, Slot};
+use assay_types::{ExecutionProofStatus, Root};
 use async_trait::async_trait;
 use libp2p::PeerId;
 use std::time::Duration;
@@ -113,23 +113,6 @@ pub(crate) const DROP_ENDING: &str = "node_ends";
 pub trait LocalProofStatus: Send + Sync + 'static {
     /// The newest block sufficiently proven, and the types verified; the zero root and slot 0 before any is proven.
     fn local_proof_status(&self) -> ExecutionProofStatus;
-}
-
-/// Of a node that keeps no record of what is proven: the types it verifies alone.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct NothingProven {
-    /// Types this node verifies, at most 4.
-    pub proof_types: Vec<ProofType>,
-}
-
-impl LocalProofStatus for NothingProven {
-    fn local_proof_status(&self) -> ExecutionProofStatus {
-        ExecutionProofStatus {
-            block_root: Root::ZERO,
-            slot: Slot(0),
-            proof_types: self.proof_types.clone(),
-        }
-    }
 }
 
 /// Of a network without a beacon node: no head, no blocks. Peers are told that they are unavailable.

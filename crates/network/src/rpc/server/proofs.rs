@@ -160,6 +160,9 @@ mod tests {
     use super::*;
     use assay_types::ProofByRootIdentifier;
 
+    /// Block roots by their numbers, and types.
+    type Blocks<'a> = &'a [(u8, &'a [u8])];
+
     fn root(n: u8) -> Root {
         Root::from([n; 32])
     }
@@ -219,7 +222,7 @@ mod tests {
             );
             root_order(&spec, &request.to_ssz_bytes())
         };
-        let table: &[(&[(u8, &[u8])], &[(u8, &[u8])], u64)] = &[
+        let table: &[(Blocks<'_>, Blocks<'_>, u64)] = &[
             (&[], &[], 0),
             (&[(1, &[2])], &[(1, &[2])], 1),
             (&[(1, &[])], &[(1, &[])], 4),

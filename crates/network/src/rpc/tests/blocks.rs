@@ -18,8 +18,11 @@ fn raw(slot: u64, kind: u8) -> RawBlock {
     }
 }
 
+/// A success chunk's digest and SSZ, or an error chunk's code and message.
+type Chunk = Result<(ForkDigest, Vec<u8>), (u8, String)>;
+
 /// Chunks of a response with context bytes: digest and SSZ, or code and message.
-fn chunks(mut wire: &[u8]) -> Vec<Result<(ForkDigest, Vec<u8>), (u8, String)>> {
+fn chunks(mut wire: &[u8]) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     while let Some((result, rest)) = wire.split_first() {
         wire = rest;
@@ -39,7 +42,7 @@ fn chunks(mut wire: &[u8]) -> Vec<Result<(ForkDigest, Vec<u8>), (u8, String)>> {
     chunks
 }
 
-fn sent(blocks: &[RawBlock]) -> Vec<Result<(ForkDigest, Vec<u8>), (u8, String)>> {
+fn sent(blocks: &[RawBlock]) -> Vec<Chunk> {
     blocks
         .iter()
         .map(|block| Ok((block.fork_digest, block.ssz.to_vec())))

@@ -67,7 +67,9 @@ async fn wrong_responses_end_with_an_error_and_a_fault() {
     *flipped.last_mut().unwrap() ^= 1;
     let malformed = |text: &str| Some(RequestError::Malformed(text.to_owned()));
     let invalid = Some(Fault::InvalidResponse);
-    let table: Vec<(&str, Lie, usize, Option<RequestError>, Option<Fault>)> = vec![
+    /// Name, what is answered, proofs taken, error, fault.
+    type Case = (&'static str, Lie, usize, Option<RequestError>, Option<Fault>);
+    let table: Vec<Case> = vec![
         ("nothing", Lie::Say(vec![]), 0, None, None),
         ("one", Lie::Say(good.clone()), 1, None, None),
         (

@@ -1,0 +1,60 @@
+//! `cargo bench -p assay-network --bench serve`: proofs by range against plain TCP on the same loopback.
+//!
+//! A node in a process of its own keeps 512 proofs of 1 MiB on disk; this one asks for them, by the requester that nodes
+//! ask with. Beside it the same bytes are moved over plain TCP between the same two processes. Printed: MiB/s of both,
+//! their ratio, and by how much the serving process's resident memory grew over what it was before the first request.
+//! Arguments after `--`: proofs (512), bytes of each (1048576), runs (3).
+
+#[path = "serve/client.rs"]
+mod client;
+#[path = "serve/server.rs"]
+mod server;
+
+use std::io::Write as _;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Proof types of every block: as many as one response has of a payload.
+const TYPES: u64 = 4;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    proofs: u64,
+    bytes: usize,
+    runs: usize,
+}
+
+fn main() -> Result<(), Failure> {
+    // Cargo adds `--bench`.
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let (is_server, numbers) = match args.split_first() {
+        Some((first, rest)) if first == "server" => (true, rest),
+        _ => (false, &args[..]),
+    };
+    let number = |at: usize, default: usize| {
+        numbers
+            .get(at)
+            .map_or(Ok(default), |text| text.parse())
+            .map_err(|e| Failure::from(format!("argument {}: {e}", at + 1)))
+    };
+    let size = Size {
+        proofs: number(0, 512)? as u64,
+        bytes: number(1, 1 << 20)?,
+        runs: number(2, 3)?,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if is_server {
+        runtime.block_on(server::run(size))
+    } else {
+        runtime.block_on(client::run(size))
+    }
+}
+
+/// A line on standard output, at once.
+fn say(line: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()?;
+    Ok(())
+}
