@@ -42,7 +42,6 @@ pub(crate) struct Counters {
     pub(crate) dial_failures: Counter,
     pub(crate) connections_denied: Family<ReasonLabels, Counter>,
     pub(crate) faults: Family<ReasonLabels, Counter>,
-    pub(crate) goodbyes_sent: Family<ReasonLabels, Counter>,
     pub(crate) discovery_queries: Counter,
     pub(crate) discovery_queries_empty: Counter,
     pub(crate) records: Family<ReasonLabels, Counter>,
@@ -142,11 +141,6 @@ impl Counters {
         );
         r.register("peer_faults", "What peers did wrong", self.faults.clone());
         r.register(
-            "goodbyes_sent",
-            "Peers told goodbye, by reason",
-            self.goodbyes_sent.clone(),
-        );
-        r.register(
             "discovery_queries",
             "Queries of discovery",
             self.discovery_queries.clone(),
@@ -185,10 +179,6 @@ impl Counters {
         self.connections_denied
             .get_or_create(&ReasonLabels { reason })
             .inc();
-    }
-
-    pub(crate) fn goodbye(&self, reason: &'static str) {
-        self.goodbyes_sent.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     pub(crate) fn record(&self, reason: &'static str) {

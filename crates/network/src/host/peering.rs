@@ -110,7 +110,6 @@ impl Host {
 
     fn say_goodbye(&mut self, peer: PeerId, reason: Goodbye) {
         tracing::debug!(%peer, reason = reason.label(), "goodbye");
-        self.parts.shared.counters.goodbye(reason.label());
         self.goodbye(peer, reason);
     }
 

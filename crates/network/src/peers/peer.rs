@@ -63,6 +63,8 @@ pub(super) struct Peer {
     pub(super) eproof: Option<u8>,
     pub(super) link: Link,
     pub(super) failures: u32,
+    /// Said goodbye on the connection that is open.
+    dismissed: bool,
     /// Was connected at some time.
     pub(super) proven: bool,
     pub(super) last_seen: Option<(Multiaddr, Direction)>,
@@ -87,6 +89,7 @@ impl Peer {
             eproof: None,
             link: Link::Idle { due: now },
             failures: 0,
+            dismissed: false,
             proven: false,
             last_seen: None,
             agent: None,
@@ -190,24 +193,22 @@ impl Peer {
 
     pub(super) fn closed(&mut self, now: Instant) {
         self.note_evidence(now);
-        match self.link {
-            Link::Open { since } if now.saturating_duration_since(since) >= STABLE_AFTER => {
-                self.failures = 0;
-                self.back_off(now);
-            }
-            Link::Parting { .. } => {
-                self.back_off(now);
-                self.told_to_go(now);
-            }
-            _ => self.back_off(now),
+        let parting = matches!(self.link, Link::Parting { .. });
+        if matches!(self.link, Link::Open { since } if now.saturating_duration_since(since) >= STABLE_AFTER) {
+            self.failures = 0;
+        }
+        self.back_off(now);
+        if parting || std::mem::take(&mut self.dismissed) {
+            self.told_to_go(now);
         }
     }
 
+    /// After a goodbye, ours or the peer's, it is left alone for a while.
     pub(super) fn told_to_go(&mut self, now: Instant) {
-        if let Link::Idle { due } = &mut self.link
-            && !self.trusted
-        {
-            *due = (*due).max(now + GOODBYE_BACKOFF);
+        match &mut self.link {
+            _ if self.trusted => {}
+            Link::Idle { due } => *due = (*due).max(now + GOODBYE_BACKOFF),
+            _ => self.dismissed = true,
         }
     }
 

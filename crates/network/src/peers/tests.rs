@@ -351,16 +351,33 @@ fn beyond_the_target_the_worst_are_let_go() {
 
 #[test]
 fn who_said_goodbye_is_not_dialled_at_once() {
-    let (start, id) = (Instant::now(), PeerId::random());
-    let mut peers = peers(8, &[], start);
-    peers.discovered(found(id, at(1), 1), start);
-    peers.take_due(start);
-    peers.connected(id, at(1), Direction::Outbound, start);
-    peers.disconnected(&id, start + STABLE_AFTER);
-    peers.said_goodbye(&id, start + STABLE_AFTER);
-    let now = start + STABLE_AFTER + GOODBYE_BACKOFF;
-    assert_eq!(peers.take_due(now - Duration::from_millis(1)), []);
-    assert_eq!(peers.take_due(now).len(), 1);
+    for goodbye_first in [true, false] {
+        let (start, id) = (Instant::now(), PeerId::random());
+        let mut peers = peers(8, &[], start);
+        peers.discovered(found(id, at(1), 1), start);
+        peers.take_due(start);
+        peers.connected(id, at(1), Direction::Outbound, start);
+        let left = start + STABLE_AFTER;
+        if goodbye_first {
+            peers.said_goodbye(&id, left);
+            peers.disconnected(&id, left);
+        } else {
+            peers.disconnected(&id, left);
+            peers.said_goodbye(&id, left);
+        }
+        let mut now = left + GOODBYE_BACKOFF;
+        assert_eq!(peers.take_due(now - Duration::from_millis(1)), []);
+        assert_eq!(peers.take_due(now).len(), 1);
+        // The next connection starts without it.
+        peers.connected(id, at(1), Direction::Outbound, now);
+        now += STABLE_AFTER;
+        peers.disconnected(&id, now);
+        assert_eq!(
+            peers.take_due(now + Duration::from_secs(10)).len(),
+            1,
+            "{goodbye_first}"
+        );
+    }
 }
 
 #[test]
@@ -485,8 +502,8 @@ proptest! {
         let given: Vec<PeerAddress> = ids[..TRUSTED].iter().map(|id| address(*id, 1)).collect();
         let limits = Limits { target };
         let mut peers = Peers::new(PeerId::random(), &given, limits, now);
-        // Five to an address, ten addresses in two subnets.
-        let home = |p: usize| ip(&format!("8.8.{}.{}", p / 25, p / 5));
+        // Ten to an address, five addresses in two subnets.
+        let home = |p: usize| ip(&format!("8.8.{}.{}", p / 30, p / 10));
         for event in events {
             match event {
                 Event::Found(p, eproof) => {
