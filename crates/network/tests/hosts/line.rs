@@ -55,6 +55,10 @@ async fn a_proof_of_four_mebibytes_passes_from_end_to_end() {
     line.a.post(proof).await;
     assert_eq!(line.b.gets(&key).await, Some("gossip"));
     assert_eq!(line.c.gets(&key).await, Some("gossip"));
+    // A verdict is counted after the proof is kept.
+    wait_for(|| (line.c.network.counters().accepted == 1).then_some(()))
+        .await
+        .unwrap();
 
     let (a, b, c) = (
         line.a.network.counters(),
