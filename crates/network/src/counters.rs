@@ -35,6 +35,7 @@ pub(crate) struct Counters {
     pub(crate) parked: Counter,
     pub(crate) wrong_digest: Counter,
     pub(crate) late_accepts: Counter,
+    pub(crate) over_budget: Counter,
     pub(crate) peers_connected: Gauge,
     pub(crate) peers_proof_aware: Gauge,
     pub(crate) peers_known: Gauge,
@@ -112,6 +113,11 @@ impl Counters {
             "gossip_late_accepts",
             "Gossip messages accepted after the message cache had let them go: kept, not forwarded",
             self.late_accepts.clone(),
+        );
+        r.register(
+            "gossip_over_budget",
+            "Gossip messages ignored unjudged because their peer brings more than any honest one",
+            self.over_budget.clone(),
         );
         r.register("peers_connected", "Connected peers", self.peers_connected.clone());
         r.register(

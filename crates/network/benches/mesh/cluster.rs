@@ -46,6 +46,7 @@ struct Cluster {
     nodes: Vec<Node>,
     lines: Receiver<(usize, String)>,
     sender: Sender<(usize, String)>,
+    namespaces: Option<String>,
     /// By proof: when it was published, and when it came to each node. Microseconds.
     published: HashMap<u32, u128>,
     arrivals: HashMap<u32, HashMap<usize, u128>>,
@@ -54,10 +55,15 @@ struct Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for node in &mut self.nodes {
+        for (i, node) in self.nodes.iter_mut().enumerate() {
             // Gone already is as good.
             let _ = node.process.kill();
             let _ = node.process.wait();
+            if let Some(prefix) = &self.namespaces
+                && !node.alive
+            {
+                let _ = set_link(prefix, i, "up");
+            }
         }
     }
 }
@@ -70,6 +76,7 @@ impl Cluster {
             nodes: Vec::new(),
             lines,
             sender,
+            namespaces: plan.namespaces.clone(),
             published: HashMap::new(),
             arrivals: HashMap::new(),
             _directory: directory,
@@ -218,9 +225,7 @@ impl Cluster {
         let gone = plan.nodes / 4;
         for i in plan.nodes - gone..plan.nodes {
             if let Some(prefix) = &plan.namespaces {
-                Command::new("ip")
-                    .args(["-n", &format!("{prefix}{i}"), "link", "set", "eth0", "down"])
-                    .status()?;
+                set_link(prefix, i, "down")?;
             } else {
                 self.nodes[i].process.kill()?;
             }
@@ -228,6 +233,14 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// Takes a namespace's link down, or up again for the next cluster.
+fn set_link(prefix: &str, node: usize, state: &str) -> Result<(), Failure> {
+    Command::new("ip")
+        .args(["-n", &format!("{prefix}{node}"), "link", "set", "eth0", state])
+        .status()?;
+    Ok(())
 }
 
 struct Count {

@@ -25,13 +25,7 @@
 mod cluster;
 mod node;
 
-use assay_network::GossipParameters;
-use std::{
-    error::Error,
-    io::{self, Write as _},
-};
-
-type Failure = Box<dyn Error + Send + Sync>;
+use node::{Failure, parameters, say};
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -89,42 +83,6 @@ impl Plan {
         }
         Ok(plan)
     }
-}
-
-/// Reads a set: `shipped`, `eth2`, `without` (eth2's without IDONTWANT), or `[-]D/low/high/out/lazy`.
-fn parameters(set: &str) -> Result<GossipParameters, Failure> {
-    let (idontwant, numbers) = match set {
-        "shipped" => return Ok(GossipParameters::default()),
-        "eth2" => return Ok(GossipParameters::ETH2),
-        "without" => {
-            return Ok(GossipParameters {
-                idontwant: false,
-                ..GossipParameters::ETH2
-            });
-        }
-        own => own.strip_prefix('-').map_or((true, own), |rest| (false, rest)),
-    };
-    let numbers = numbers
-        .split('/')
-        .map(str::parse)
-        .collect::<Result<Vec<usize>, _>>()?;
-    let [mesh_n, mesh_n_low, mesh_n_high, mesh_outbound_min, gossip_lazy] = numbers[..] else {
-        return Err(format!("{set} is no set of parameters").into());
-    };
-    Ok(GossipParameters {
-        mesh_n,
-        mesh_n_low,
-        mesh_n_high,
-        mesh_outbound_min,
-        gossip_lazy,
-        idontwant,
-    })
-}
-
-fn say(line: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}")?;
-    out.flush()
 }
 
 fn main() -> Result<(), Failure> {

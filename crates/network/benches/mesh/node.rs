@@ -1,9 +1,8 @@
 //! One node of the measurement, told what to do by lines on its standard input.
 
-use crate::{Failure, parameters, say};
 use assay_chain::Chain;
 use assay_network::{
-    Network, NetworkConfig, NetworkParts, PeerAddress, ProofSync, ProofSyncConfig, publisher, rpc::NoBlocks,
+    GossipParameters, Network, NetworkConfig, NetworkParts, PeerAddress, ProofSync, ProofSyncConfig, publisher, rpc::NoBlocks,
 };
 use assay_store::{Store, StoreConfig};
 use assay_types::{ProofKey, Root, SignedExecutionProof, Slot, Spec};
@@ -16,11 +15,14 @@ use async_trait::async_trait;
 use prometheus_client::registry::Registry;
 use std::{
     collections::HashMap,
-    io::BufRead as _,
+    error::Error,
+    io::{self, BufRead as _, Write as _},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio_util::sync::CancellationToken;
+
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
 /// The slot of every payload, and the clock's: nothing here crosses a fork.
 const SLOT: Slot = Slot(1000);
@@ -54,7 +56,7 @@ fn now_us() -> u128 {
 }
 
 /// The payload with a number, and back.
-fn root(number: u32) -> Root {
+pub(crate) fn root(number: u32) -> Root {
     let mut bytes = [1; 32];
     bytes[..4].copy_from_slice(&number.to_be_bytes());
     Root::from(bytes)
@@ -67,7 +69,7 @@ fn number(root: &Root) -> u32 {
 }
 
 /// Bytes that do not compress (splitmix64). The first says to the engine that the proof is good.
-fn random_bytes(seed: u32, len: usize) -> Vec<u8> {
+pub(crate) fn random_bytes(seed: u32, len: usize) -> Vec<u8> {
     let mut state = u64::from(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut bytes = Vec::with_capacity(len + 8);
     while bytes.len() < len {
@@ -136,6 +138,7 @@ async fn serve(config: NetworkConfig, verify: Duration) -> Result<(), Failure> {
     );
     let (publisher, queue) = publisher();
     verifier.add_sink(Arc::new(publisher));
+    let mut registry = Registry::default();
     let shutdown = CancellationToken::new();
     let Network { handle, task } = assay_network::start(
         config,
@@ -148,7 +151,7 @@ async fn serve(config: NetworkConfig, verify: Duration) -> Result<(), Failure> {
             sync: ProofSync::new(chain.spec(), ProofSyncConfig::new(vec![1])),
             shutdown: shutdown.clone(),
         },
-        &mut Registry::default(),
+        &mut registry,
     )
     .await?;
     let identity = handle.identity();
@@ -185,6 +188,14 @@ async fn serve(config: NetworkConfig, verify: Duration) -> Result<(), Failure> {
                 let peers = handle.peer_count().connected;
                 say(&format!("count {} {} {peers}", c.bytes_sent, c.bytes_received))?;
             }
+            ["metrics"] => {
+                let mut text = String::new();
+                prometheus_client::encoding::text::encode(&mut text, &registry)?;
+                for line in text.lines().filter(|line| line.starts_with("assay_network")) {
+                    say(&format!("metric {line}"))?;
+                }
+                say("metrics")?;
+            }
             _ => return Err(format!("not understood: {line}").into()),
         }
     }
@@ -198,6 +209,43 @@ async fn post(intake: Intake, n: u32, proof: SignedExecutionProof) {
     if say(&format!("published {n} {}", now_us())).is_ok() {
         let _verdict = intake.submit(Candidate::Signed(proof), Source::Http).await;
     }
+}
+
+/// Reads a set: `shipped`, `eth2`, `without` (eth2's without IDONTWANT), or `[-]D/low/high/out/lazy`.
+pub(crate) fn parameters(set: &str) -> Result<GossipParameters, Failure> {
+    let (idontwant, numbers) = match set {
+        "shipped" => return Ok(GossipParameters::default()),
+        "eth2" => return Ok(GossipParameters::ETH2),
+        "without" => {
+            return Ok(GossipParameters {
+                idontwant: false,
+                ..GossipParameters::ETH2
+            });
+        }
+        own => own.strip_prefix('-').map_or((true, own), |rest| (false, rest)),
+    };
+    let numbers = numbers
+        .split('/')
+        .map(str::parse)
+        .collect::<Result<Vec<usize>, _>>()?;
+    let [mesh_n, mesh_n_low, mesh_n_high, mesh_outbound_min, gossip_lazy] = numbers[..] else {
+        return Err(format!("{set} is no set of parameters").into());
+    };
+    Ok(GossipParameters {
+        mesh_n,
+        mesh_n_low,
+        mesh_n_high,
+        mesh_outbound_min,
+        gossip_lazy,
+        idontwant,
+    })
+}
+
+/// A line on standard output.
+pub(crate) fn say(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
 }
 
 fn commands() -> tokio::sync::mpsc::UnboundedReceiver<String> {

@@ -14,10 +14,12 @@
 //! | `transform` | raw snappy, both ways |
 //! | `validation` | from a message to a verdict |
 //! | `publisher` | the `ProofSink` for proofs that did not come by gossip |
+//! | `budget` | what one peer may bring |
 //! | `outbox` | proofs that nobody listened for yet |
 //! | `echo` | this node's own proofs, brought by a peer before they were published |
 //! | `retry` | proofs published while every queue was full |
 
+mod budget;
 mod echo;
 mod filter;
 mod outbox;
@@ -29,6 +31,7 @@ mod topics;
 mod transform;
 mod validation;
 
+pub(crate) use budget::Budgets;
 pub(crate) use echo::Echoes;
 pub(crate) use filter::ProofTopicsOnly;
 pub(crate) use outbox::Outbox;

@@ -16,9 +16,9 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Bytes of unpacked messages that may be with the verifier at once; what waits for its payload is in the verifier's
-/// own waiting room, which has its own bounds. Beyond it messages are ignored and counted as `overloaded`.
-const MAX_BYTES_UNDER_JUDGEMENT: usize = 64 * 1024 * 1024;
-/// The budget is kept in units of this many bytes; a message takes at least one, which bounds their number to 4096.
+/// own waiting room, which has its own bounds. gossipsub's cache holds each a second time, packed. Beyond it messages are ignored and counted as `overloaded`.
+const MAX_BYTES_UNDER_JUDGEMENT: usize = 32 * 1024 * 1024;
+/// The budget is kept in units of this many bytes; a message takes at least one, which bounds their number to 2048.
 const BUDGET_UNIT: usize = 16 * 1024;
 
 /// A message that gossipsub has not seen before.

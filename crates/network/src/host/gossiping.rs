@@ -2,11 +2,17 @@
 //! published.
 
 use super::task::Host;
-use crate::gossip::{GossipBehaviour, GossipMessage, Report, Retry, TopicChange, proof_topic};
+use crate::{
+    gossip::{GossipBehaviour, GossipMessage, Report, Retry, TopicChange, proof_topic},
+    peers::Fault,
+};
 use assay_types::digest::message_id_valid;
 use assay_verification::VerifiedProof;
 use bytes::Bytes;
-use libp2p::gossipsub::{self, MessageAcceptance, MessageId, PublishError, TopicHash};
+use libp2p::{
+    PeerId,
+    gossipsub::{self, MessageAcceptance, MessageId, PublishError, TopicHash},
+};
 use std::{sync::Arc, time::Instant};
 
 impl Host {
@@ -27,6 +33,7 @@ impl Host {
             .collect();
 
         let now = Instant::now();
+        self.budgets.expire(now);
         for report in self.echoes.expire(now) {
             self.tell(report);
         }
@@ -87,6 +94,11 @@ impl Host {
                 let Some(digest) = self.digests.get(&message.topic) else {
                     return;
                 };
+                let now = Instant::now();
+                if !self.budgets.take(propagation_source, message.data.len(), now) {
+                    self.over_budget(message_id, propagation_source);
+                    return;
+                }
                 let message = GossipMessage {
                     id: message_id,
                     peer: propagation_source,
@@ -112,9 +124,19 @@ impl Host {
             } => {
                 self.retries.queue_was_full(peer_id);
                 tracing::debug!(peer = %peer_id, ?failed_messages, "peer takes messages too slowly");
+                // Its queue holds copies: a peer that takes nothing for long is let go, once it is no passing jam.
+                self.on_fault(peer_id, Fault::TimedOut);
             }
             _ => {}
         }
+    }
+
+    /// A peer brings more than any honest one: IGNORE, unjudged, and a fault of the peer's.
+    fn over_budget(&mut self, id: MessageId, peer: PeerId) {
+        self.parts.shared.counters.over_budget.inc();
+        self.gossip()
+            .report_message_validation_result(&id, &peer, MessageAcceptance::Ignore);
+        self.on_fault(peer, Fault::Flooding);
     }
 
     pub(super) fn on_report(&mut self, report: Report) {

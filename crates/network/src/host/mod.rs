@@ -57,6 +57,12 @@ const REPORT_QUEUE_LEN: usize = 256;
 /// Connections stay open without a word: a peer outside the mesh is still one to publish to. Dead ones are found by
 /// ping, unwanted ones by the connection limits.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Events of one connection that wait for the host beside the one being handed over: each may be a message of 4 MiB, and
+/// the library's seven of a hundred peers would be gigabytes.
+const CONNECTION_EVENTS: usize = 1;
+/// Streams of one connection whose protocol is not agreed on yet; further ones are dropped. Each may hold a window of
+/// 256 KiB that nobody reads.
+const MAX_NEGOTIATING_STREAMS: usize = 16;
 /// `custody_group_count`: `CUSTODY_REQUIREMENT` (Fulu), the least a node may say.
 const CUSTODY_GROUP_COUNT: u64 = 4;
 
@@ -370,7 +376,10 @@ fn known_peers(config: &NetworkConfig, own: PeerId, file: &PeerFile) -> Arc<Mute
 }
 
 fn swarm_config() -> swarm::Config {
-    swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE_TIMEOUT)
+    swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(IDLE_TIMEOUT)
+        .with_max_negotiating_inbound_streams(MAX_NEGOTIATING_STREAMS)
+        .with_per_connection_event_buffer_size(CONNECTION_EVENTS)
 }
 
 fn identity(peer_id: PeerId, enr: &LocalEnr, listening: &[Multiaddr]) -> Identity {

@@ -2,7 +2,7 @@
 
 use super::{Shared, behaviour::*, peering::Peering, record::Record, requests::Requests};
 use crate::{
-    gossip::{Echoes, JoinedTopics, Outbox, Report, Retries, TopicManager, Validation, proof_topic},
+    gossip::{Budgets, Echoes, JoinedTopics, Outbox, Report, Retries, TopicManager, Validation, proof_topic},
     peers::{Fault, PeerFile},
 };
 use assay_chain::Chain;
@@ -50,6 +50,7 @@ pub(super) struct Host {
     pub(super) outbox: Outbox,
     pub(super) peering: Peering,
     pub(super) echoes: Echoes,
+    pub(super) budgets: Budgets,
     pub(super) retries: Retries,
 }
 
@@ -62,6 +63,7 @@ impl Host {
             .map(|digest| (proof_topic(digest).hash(), digest))
             .collect();
         Self {
+            budgets: Budgets::new(parts.chain.spec()),
             parts,
             digests,
             outbox: Outbox::default(),

@@ -28,6 +28,10 @@ const MPLEX_BUFFER: usize = 256;
 const QUIC_STREAM_WINDOW: u32 = 2 << 20;
 const QUIC_CONNECTION_WINDOW: u32 = 4 << 20;
 
+/// Streams of one yamux connection; a peer that opens more loses the connection. Two are gossip's, two a request's each,
+/// the rest short; each may hold a window of 256 KiB.
+const MAX_YAMUX_STREAMS: usize = 64;
+
 type Secured = Boxed<(PeerId, StreamMuxerBox)>;
 
 /// The transport of a node with this key. Where the system has no name resolver, names cannot be dialled.
@@ -86,14 +90,20 @@ where
         mplex.set_max_buffer_size(MPLEX_BUFFER);
         mplex.set_max_buffer_behaviour(MaxBufferBehaviour::Block);
         return Ok(transport
-            .multiplex(SelectUpgrade::new(yamux::Config::default(), mplex))
+            .multiplex(SelectUpgrade::new(yamux_config(), mplex))
             .timeout(CONNECT_TIMEOUT)
             .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
             .boxed());
     }
     Ok(transport
-        .multiplex(yamux::Config::default())
+        .multiplex(yamux_config())
         .timeout(CONNECT_TIMEOUT)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
         .boxed())
+}
+
+fn yamux_config() -> yamux::Config {
+    let mut config = yamux::Config::default();
+    config.set_max_num_streams(MAX_YAMUX_STREAMS);
+    config
 }
