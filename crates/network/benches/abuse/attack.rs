@@ -79,7 +79,7 @@ impl Attackers {
     pub(crate) fn bytes(&self) -> u64 {
         self.tally.bytes.load(Ordering::Relaxed)
     }
-    /// How often one was done: messages or streams.
+    /// How often one was done: messages, or streams tried.
     pub(crate) fn did(&self, attack: Attack) -> u64 {
         self.tally.done[attack as usize].load(Ordering::Relaxed)
     }
@@ -246,9 +246,9 @@ async fn streams(
             } else {
                 "/eth2/beacon_chain/req/execution_proofs_by_range/1/ssz_snappy"
             };
+            tally.done[attack as usize].fetch_add(1, Ordering::Relaxed);
             match control.open_stream(victim, StreamProtocol::new(name)).await {
                 Ok(mut stream) => {
-                    tally.done[attack as usize].fetch_add(1, Ordering::Relaxed);
                     if attack == Attack::Unfinished {
                         let mut begun = vec![0x80, 0x80, 0x80, 0x02];
                         begun.extend(random_bytes(1, BEGUN_BYTES - 4096));
