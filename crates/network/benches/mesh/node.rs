@@ -2,7 +2,8 @@
 
 use assay_chain::Chain;
 use assay_network::{
-    GossipParameters, Network, NetworkConfig, NetworkParts, PeerAddress, ProofSync, ProofSyncConfig, publisher, rpc::NoBlocks,
+    GossipParameters, Network, NetworkConfig, NetworkParts, PeerAddress, ProofSync, ProofSyncConfig,
+    publisher, rpc::NoBlocks,
 };
 use assay_store::{Store, StoreConfig};
 use assay_types::{ProofKey, Root, SignedExecutionProof, Slot, Spec};
