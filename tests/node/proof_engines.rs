@@ -11,10 +11,11 @@ const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 const VERIFICATIONS: &str = "POST /v1/execution_proof_verifications";
 
 async fn stub(world: &World) -> StubProofNode {
+    let spec = world.simulation.chain().lock().spec().as_ref().clone();
     StubProofNode::start(StubConfig {
         seed: assay::config::DEFAULT_DEV_SEED.into(),
         names: ProofTypeNames::default(),
-        spec: world.simulation.chain().lock().spec().as_ref().clone(),
+        spec,
         proof_size: 2000,
         proving_delay: Duration::ZERO,
     })

@@ -90,7 +90,7 @@ pub(super) fn params(spec: &Spec, schedule: &TopicSchedule) -> PeerScoreParams {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
     use assay_types::Root;
 
