@@ -240,3 +240,24 @@ fn the_nodes_of_a_killed_devnet_end() {
         assert!(log.trim_end().ends_with("ended"), "not cleanly:\n{log}");
     }
 }
+
+#[test]
+fn nodes_that_know_the_first_alone_find_each_other() {
+    let (output, summary) = devnet(&[
+        "--topology",
+        "discovery",
+        "--nodes",
+        "4",
+        "--slots",
+        "2",
+        "--proof-size",
+        "20000",
+    ]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    let summary = summary.unwrap();
+    assert_eq!(summary["success"], true);
+    for node in summary["nodes"].as_array().unwrap() {
+        assert_eq!(node["proofs_accepted"], 2, "{node}");
+    }
+}

@@ -167,6 +167,7 @@ impl World {
                 seed: now_ms(),
             },
             followers,
+            listen: std::net::Ipv4Addr::LOCALHOST.into(),
             jwt,
         })
         .await

@@ -13,9 +13,9 @@ use crate::{
     ChainView, NodeApi,
     block_source::{BlockAt, BlockSource, ChainStatus, KnownNodes, RawBlock, SourceError},
     node_api::{NodeError, Versioned},
-    view::Chain,
+    view::{Chain, Checkpoint},
 };
-use assay_types::{BlockIdentity, Root, Slot, Spec, proof::SszError};
+use assay_types::{BlockIdentity, Epoch, Root, Slot, Spec, proof::SszError};
 use async_trait::async_trait;
 use availability::{Availability, Probe};
 use bytes::Bytes;
@@ -300,7 +300,11 @@ impl BlockSource for NodeBlocks {
         let head = self.view.head()?;
         let (held, _) = self.held()?;
         Some(ChainStatus {
-            finalized: self.view.finalized(),
+            // Epoch 0 has no root in `status`, whatever a node calls it.
+            finalized: match self.view.finalized() {
+                Checkpoint { epoch: Epoch(0), .. } => Checkpoint::default(),
+                finalized => finalized,
+            },
             head_root: head.block_root,
             head_slot: head.slot,
             earliest_available_slot: match self.available.lock().lowest() {

@@ -130,6 +130,7 @@ pub struct SimChain {
     head: Root,
     finalized: (Epoch, Root),
     justified: (Epoch, Root),
+    finality_stalls: bool,
     produced: u64,
 }
 
@@ -171,6 +172,7 @@ impl SimChain {
             head: Root::ZERO,
             finalized: (Epoch(0), Root::ZERO),
             justified: (Epoch(0), Root::ZERO),
+            finality_stalls: false,
             produced: 0,
         };
         let block = chain.build(Slot(0), None)?;
@@ -293,7 +295,12 @@ impl SimChain {
         Ok(block)
     }
 
-    /// Moves the head, to another branch too. Finality follows: what is two epochs behind the head's epoch is final,
+    /// Whether finality and justification stay where they are, as without the votes of a third of the validators.
+    pub fn stall_finality(&mut self, stalled: bool) {
+        self.finality_stalls = stalled;
+    }
+
+    /// Moves the head, to another branch too. Unless it stalls, finality follows: what is two epochs behind the head's epoch is final,
     /// one epoch justified, on the head's branch.
     pub fn set_head(&mut self, root: Root) -> Result<(), SimError> {
         let head = self
@@ -302,6 +309,9 @@ impl SimChain {
             .cloned()
             .ok_or(SimError::UnknownBlock(root))?;
         self.head = root;
+        if self.finality_stalls {
+            return Ok(());
+        }
         let epoch = self.spec.epoch_at_slot(head.slot);
         for (back, final_too) in [(1, false), (2, true)] {
             let Some(target) = epoch.0.checked_sub(back).map(Epoch) else {

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -65,13 +65,14 @@ pub struct ExecutionClient {
 }
 
 impl ExecutionClient {
-    /// Listens on a loopback port of the system's choice until `stop`; knows the genesis block alone.
+    /// Listens on a port of the system's choice until `stop`; knows the genesis block alone.
     pub async fn start(
         genesis: BlockHash,
+        listen: IpAddr,
         secret: JwtSecret,
         stop: CancellationToken,
     ) -> Result<Self, SimError> {
-        let bound = Bound::loopback().await?;
+        let bound = Bound::at(listen).await?;
         let chain = Chain {
             payloads: HashMap::from([(genesis, BlockHash::ZERO)]),
             ..Chain::default()

@@ -10,7 +10,7 @@ use assay_types::{BlockHash, Epoch, Root, Slot};
 use axum::Router;
 use parking_lot::Mutex;
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -27,6 +27,8 @@ pub struct SimulationConfig {
     pub chain: ChainConfig,
     /// Number of beacon nodes, each with a Beacon API and an execution client of its own.
     pub followers: usize,
+    /// Where Beacon APIs and execution clients listen, each on a port of the system's choice.
+    pub listen: IpAddr,
     /// The JWT secret of all Engine APIs.
     pub jwt: JwtSecret,
 }
@@ -38,21 +40,19 @@ pub struct FollowerConfig {
     pub engine_url: String,
 }
 
-/// A listener on a loopback port of the system's choice.
+/// A listener on a port of the system's choice.
 pub(crate) struct Bound {
     pub(crate) address: SocketAddr,
     listener: TcpListener,
 }
 
 impl Bound {
-    pub(crate) async fn loopback() -> Result<Self, SimError> {
+    pub(crate) async fn at(listen: IpAddr) -> Result<Self, SimError> {
         let failed = |e: std::io::Error| SimError::Io {
-            what: "listening on a loopback port".into(),
+            what: format!("listening on a port of {listen}"),
             why: e.to_string(),
         };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .map_err(failed)?;
+        let listener = TcpListener::bind((listen, 0)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { address, listener })
     }
@@ -102,9 +102,14 @@ impl Simulation {
             let view = Arc::new(Follower::default());
             let genesis = chain.lock().head()?;
             view.import(&genesis, true, None);
-            let execution =
-                ExecutionClient::start(genesis.block_hash(), config.jwt.clone(), stop.clone()).await?;
-            let bound = Bound::loopback().await?;
+            let execution = ExecutionClient::start(
+                genesis.block_hash(),
+                config.listen,
+                config.jwt.clone(),
+                stop.clone(),
+            )
+            .await?;
+            let bound = Bound::at(config.listen).await?;
             let beacon = bound.address;
             bound.serve(beacon_api::router(chain.clone(), view.clone()), stop.clone());
             seats.push(FollowerSeat {

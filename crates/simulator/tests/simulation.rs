@@ -21,6 +21,7 @@ fn config(followers: usize) -> SimulationConfig {
             seed: 7,
         },
         followers,
+        listen: std::net::Ipv4Addr::LOCALHOST.into(),
         jwt: JwtSecret::generate(),
     }
 }
@@ -146,4 +147,23 @@ async fn a_branch_becomes_the_head_and_faults_make_followers_optimistic() {
     // The client answered SYNCING for the payload, so it does not know it; it is given again with the next.
     simulation.repeat_forkchoice().await;
     simulation.stop();
+}
+
+#[test]
+fn finality_may_stall_and_go_on() {
+    let mut chain = assay_simulator::SimChain::new(config(1).chain).unwrap();
+    let spec = chain.spec().clone();
+    let mut slot = 1;
+    let mut epochs = |chain: &mut assay_simulator::SimChain, count: u64| {
+        for _ in 0..count * spec.slots_per_epoch {
+            chain.produce(Slot(slot), None).unwrap();
+            slot += 1;
+        }
+        (chain.justified().0.0, chain.finalized().0.0)
+    };
+    assert_eq!(epochs(&mut chain, 4), (3, 2));
+    chain.stall_finality(true);
+    assert_eq!(epochs(&mut chain, 4), (3, 2));
+    chain.stall_finality(false);
+    assert_eq!(epochs(&mut chain, 1), (8, 7));
 }

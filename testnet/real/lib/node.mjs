@@ -6,9 +6,12 @@ import { data, http, listen, until } from "./tools.mjs";
 const PROOFS = "/eth/v1/beacon/execution_proofs";
 
 export class AssayNode {
-  /** `out`: folder of data directory and log. `pids`: file that names every process, for who ends what is left over. */
-  constructor(name, { binary, out, pids, flags }) {
-    Object.assign(this, { name, binary, pids, flags, datadir: `${out}/${name}`, log: `${out}/${name}.log`, exit: null });
+  /**
+   * `out`: folder of data directory and log. `pids`: file that names every process, for who ends what is left over.
+   * `wrap`: a command that becomes the node, with its arguments (a network namespace).
+   */
+  constructor(name, { binary, out, pids, flags, wrap = [] }) {
+    Object.assign(this, { name, binary, pids, flags, wrap, datadir: `${out}/${name}`, log: `${out}/${name}.log`, exit: null });
   }
 
   spawn(flags = this.flags) {
@@ -18,7 +21,8 @@ export class AssayNode {
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("ASSAY_")));
     this.exit = null;
     this.endpoints = null;
-    this.child = spawn(this.binary, ["node", "--datadir", this.datadir, ...flags], { env, stdio: ["ignore", log, log] });
+    const [program, ...args] = [...this.wrap, this.binary, "node", "--datadir", this.datadir, ...flags];
+    this.child = spawn(program, args, { env, stdio: ["ignore", log, log] });
     fs.closeSync(log);
     fs.appendFileSync(this.pids, `${this.child.pid}\n`);
     const child = this.child;

@@ -2,15 +2,27 @@
 
 use crate::config::ImportPolicyName;
 use assay_types::ProofType;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
+
+/// Who is told of whom at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Topology {
+    /// Each node of the one before it alone: 1-2-3; nobody looks for others, so that what reaches the last was forwarded by all
+    Line,
+    /// All of the first, their boot node: they find each other
+    Discovery,
+}
 
 /// How the network is set up and how long it runs.
 #[derive(Debug, Clone, Args)]
 pub struct DevnetArgs {
-    /// Nodes, in a line: 1-2-3
+    /// Nodes
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub nodes: usize,
+    /// Who is told of whom at the start
+    #[arg(long, value_name = "TOPOLOGY", default_value = "line")]
+    pub topology: Topology,
     /// Slots, one payload each
     #[arg(long, value_name = "N", default_value_t = 12)]
     pub slots: u64,

@@ -1,4 +1,5 @@
-//! `assay devnet`: a network of nodes over the simulator, in a line, each its own process with its own data directory.
+//! `assay devnet`: a network of nodes over the simulator, in a line or finding each other, each its own process with its own
+//! data directory.
 //!
 //! In: how many nodes and slots. Out: a live view, a summary read from the nodes' HTTP APIs (on SIGINT of what there is by
 //! then), and exit code 0 only if every proof reached every node and every payload became VALID everywhere. The nodes end
@@ -18,7 +19,7 @@ mod observe;
 mod summary;
 mod view;
 
-pub use args::DevnetArgs;
+pub use args::{DevnetArgs, Topology};
 
 use anyhow::{Context, bail};
 use assay_engine_api::jwt::JwtSecret;
@@ -121,6 +122,7 @@ async fn network(args: &DevnetArgs) -> anyhow::Result<()> {
             seed: now_ms(),
         },
         followers: args.nodes,
+        listen: std::net::Ipv4Addr::LOCALHOST.into(),
         jwt,
     })
     .await?;
@@ -184,7 +186,7 @@ fn expectation(args: &DevnetArgs) -> Expectation {
     }
 }
 
-/// A line: each node knows the one before it, so that what reaches the last was forwarded by all.
+/// Starts the nodes, each told of those whom the topology names, and waits until they are connected.
 async fn start_nodes(
     args: &DevnetArgs,
     simulation: &Simulation,
@@ -192,11 +194,20 @@ async fn start_nodes(
     nodes: &mut Vec<NodeProcess>,
 ) -> anyhow::Result<reqwest::Client> {
     for index in 0..args.nodes {
-        let peer = nodes.last().map(|n| n.endpoints.p2p.clone());
-        nodes.push(start_node(args, simulation, home, jwt_file, index, peer).await?);
+        let mut known = Vec::new();
+        match args.topology {
+            Topology::Line => {
+                known.push(("--disable-discovery", "true".to_owned()));
+                known.extend(nodes.last().map(|n| ("--peer", n.endpoints.p2p.clone())));
+            }
+            Topology::Discovery => {
+                known.extend(nodes.first().map(|n| ("--boot-nodes", n.endpoints.enr.clone())));
+            }
+        }
+        nodes.push(start_node(args, simulation, home, jwt_file, index, known).await?);
     }
     let http = observe::client()?;
-    observe::wait_for_peers(&http, nodes).await?;
+    observe::wait_for_peers(&http, nodes, args.topology).await?;
     Ok(http)
 }
 
@@ -271,7 +282,7 @@ async fn start_node(
     home: &Path,
     jwt_file: &Path,
     index: usize,
-    peer: Option<String>,
+    known: Vec<(&'static str, String)>,
 ) -> anyhow::Result<NodeProcess> {
     let beacon = simulation.beacon_url(index).context("no beacon node")?;
     let execution = simulation.execution(index).context("no execution client")?.url();
@@ -289,9 +300,7 @@ async fn start_node(
         ("--import-policy", args.import_policy.to_string()),
         ("--required-proofs", args.required_proofs.to_string()),
     ];
-    if let Some(peer) = peer {
-        flags.push(("--peer", peer));
-    }
+    flags.extend(known);
     NodeProcess::start(index, &home.join(format!("node-{}", index + 1)), &flags).await
 }
 

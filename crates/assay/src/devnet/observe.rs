@@ -1,6 +1,6 @@
 //! What a node's HTTP API says: the only source of the live view and the summary.
 
-use super::child::NodeProcess;
+use super::{Topology, child::NodeProcess};
 use anyhow::{Context, bail};
 use assay_types::{BlockHash, ProofType, Root};
 use serde::Deserialize;
@@ -11,8 +11,12 @@ use std::{
 
 /// Bound on one request.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long nodes may take to find each other.
+/// How long nodes may take to connect to those they know.
 const PEER_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long they may take to find others.
+const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(90);
+/// Peers that are enough where nodes find each other.
+const ENOUGH_PEERS: usize = 5;
 
 /// `GET /assay/v1/status`.
 #[derive(Debug, Clone, Deserialize)]
@@ -118,20 +122,33 @@ pub(super) async fn all(http: &reqwest::Client, nodes: &[NodeProcess]) -> anyhow
     Ok(reports)
 }
 
-/// Until every node has its neighbours.
-pub(super) async fn wait_for_peers(http: &reqwest::Client, nodes: &[NodeProcess]) -> anyhow::Result<()> {
+/// Until every node has its neighbours, or has found some peers.
+pub(super) async fn wait_for_peers(
+    http: &reqwest::Client,
+    nodes: &[NodeProcess],
+    topology: Topology,
+) -> anyhow::Result<()> {
     let started = Instant::now();
+    let timeout = match topology {
+        Topology::Line => PEER_TIMEOUT,
+        Topology::Discovery => DISCOVERY_TIMEOUT,
+    };
     for node in nodes.iter().filter(|_| nodes.len() > 1) {
         let outer = node.index == 0 || node.index + 1 == nodes.len();
-        let wanted = if outer { 1 } else { 2 };
+        let wanted = match topology {
+            Topology::Line if outer => 1,
+            Topology::Line => 2,
+            Topology::Discovery => ENOUGH_PEERS.min(nodes.len() - 1) as u64,
+        };
         loop {
             let status: Status = get(http, format!("{}/assay/v1/status", node.endpoints.http)).await?;
-            if status.network.connected_peers >= wanted {
+            let connected = status.network.connected_peers;
+            if connected >= wanted {
                 break;
             }
-            if started.elapsed() > PEER_TIMEOUT {
+            if started.elapsed() > timeout {
                 bail!(
-                    "node {} did not find its peers within {PEER_TIMEOUT:?}",
+                    "node {} has {connected} of {wanted} peers after {timeout:?}",
                     node.index + 1
                 );
             }
