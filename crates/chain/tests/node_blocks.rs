@@ -335,6 +335,23 @@ async fn the_status_says_what_is_so() {
 }
 
 #[tokio::test]
+async fn no_root_is_told_of_epoch_0() {
+    let node = FakeNode::start();
+    let genesis = node.add(None, 0, 0, true);
+    node.import(&genesis);
+    node.extend(1..=3);
+    // As nodes do that name genesis where there is no finality.
+    node.finalize(0, &genesis);
+    let serving = serve(&node, quick()).await;
+    serving
+        .until("what the node says", |serving| {
+            serving.view.finalized().root == genesis.root
+        })
+        .await;
+    assert!(serving.blocks.chain_status().unwrap().finalized.root.is_zero());
+}
+
+#[tokio::test]
 async fn the_earliest_slot_follows_the_node() {
     let node = FakeNode::start();
     let genesis = node.add(None, 0, 0, true);
