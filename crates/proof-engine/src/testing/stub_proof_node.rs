@@ -18,18 +18,22 @@ use parking_lot::Mutex;
 use serde_json::json;
 use std::{
     collections::{BTreeMap, HashMap},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 use tokio::{
-    net::TcpListener,
+    net::TcpSocket,
     sync::broadcast,
     task::{AbortHandle, JoinSet},
 };
 
 /// Largest body it takes.
 const BODY_LIMIT: usize = 64 << 20;
+/// Bytes a socket takes in unread, as asked of the system.
+const RECEIVE_BUFFER: u32 = 32 << 10;
+/// Connections that may wait to be taken.
+const BACKLOG: u32 = 128;
 /// Forks whose payload requests it reads; the first that fits has it.
 const FORKS: [ForkName; 5] = [
     ForkName::Gloas,
@@ -126,7 +130,11 @@ impl StubProofNode {
             .layer(middleware::from_fn_with_state(inner.clone(), misbehave))
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .with_state(inner.clone());
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        // A small window: a body of megabytes does not fit into sockets unread, so an early answer comes before its end.
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let listener = socket.listen(BACKLOG)?;
         let address = listener.local_addr()?;
         let server = tokio::spawn(async move {
             let _ = axum::serve(listener, routes).await;
