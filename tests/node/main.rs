@@ -15,4 +15,5 @@ mod devnet;
 mod peers;
 mod proof_engines;
 mod proof_travels;
+mod prover;
 mod sync;

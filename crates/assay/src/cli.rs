@@ -27,6 +27,8 @@ pub enum Command {
     Devnet(crate::devnet::DevnetArgs),
     /// Make a proof with the development engine: it proves nothing, and is for devnets and tests
     DevProof(commands::dev_proof::DevProofArgs),
+    /// Prove every payload beside a beacon node: request, verify, sign and post proofs
+    Prover(Box<crate::prover::ProverArgs>),
     /// Sign an ExecutionProof with a key from a file
     Sign(commands::sign::SignArgs),
     /// Decode, encode or hash a container, or show a block's payload

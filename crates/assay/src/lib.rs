@@ -5,6 +5,7 @@
 //! | `cli` | the command line |
 //! | `config` | `assay node`'s settings: file, environment, flags, in one precedence |
 //! | `node` | the wiring of a node |
+//! | `prover` | `assay prover`: the honest prover's duty as a process of its own |
 //! | `endpoints` | where a running node listens, written into its data directory |
 //! | `signals` | SIGINT and SIGTERM |
 //! | `devnet` | a network of nodes over the simulator |
@@ -20,6 +21,7 @@ pub mod devnet;
 pub mod endpoints;
 pub mod logging;
 pub mod node;
+pub mod prover;
 pub mod signals;
 
 pub use assay_api as api;

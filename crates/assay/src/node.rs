@@ -1,6 +1,6 @@
 //! The wiring of a node: every floor of the house, started in the order in which each needs the others.
 
-mod engine;
+pub(crate) mod engine;
 mod network_file;
 mod observer;
 mod waiting;

@@ -17,6 +17,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Node(args) => crate::node::run(&args),
         Command::Devnet(args) => crate::devnet::run(&args),
         Command::DevProof(args) => dev_proof::run(&args),
+        Command::Prover(args) => crate::prover::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Ssz(args) => ssz::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -11,6 +11,7 @@ mod resolve;
 pub use args::NodeArgs;
 pub use engine_endpoint::{EngineEndpoint, EngineKind};
 pub use overrides::spec_overrides;
+pub(crate) use resolve::check_engines;
 pub use resolve::{ConfigError, ImportPolicyName, NodeConfig, resolve, warn_of_unknown_variables};
 
 /// Seed of development proofs where none is given: one that everybody knows.

@@ -342,7 +342,7 @@ impl NodeConfig {
 }
 
 /// Every type has an endpoint, every endpoint only types that are verified, proof nodes a name for each.
-fn check_engines(config: &NodeConfig) -> Result<(), ConfigError> {
+pub(crate) fn check_engines(config: &NodeConfig) -> Result<(), ConfigError> {
     let wrong = |flag, why: String| Err(ConfigError::Value { flag, why });
     let endpoints = config.engine_endpoints()?;
     let names = config.proof_type_names()?;

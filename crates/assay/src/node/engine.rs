@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::broadcast;
 
 /// The router over what `--proof-engine-endpoint` names, and what it counts; without one, an engine that verifies no type.
-pub(super) fn from_config(
+pub(crate) fn from_config(
     config: &NodeConfig,
     spec: &Spec,
 ) -> anyhow::Result<(Arc<dyn ProofEngine>, RouterMetrics)> {

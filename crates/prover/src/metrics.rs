@@ -1,0 +1,66 @@
+//! What a prover counts: proofs by how far they came.
+
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
+
+/// Proofs requested, at work, and how they ended. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct ProverMetrics {
+    pub(crate) requested: Counter,
+    pub(crate) proving: Gauge,
+    pub(crate) proved: Counter,
+    pub(crate) too_late: Counter,
+    pub(crate) failed: Counter,
+}
+
+/// Proofs by how far they came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names of the metrics, which say what they are")]
+pub struct ProverCounts {
+    pub requested: u64,
+    pub proving: i64,
+    pub proved: u64,
+    pub too_late: u64,
+    pub failed: u64,
+}
+
+impl ProverMetrics {
+    /// Registers all of it.
+    pub fn register(&self, registry: &mut Registry) {
+        let counters = [
+            (
+                "requested",
+                "Proofs asked of the proof engine, tries counted",
+                &self.requested,
+            ),
+            ("proved", "Proofs that are on the network", &self.proved),
+            (
+                "too_late",
+                "Proofs given up because their time was over",
+                &self.too_late,
+            ),
+            (
+                "failed",
+                "Proofs refused by the signer or the beacon endpoint",
+                &self.failed,
+            ),
+        ];
+        for (name, help, counter) in counters {
+            registry.register(name, help, counter.clone());
+        }
+        registry.register("proving", "Proofs at work", self.proving.clone());
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> ProverCounts {
+        ProverCounts {
+            requested: self.requested.get(),
+            proving: self.proving.get(),
+            proved: self.proved.get(),
+            too_late: self.too_late.get(),
+            failed: self.failed.get(),
+        }
+    }
+}
