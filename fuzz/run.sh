@@ -32,7 +32,7 @@ for target in "${targets[@]}"; do
   executions=0 began=$SECONDS left=$seconds_each result=ok
   # libFuzzer stops at the first of two limits; so it is started again until both are reached.
   while [ "$left" -gt 0 ] || [ "$executions" -lt "$runs_each" ]; do
-    [ "$left" -gt 0 ] || left=60
+    [ "$left" -gt 0 ] || left=300
     code=0
     ASAN_OPTIONS=${ASAN_OPTIONS:-detect_odr_violation=0} nice -n "$nice_by" \
       "target/$triple/release/$target" "corpus/$target" "corpus-ci/$target" \

@@ -1,6 +1,6 @@
 //! Beacon blocks and Gloas envelopes, in SSZ and in JSON, and the payload requests in them.
 
-use crate::{Seen, choose, spec};
+use crate::{Seen, asks_everything, choose, spec};
 use assay_engine_api::{NewPayloadParams, payload_writer::NewPayloadParamsJson};
 use assay_types::{
     BeaconBlockSummary, BlockPayload, ContainerContext, ExecutionRequests, ForkName, NewPayloadRequest,
@@ -30,6 +30,9 @@ pub(crate) fn beacon_block(data: &[u8]) -> Seen {
     };
     let bytes = Bytes::copy_from_slice(ssz);
     let block = BeaconBlockSummary::from_signed_block_ssz(fork, spec, &bytes);
+    if !asks_everything(data) {
+        return Seen::of(&block);
+    }
     let shape = shape(BLOCK, fork, spec).unwrap();
     assert_eq!(shape.check(ssz).is_ok(), block.is_ok());
     if let Ok(block) = &block {
@@ -101,6 +104,9 @@ pub(crate) fn payload_envelope(data: &[u8]) -> Seen {
     };
     let bytes = Bytes::copy_from_slice(ssz);
     let envelope = PayloadEnvelope::from_signed_envelope_ssz(fork, spec, &bytes);
+    if !asks_everything(data) {
+        return Seen::of(&envelope);
+    }
     let shape = shape(ENVELOPE, fork, spec);
     assert_eq!(
         shape.as_ref().is_some_and(|shape| shape.check(ssz).is_ok()),
@@ -155,18 +161,26 @@ pub(crate) fn block_json(data: &[u8]) -> Seen {
         return Seen::Refused;
     };
     let name = if data[0] & 0x80 == 0 { BLOCK } else { ENVELOPE };
-    let encoded = shape(name, fork, spec).and_then(|shape| shape.encode_json(&json).ok());
+    let everything = asks_everything(data);
     let read = if name == BLOCK {
         let block = BeaconBlockSummary::from_signed_block_json(fork, spec, &json);
-        block.iter().for_each(|block| check_payload(block, spec));
+        if everything {
+            block.iter().for_each(|block| check_payload(block, spec));
+        }
         block.is_ok()
     } else {
         let envelope = PayloadEnvelope::from_signed_envelope_json(fork, spec, &json);
-        envelope
-            .iter()
-            .for_each(|envelope| check_request(&envelope.partial_request, spec));
+        if everything {
+            envelope
+                .iter()
+                .for_each(|envelope| check_request(&envelope.partial_request, spec));
+        }
         envelope.is_ok()
     };
+    if !everything {
+        return Seen::accepted(read);
+    }
+    let encoded = shape(name, fork, spec).and_then(|shape| shape.encode_json(&json).ok());
     assert_eq!(encoded.is_some(), read);
     if let Some(ssz) = encoded {
         let mut whole = vec![data[0]];
