@@ -49,6 +49,10 @@ pub fn init(level: &str, format: LogFormat) -> anyhow::Result<()> {
     .map_err(|e| anyhow::anyhow!("logging: {e}"))
 }
 
+/// What the libraries may say. discv5 warns at each query of a node that knows nobody, gossipsub of each message that a
+/// slow peer's queue does not take; both are counted here.
+const FILTER_OF_OTHERS: &str = "warn,discv5=error,libp2p_gossipsub=error";
+
 /// A bare level is ours; what the libraries below say is of interest from warnings on.
 fn default_filter(level: &str) -> String {
     let bare = LEVELS.contains(&level.to_ascii_lowercase().as_str());
@@ -69,7 +73,7 @@ fn default_filter(level: &str) -> String {
         "assay_api",
         "assay_simulator",
     ];
-    let mut filter = String::from("warn");
+    let mut filter = String::from(FILTER_OF_OTHERS);
     for name in crates {
         filter.push_str(&format!(",{name}={level}"));
     }

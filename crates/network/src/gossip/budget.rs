@@ -3,7 +3,8 @@
 //! An honest peer passes on what it has verified: one proof of each type and payload. Whoever brings far more is
 //! flooding, whatever the verifier would say of it: IGNORE costs nothing, but a verdict costs this node work and memory
 //! that honest messages need. Each peer has a bucket of messages and bytes that fills with time; what does not fit is
-//! ignored unjudged and reported as flooding. Duplicates never come here.
+//! ignored unjudged. A backlog that an honest prover posts elsewhere comes that way too, so it costs a peer nothing
+//! until several buckets' worth did not fit. Duplicates never come here.
 //!
 //! A state machine; time is given. As many buckets as peers that brought something lately.
 
@@ -23,8 +24,24 @@ const BURST_MESSAGES: f64 = 128.0;
 /// Messages that come to it each slot.
 const MESSAGES_PER_SLOT: f64 = 32.0;
 
+/// Buckets' worth that may not fit before it is called flooding; forgotten as the bucket fills.
+const FLOOD_BUCKETS: f64 = 4.0;
+
+/// What becomes of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It fits.
+    Fits,
+    /// It does not: IGNORE.
+    Over,
+    /// It does not, and neither did many before it: a fault.
+    Flood,
+}
+
 struct Bucket {
     bytes: f64,
+    /// Bytes that did not fit, each message counted as its share of a bucket at least.
+    refused: f64,
     messages: f64,
     filled: Instant,
 }
@@ -46,29 +63,39 @@ impl Budgets {
     }
 
     /// Whether a peer may bring a message of `len` bytes (unpacked) now; it is taken from its bucket if so.
-    pub(crate) fn take(&mut self, peer: PeerId, len: usize, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, peer: PeerId, len: usize, now: Instant) -> Taken {
         let full = self.max_message * BURST_PROOFS;
         let bucket = self.peers.entry(peer).or_insert(Bucket {
             bytes: full,
+            refused: 0.0,
             messages: BURST_MESSAGES,
             filled: now,
         });
         let slots = now.saturating_duration_since(bucket.filled).as_secs_f64() / self.slot.as_secs_f64();
         bucket.filled = now;
-        bucket.bytes = (bucket.bytes + slots * PROOFS_PER_SLOT * self.max_message).min(full);
+        let come = slots * PROOFS_PER_SLOT * self.max_message;
+        bucket.bytes = (bucket.bytes + come).min(full);
+        bucket.refused = (bucket.refused - come).max(0.0);
         bucket.messages = (bucket.messages + slots * MESSAGES_PER_SLOT).min(BURST_MESSAGES);
         let len = len as f64;
         if bucket.messages < 1.0 || bucket.bytes < len {
-            return false;
+            bucket.refused += len.max(full / BURST_MESSAGES);
+            return if bucket.refused > full * FLOOD_BUCKETS {
+                Taken::Flood
+            } else {
+                Taken::Over
+            };
         }
         bucket.messages -= 1.0;
         bucket.bytes -= len;
-        true
+        Taken::Fits
     }
 
     /// Forgets the buckets that are full again.
     pub(crate) fn expire(&mut self, now: Instant) {
         let refill = BURST_PROOFS / PROOFS_PER_SLOT;
+        // And what was refused is forgotten.
+        let refill = refill * (1.0 + FLOOD_BUCKETS);
         let refill = self.slot.mul_f64(refill.max(BURST_MESSAGES / MESSAGES_PER_SLOT));
         self.peers
             .retain(|_, bucket| now.saturating_duration_since(bucket.filled) < refill);
@@ -90,22 +117,42 @@ mod tests {
         // Four proofs of the largest size, slot for slot.
         for n in 0..10 {
             for _ in 0..4 {
-                assert!(budgets.take(peer, largest, start + slot * n), "slot {n}");
+                assert_eq!(
+                    budgets.take(peer, largest, start + slot * n),
+                    Taken::Fits,
+                    "slot {n}"
+                );
             }
         }
         // Garbage at once: two slots' worth and no more, then what time brings. Others are not touched.
         let (now, flooder) = (start + slot * 10, PeerId::random());
-        let passed = (0..100).filter(|_| budgets.take(flooder, largest, now)).count();
-        assert_eq!(passed, 8);
-        let small = (0..1000).filter(|_| budgets.take(flooder, 0, now)).count();
-        assert_eq!(small, 120, "by number, where size does not count");
-        assert!(budgets.take(peer, largest, now));
-        assert!(!budgets.take(flooder, largest, now));
-        assert!(budgets.take(flooder, largest, now + slot));
+        let mut count = |peer, len, times: u32| {
+            let mut counts = [0; 3];
+            for _ in 0..times {
+                counts[budgets.take(peer, len, now) as usize] += 1;
+            }
+            counts
+        };
+        assert_eq!(count(flooder, largest, 40), [8, 32, 0], "a backlog is no flood");
+        assert_eq!(count(flooder, largest, 60), [0, 0, 60]);
+        assert_eq!(
+            count(flooder, 0, 120),
+            [120, 0, 0],
+            "by number, where size does not count"
+        );
+        assert_eq!(count(flooder, 0, 10), [0, 0, 10]);
+        let small = PeerId::random();
+        assert_eq!(count(small, 0, 128 + 512 + 3), [128, 512, 3]);
+        assert_eq!(budgets.take(peer, largest, now), Taken::Fits);
+        assert_eq!(budgets.take(flooder, largest, now + slot), Taken::Fits);
+        // Its flood is forgotten as its bucket fills.
+        let later = now + slot * 40;
+        let passed = (0..9).map(|_| budgets.take(flooder, largest, later));
+        assert_eq!(passed.last(), Some(Taken::Over));
 
-        budgets.expire(now + slot * 3);
-        assert_eq!(budgets.peers.len(), 2);
-        budgets.expire(now + slot * 6);
+        budgets.expire(later);
+        assert_eq!(budgets.peers.len(), 1, "the others' are full again");
+        budgets.expire(later + slot * 10);
         assert!(budgets.peers.is_empty());
     }
 }

@@ -31,7 +31,7 @@ mod topics;
 mod transform;
 mod validation;
 
-pub(crate) use budget::Budgets;
+pub(crate) use budget::{Budgets, Taken};
 pub(crate) use echo::Echoes;
 pub(crate) use filter::ProofTopicsOnly;
 pub(crate) use outbox::Outbox;

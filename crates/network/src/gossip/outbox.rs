@@ -5,7 +5,10 @@
 
 use assay_types::ForkDigest;
 use assay_verification::VerifiedProof;
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 /// Most proofs that wait.
 const MAX_HELD_PROOFS: usize = 32;
@@ -34,9 +37,19 @@ impl Outbox {
         dropped
     }
 
-    /// The proofs of a digest, oldest first; they are held no longer.
-    pub(crate) fn take(&mut self, digest: ForkDigest) -> Vec<Arc<VerifiedProof>> {
-        let (taken, kept): (VecDeque<_>, VecDeque<_>) = self.held.drain(..).partition(|(d, _)| *d == digest);
+    /// The digests that proofs are held for.
+    pub(crate) fn digests(&self) -> HashSet<ForkDigest> {
+        self.held.iter().map(|(digest, _)| *digest).collect()
+    }
+
+    /// At most `most` proofs of a digest, oldest first; they are held no longer.
+    pub(crate) fn take(&mut self, digest: ForkDigest, most: usize) -> Vec<Arc<VerifiedProof>> {
+        let mut left = most;
+        let (taken, kept): (VecDeque<_>, VecDeque<_>) = self.held.drain(..).partition(|(d, _)| {
+            let taken = *d == digest && left > 0;
+            left -= usize::from(taken);
+            taken
+        });
         self.held = kept;
         self.bytes = self.held.iter().map(|(_, proof)| proof.ssz().len()).sum();
         taken.into_iter().map(|(_, proof)| proof).collect()
@@ -83,9 +96,11 @@ pub(super) mod tests {
         for (id, digest) in [(1, A), (2, B), (3, A)] {
             assert_eq!(outbox.hold(digest, proof(id, 10)), 0);
         }
-        assert_eq!(ids(&outbox.take(A)), [1, 3]);
-        assert_eq!(ids(&outbox.take(A)), [0; 0]);
-        assert_eq!(ids(&outbox.take(B)), [2]);
+        assert_eq!(outbox.digests(), HashSet::from([A, B]));
+        assert_eq!(ids(&outbox.take(A, 1)), [1]);
+        assert_eq!(ids(&outbox.take(A, usize::MAX)), [3]);
+        assert_eq!(ids(&outbox.take(A, usize::MAX)), [0; 0]);
+        assert_eq!(ids(&outbox.take(B, usize::MAX)), [2]);
     }
 
     #[test]
@@ -93,11 +108,11 @@ pub(super) mod tests {
         let mut outbox = Outbox::default();
         let dropped: usize = (0..40).map(|id| outbox.hold(A, proof(id, 10))).sum();
         assert_eq!(dropped, 8);
-        assert_eq!(outbox.take(A).len(), MAX_HELD_PROOFS);
+        assert_eq!(outbox.take(A, usize::MAX).len(), MAX_HELD_PROOFS);
 
         let half = MAX_HELD_BYTES / 2;
         assert_eq!([1, 2, 3].map(|id| outbox.hold(A, proof(id, half))), [0, 0, 1]);
         assert_eq!(outbox.hold(B, proof(4, MAX_HELD_BYTES + 1)), 2);
-        assert_eq!(ids(&outbox.take(B)), [4]);
+        assert_eq!(ids(&outbox.take(B, usize::MAX)), [4]);
     }
 }

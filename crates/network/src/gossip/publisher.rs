@@ -8,7 +8,9 @@ use tokio::sync::mpsc;
 /// Proofs that may wait for the host to publish them; then whoever brought the next one waits.
 const PUBLISH_QUEUE_LEN: usize = 64;
 
-/// Hands accepted proofs to the host for publishing. What came by gossip is forwarded by gossip's own verdict.
+/// Hands accepted proofs to the host for publishing. What came by gossip is forwarded by gossip's own verdict. What was
+/// asked for stays off gossip: others ask for it too, and a node that catches up would flood its peers with what they
+/// served it.
 #[derive(Clone)]
 pub struct Publisher {
     proofs: mpsc::Sender<Arc<VerifiedProof>>,
@@ -30,7 +32,7 @@ impl ProofSink for Publisher {
     }
 
     async fn accepted(&self, proof: &Arc<VerifiedProof>, source: &Source) -> Result<(), SinkError> {
-        if matches!(source, Source::Gossip { .. }) {
+        if matches!(source, Source::Gossip { .. } | Source::ReqResp { .. }) {
             return Ok(());
         }
         self.proofs.send(Arc::clone(proof)).await.map_err(|_| SinkError {
@@ -48,12 +50,12 @@ mod tests {
     use assay_verification::PeerRef;
 
     #[tokio::test]
-    async fn everything_but_gossip_is_published() {
+    async fn what_peers_brought_is_not_published() {
         let (publisher, PublishQueue(mut queue)) = publisher();
         let peer = PeerRef(Arc::from([1, 2, 3]));
         for (source, queued) in [
             (Source::Gossip { peer: peer.clone() }, false),
-            (Source::ReqResp { peer }, true),
+            (Source::ReqResp { peer }, false),
             (Source::Http, true),
             (Source::Prover, true),
         ] {

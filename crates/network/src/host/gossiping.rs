@@ -3,17 +3,29 @@
 
 use super::task::Host;
 use crate::{
-    gossip::{GossipBehaviour, GossipMessage, Report, Retry, TopicChange, proof_topic},
+    gossip::{GossipBehaviour, GossipMessage, Report, Retry, Taken, TopicChange, proof_topic},
     peers::Fault,
 };
-use assay_types::digest::message_id_valid;
+use assay_types::{ForkDigest, digest::message_id_valid};
 use assay_verification::VerifiedProof;
 use bytes::Bytes;
 use libp2p::{
     PeerId,
     gossipsub::{self, MessageAcceptance, MessageId, PublishError, TopicHash},
 };
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Held proofs that go out at once when somebody joins, and then with each tick: a newcomer's queue
+/// (`gossip::params`) must not be filled by them.
+const FLUSHED_AT_ONCE: usize = 2;
+/// Times in a row, none longer than `SLOW_MEMORY` after the one before, that a peer's queue lets messages go before
+/// that is called a fault. gossipsub tells once a heartbeat.
+const SLOW_TIMES: u32 = 16;
+/// See `SLOW_TIMES`.
+const SLOW_MEMORY: Duration = Duration::from_secs(10);
 
 impl Host {
     fn gossip(&mut self) -> &mut GossipBehaviour {
@@ -34,6 +46,11 @@ impl Host {
 
         let now = Instant::now();
         self.budgets.expire(now);
+        self.slow
+            .retain(|_, (_, last)| now.saturating_duration_since(*last) < SLOW_MEMORY);
+        for digest in self.outbox.digests() {
+            self.flush(digest);
+        }
         for report in self.echoes.expire(now) {
             self.tell(report);
         }
@@ -95,8 +112,9 @@ impl Host {
                     return;
                 };
                 let now = Instant::now();
-                if !self.budgets.take(propagation_source, message.data.len(), now) {
-                    self.over_budget(message_id, propagation_source);
+                let taken = self.budgets.take(propagation_source, message.data.len(), now);
+                if taken != Taken::Fits {
+                    self.over_budget(message_id, propagation_source, taken);
                     return;
                 }
                 let message = GossipMessage {
@@ -113,9 +131,7 @@ impl Host {
             gossipsub::Event::Subscribed { peer_id, topic } => {
                 tracing::debug!(peer = %peer_id, %topic, "peer joined gossip topic");
                 if let Some(digest) = self.digests.get(&topic).copied() {
-                    for proof in self.outbox.take(digest) {
-                        self.publish(proof);
-                    }
+                    self.flush(digest);
                 }
             }
             gossipsub::Event::SlowPeer {
@@ -125,18 +141,40 @@ impl Host {
                 self.retries.queue_was_full(peer_id);
                 tracing::debug!(peer = %peer_id, ?failed_messages, "peer takes messages too slowly");
                 // Its queue holds copies: a peer that takes nothing for long is let go, once it is no passing jam.
-                self.on_fault(peer_id, Fault::TimedOut);
+                let (times, last) = self.slow.entry(peer_id).or_insert((0, Instant::now()));
+                (*times, *last) = (*times + 1, Instant::now());
+                if *times % SLOW_TIMES == 0 {
+                    self.on_fault(peer_id, Fault::TimedOut);
+                }
             }
             _ => {}
         }
     }
 
-    /// A peer brings more than any honest one: IGNORE, unjudged, and a fault of the peer's.
-    fn over_budget(&mut self, id: MessageId, peer: PeerId) {
+    /// Publishes some of the proofs that are held for a topic, if somebody listens there now.
+    fn flush(&mut self, digest: ForkDigest) {
+        let topic = proof_topic(digest).hash();
+        if self.is_listened(&topic) {
+            for proof in self.outbox.take(digest, FLUSHED_AT_ONCE) {
+                self.publish(proof);
+            }
+        }
+    }
+
+    fn is_listened(&mut self, topic: &TopicHash) -> bool {
+        self.gossip()
+            .all_peers()
+            .any(|(_, topics)| topics.contains(&topic))
+    }
+
+    /// A peer brings more than it may: IGNORE, unjudged, and a fault of the peer's where it is far more.
+    fn over_budget(&mut self, id: MessageId, peer: PeerId, taken: Taken) {
         self.parts.shared.counters.over_budget.inc();
         self.gossip()
             .report_message_validation_result(&id, &peer, MessageAcceptance::Ignore);
-        self.on_fault(peer, Fault::Flooding);
+        if taken == Taken::Flood {
+            self.on_fault(peer, Fault::Flooding);
+        }
     }
 
     pub(super) fn on_report(&mut self, report: Report) {
@@ -174,10 +212,7 @@ impl Host {
         let digest = self.parts.topics.schedule().digest_at_slot(proof.slot());
         let topic = proof_topic(digest).hash();
         let id = || MessageId::new(&message_id_valid(topic.as_str(), proof.ssz()));
-        let listened = self
-            .gossip()
-            .all_peers()
-            .any(|(_, topics)| topics.contains(&&topic));
+        let listened = self.is_listened(&topic);
         // Asked before, because gossipsub would pack the proof only to find nobody to send it to.
         let result = if listened {
             self.gossip().publish(topic.clone(), proof.ssz().to_vec())

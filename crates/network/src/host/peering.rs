@@ -116,6 +116,7 @@ impl Host {
     /// A report from any part of the network.
     pub(super) fn on_fault(&mut self, peer: PeerId, fault: Fault) {
         tracing::debug!(%peer, fault = fault.label(), "fault");
+        self.parts.shared.counters.fault(fault.label());
         self.parts.shared.peers.lock().fault(&peer, fault, Instant::now());
         self.act();
     }

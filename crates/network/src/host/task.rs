@@ -51,6 +51,8 @@ pub(super) struct Host {
     pub(super) peering: Peering,
     pub(super) echoes: Echoes,
     pub(super) budgets: Budgets,
+    /// Peers whose queues let messages go: how often in a row, and when last.
+    pub(super) slow: HashMap<PeerId, (u32, Instant)>,
     pub(super) retries: Retries,
 }
 
@@ -64,6 +66,7 @@ impl Host {
             .collect();
         Self {
             budgets: Budgets::new(parts.chain.spec()),
+            slow: HashMap::new(),
             parts,
             digests,
             outbox: Outbox::default(),

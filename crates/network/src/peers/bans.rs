@@ -59,6 +59,7 @@ impl Bans {
 
     /// Lets a peer be until `until`, without blame for its address.
     pub(crate) fn part(&mut self, peer: PeerId, until: Instant) {
+        let until = self.peers.get(&peer).map_or(until, |banned| until.max(*banned));
         insert_bounded(&mut self.peers, peer, until, |until| *until);
     }
 

@@ -357,6 +357,10 @@ impl Peers {
         let Some(peer) = self.peers.get_mut(id) else {
             return;
         };
+        // It has been told to go: that what was on its way before then is much, or slow, makes nothing worse.
+        if matches!(peer.link, Link::Parting { .. }) && matches!(fault, Fault::Flooding | Fault::TimedOut) {
+            return;
+        }
         match fault.consequence() {
             Consequence::Cost(points) => {
                 peer.score.cost(points, now);

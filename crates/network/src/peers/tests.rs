@@ -293,6 +293,27 @@ fn many_bad_identities_get_their_address_banned_and_loopback_never() {
     }
 }
 
+/// A backlog that is on its way when the goodbye is said does not turn it into a ban; bad proofs do.
+#[test]
+fn what_is_in_flight_at_a_goodbye_is_no_ban() {
+    let now = Instant::now();
+    for (fault, banned) in [
+        (Fault::Flooding, false),
+        (Fault::TimedOut, false),
+        (Fault::InvalidProof, true),
+    ] {
+        let mut peers = peers(50, &[], now);
+        let id = PeerId::random();
+        peers.connected(id, ip("8.8.8.8"), Direction::Inbound, now);
+        for _ in 0..40 {
+            peers.fault(&id, fault, now);
+        }
+        peers.disconnected(&id, now);
+        let admitted = admit(&peers, id, &ip("8.8.8.8"), now);
+        assert_eq!(admitted == Err("banned"), banned, "{fault:?}");
+    }
+}
+
 #[test]
 fn one_address_gets_few_connections_and_twenty_nodes_on_loopback_get_theirs() {
     let now = Instant::now();

@@ -14,7 +14,7 @@ use super::{
     PeerBook, PeerMetadata, Protocol, RpcConfig, RpcCounters, THEIRS,
     behaviour::Host,
     rate::RateLimits,
-    streams::{Place, Streams},
+    streams::{Full, Place, Streams},
     wire::{ChunkWriter, Pace, RequestReadError, WriteError, read_request},
 };
 use crate::{Fault, framing::ErrorCode};
@@ -22,7 +22,7 @@ use assay_chain::{BlockSource, Chain};
 use assay_store::Store;
 use libp2p::{PeerId, Stream};
 use parking_lot::Mutex;
-use room::Room;
+use room::{Room, Shares};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +55,8 @@ struct Inner {
     /// For proofs and for blocks apart: a slow beacon node holds up no proofs.
     room: Room,
     block_room: Room,
+    /// One place in a room for each peer, so that a few that read slowly do not hold all of it.
+    shares: Shares,
 }
 
 /// A request that gets an error chunk.
@@ -117,6 +119,7 @@ impl Server {
             inner: Arc::new(Inner {
                 streams: Streams::new(config.streams),
                 limits: Arc::new(Mutex::new(RateLimits::new(config.quotas))),
+                shares: Shares::default(),
                 room: Room::new(config.response_memory / 2),
                 block_room: Room::new(config.response_memory / 2),
                 parts,
@@ -136,7 +139,10 @@ impl Host for Server {
             // The stream is dropped here, which resets it.
             Err(full) => {
                 inner.parts.counters.dropped(protocol, full.label());
-                inner.parts.peers.report(&peer, Fault::Flooding);
+                // Where all places are taken, it is not this peer that took them.
+                if full != Full::Total {
+                    inner.parts.peers.report(&peer, Fault::Flooding);
+                }
             }
         }
     }
@@ -222,9 +228,7 @@ impl Inner {
             }
             Err(Stop::Lost(error)) => {
                 tracing::debug!(%peer, protocol = protocol.label(), %error, "response not taken");
-                if matches!(error, WriteError::TimedOut) {
-                    parts.peers.report(&peer, Fault::TimedOut);
-                }
+                // No fault: over yamux, a peer that wants no more of a response cannot say so once its half is closed.
                 error.label()
             }
         };

@@ -116,6 +116,11 @@ pub(crate) struct ChunkWriter<S> {
 }
 
 impl<S: AsyncWrite + Unpin> ChunkWriter<S> {
+    /// Who it writes to.
+    pub(crate) const fn peer(&self) -> PeerId {
+        self.pace.peer
+    }
+
     pub(crate) fn new(stream: S, pace: Pace) -> Self {
         Self {
             stream,

@@ -243,6 +243,9 @@ impl Planner {
 
     fn judged(&mut self, peer: &PeerId, key: &ProofKey, judged: Judged) {
         let source = self.sources.place(peer);
+        // The time this node took is not the peer's.
+        let theirs = self.requests.values_mut().filter(|r| Some(r.source) == source);
+        theirs.for_each(|request| request.last_progress = self.now);
         match judged {
             Judged::Held => {
                 self.can_judge();

@@ -14,6 +14,8 @@ use libp2p::PeerId;
 
 /// A goodbye is answered in kind (phase0 p2p); this side has no reason of its own.
 const NO_REASON: u64 = 0;
+/// Of clients' own goodbye reasons, those from here on say what a peer holds against us (250 to 252).
+const FIRST_BLAMING_REASON: u64 = 250;
 
 impl Inner {
     pub(super) async fn status(
@@ -59,7 +61,11 @@ impl Inner {
     ) -> Result<(), Stop> {
         let code = decode_uint64(request).ok_or_else(|| Refusal::invalid("not a Goodbye"))?;
         let reason = goodbye_label(code);
-        tracing::debug!(%peer, code, reason, "peer says goodbye");
+        if code >= FIRST_BLAMING_REASON {
+            tracing::info!(%peer, code, reason, "a peer says goodbye and blames us");
+        } else {
+            tracing::debug!(%peer, code, reason, "peer says goodbye");
+        }
         self.parts.counters.goodbye(THEIRS, reason);
         self.parts.peers.said_goodbye(peer);
         self.reply(writer, &NO_REASON.to_le_bytes()).await

@@ -137,6 +137,7 @@ impl Inner {
 
     /// Sends what is there of a block, if anything is.
     async fn send(&self, what: What, at: BlockAt, writer: &mut Writer) -> Result<(), Stop> {
+        let _share = self.shares.take(&writer.peer()).await;
         let mut room = self.block_room.take(self.most_bytes()).await;
         let found: Option<RawBlock> = match (what, at) {
             (What::Envelope, BlockAt::Root(root)) => self.parts.blocks.envelope(root).await,

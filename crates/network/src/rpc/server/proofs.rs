@@ -130,6 +130,7 @@ impl Inner {
         let spec = self.parts.chain.spec();
         let mut payload = (Root::ZERO, 0);
         while writer.chunks() < most {
+            let _share = self.shares.take(&writer.peer()).await;
             let mut room = self.room.take(spec.max_signed_proof_size()).await;
             let proof = match proofs.next().await {
                 Ok(Some(proof)) => proof,

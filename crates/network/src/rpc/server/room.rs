@@ -1,6 +1,11 @@
 //! Memory for responses: a proof or block is read into it, written, and its room given back.
 
-use std::sync::Arc;
+use libp2p::PeerId;
+use parking_lot::Mutex;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of one permit: small enough for small proofs to take little, large enough for permits to fit their type.
@@ -47,11 +52,61 @@ impl Taken {
     }
 }
 
+/// Each peer's share: one place at a time, over all its streams.
+#[derive(Default)]
+pub(super) struct Shares {
+    /// Of peers that hold a place or wait for one.
+    peers: Mutex<HashMap<PeerId, Weak<Semaphore>>>,
+}
+
+/// A peer's place; given back when dropped.
+pub(super) struct Share {
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Shares {
+    /// Waits for the peer's place.
+    pub(super) async fn take(&self, peer: &PeerId) -> Share {
+        let places = {
+            let mut peers = self.peers.lock();
+            match peers.get(peer).and_then(Weak::upgrade) {
+                Some(places) => places,
+                None => {
+                    peers.retain(|_, places| places.strong_count() > 0);
+                    let places = Arc::new(Semaphore::new(1));
+                    peers.insert(*peer, Arc::downgrade(&places));
+                    places
+                }
+            }
+        };
+        // The semaphore is never closed.
+        Share {
+            _place: places.acquire_owned().await.ok(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use futures::FutureExt;
+
+    #[tokio::test]
+    async fn each_peer_has_one_place() {
+        let shares = Shares::default();
+        let (one, two) = (PeerId::random(), PeerId::random());
+        let first = shares.take(&one).await;
+        let mut second = Box::pin(shares.take(&one));
+        assert!((&mut second).now_or_never().is_none());
+        assert!(shares.take(&two).now_or_never().is_some());
+        drop(first);
+        let second = (&mut second).now_or_never().unwrap();
+        assert!(shares.take(&one).now_or_never().is_none());
+        drop(second);
+        let _other = shares.take(&two).await;
+        assert_eq!(shares.peers.lock().len(), 1, "what nobody holds is forgotten");
+    }
 
     #[tokio::test]
     async fn who_finds_no_room_waits_for_it() {

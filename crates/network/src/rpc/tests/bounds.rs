@@ -91,7 +91,8 @@ async fn a_response_that_is_not_taken_in_time_is_given_up() {
         (given_up == 1).then_some(())
     })
     .await;
-    assert_eq!(*b.book.faults.lock(), [(a.peer, Fault::TimedOut)]);
+    // It may have wanted no more of it: over yamux it cannot say so.
+    assert_eq!(*b.book.faults.lock(), []);
 }
 
 /// Thousands of streams that say nothing: some are held, the rest dropped and counted, and others are served meanwhile.
