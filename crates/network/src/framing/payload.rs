@@ -14,7 +14,7 @@ const CHECKSUM_LEN: usize = 4;
 const MAX_FRAME_DATA: usize = 65_536;
 /// Most bytes that a compressed frame's body has: `32 + n + n/6` for `n` bytes of data, and the checksum.
 const MAX_COMPRESSED_BODY: usize = CHECKSUM_LEN + 32 + MAX_FRAME_DATA + MAX_FRAME_DATA / 6;
-/// Room set aside before the first frame came; the rest grows with what really arrives.
+/// Room set aside before the first frame came, and what must have come before room for all that was declared is.
 const INITIAL_CAPACITY: usize = 64 * 1024;
 
 /// Fewest and most SSZ bytes that a payload of the expected type has.
@@ -54,11 +54,21 @@ pub(super) fn append_payload(ssz: &[u8], out: &mut Vec<u8>) {
     debug_assert!(written.is_ok());
 }
 
-/// Writes payloads piece by piece, for values that are too large to hold beside their frames.
-#[derive(Default)]
+/// Writes payloads piece by piece, for values that are too large to hold beside their frames. One packer, with its
+/// buffers, serves all of them.
 pub struct PayloadEncoder {
-    /// Of the payload that was begun; it begins with the stream identifier.
-    frames: Option<FrameEncoder<Vec<u8>>>,
+    frames: FrameEncoder<Vec<u8>>,
+    /// Whether the packer has written the stream identifier: it does so once, before its first frame.
+    has_begun: bool,
+}
+
+impl Default for PayloadEncoder {
+    fn default() -> Self {
+        Self {
+            frames: FrameEncoder::new(Vec::new()),
+            has_begun: false,
+        }
+    }
 }
 
 impl PayloadEncoder {
@@ -68,19 +78,19 @@ impl PayloadEncoder {
     /// Begins a payload of `ssz_len` bytes: its length prefix goes to the end of `out`.
     pub fn begin(&mut self, ssz_len: usize, out: &mut Vec<u8>) {
         encode_length(ssz_len as u64, out);
-        self.frames = Some(FrameEncoder::new(Vec::new()));
+        if self.has_begun && ssz_len > 0 {
+            out.extend_from_slice(STREAM_IDENTIFIER);
+        }
     }
 
     /// The frames of the next piece go to the end of `out`. All pieces but the last have `PIECE_LEN` bytes.
     pub fn append(&mut self, piece: &[u8], out: &mut Vec<u8>) {
-        let Some(frames) = &mut self.frames else {
-            return;
-        };
-        std::mem::swap(frames.get_mut(), out);
+        self.has_begun |= !piece.is_empty();
+        std::mem::swap(self.frames.get_mut(), out);
         // As in `append_payload`.
-        let written = frames.write_all(piece).and_then(|()| frames.flush());
+        let written = self.frames.write_all(piece).and_then(|()| self.frames.flush());
         debug_assert!(written.is_ok());
-        std::mem::swap(frames.get_mut(), out);
+        std::mem::swap(self.frames.get_mut(), out);
     }
 }
 
@@ -267,6 +277,10 @@ impl Frames {
             return Ok(false);
         }
         self.unpacker.get_mut().take_over(&mut self.frame);
+        // Most of what grows by doubling would be copied and faulted in again and again.
+        if self.out.len() >= INITIAL_CAPACITY {
+            self.out.reserve_exact(self.declared - self.out.len());
+        }
         let limit = (self.declared - self.out.len()) as u64 + 1;
         (&mut self.unpacker)
             .take(limit)

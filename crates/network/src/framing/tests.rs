@@ -247,12 +247,16 @@ proptest! {
         repeat in 1usize..2000,
     ) {
         let ssz = seed.repeat(repeat);
-        let (mut encoder, mut wire) = (PayloadEncoder::default(), vec![0]);
-        encoder.begin(ssz.len(), &mut wire);
-        for piece in ssz.chunks(PayloadEncoder::PIECE_LEN) {
-            encoder.append(piece, &mut wire);
+        let mut encoder = PayloadEncoder::default();
+        // One encoder writes payload after payload, empty ones among them.
+        for ssz in [&[][..], &ssz, &[], &ssz] {
+            let mut wire = vec![0];
+            encoder.begin(ssz.len(), &mut wire);
+            for piece in ssz.chunks(PayloadEncoder::PIECE_LEN) {
+                encoder.append(piece, &mut wire);
+            }
+            prop_assert_eq!(&wire[1..], &encode_payload(ssz)[..]);
         }
-        prop_assert_eq!(&wire[1..], &encode_payload(&ssz)[..]);
     }
 
     #[test]

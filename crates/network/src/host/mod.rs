@@ -7,7 +7,7 @@
 //! | `requests` | server and requester put together, goodbyes |
 //! | `behaviour` | what runs on every connection |
 //! | `admission`, `peering` | the peers' state machine, asked before a connection stands and told of all else |
-//! | `transport`, `counted_io` | QUIC; TCP, noise, yamux, mplex; bytes counted |
+//! | `transport`, `yamux`, `counted_io` | QUIC; TCP, noise, yamux, mplex; bytes counted |
 //! | `listen`, `record` | listening, and the addresses and record to tell others |
 
 mod admission;
@@ -20,6 +20,7 @@ mod record;
 mod requests;
 mod task;
 mod transport;
+mod yamux;
 
 use crate::{
     NetworkConfig, NetworkCounters, NetworkError, NodeKey, PeerCount, PeerInfo,

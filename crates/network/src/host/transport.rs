@@ -1,9 +1,12 @@
 //! How peers are reached: QUIC, and TCP with noise and yamux (mplex where asked for), by name too, with the bytes
 //! counted.
 
-use super::counted_io::{CountedIo, CountedMuxer};
+use super::{
+    counted_io::{CountedIo, CountedMuxer},
+    yamux::Yamux,
+};
 use crate::{NetworkConfig, NetworkError, counters::Counters};
-use futures::io::{AsyncRead, AsyncWrite};
+use futures::io::{AsyncRead, AsyncWrite, BufReader};
 use libp2p::{
     PeerId, Transport,
     core::{
@@ -13,7 +16,7 @@ use libp2p::{
     },
     dns,
     identity::Keypair,
-    noise, tcp, yamux,
+    noise, tcp,
 };
 use libp2p_mplex::MaxBufferBehaviour;
 use libp2p_quic as quic;
@@ -28,9 +31,8 @@ const MPLEX_BUFFER: usize = 256;
 const QUIC_STREAM_WINDOW: u32 = 2 << 20;
 const QUIC_CONNECTION_WINDOW: u32 = 4 << 20;
 
-/// Streams of one yamux connection; a peer that opens more loses the connection. Two are gossip's, two a request's each,
-/// the rest short; each may hold a window of 256 KiB.
-const MAX_YAMUX_STREAMS: usize = 64;
+/// Bytes read from a TCP socket at once: noise asks for 8 KiB at a time. Memory is touched as far as a read fills it.
+const READ_AHEAD: usize = 128 * 1024;
 
 type Secured = Boxed<(PeerId, StreamMuxerBox)>;
 
@@ -55,8 +57,10 @@ fn by_address(
     counters: &Counters,
 ) -> Result<Secured, NetworkError> {
     let (received, sent) = (counters.bytes_received.clone(), counters.bytes_sent.clone());
-    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
-        .map(move |socket, _| CountedIo::new(socket, received.clone(), sent.clone()));
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true)).map(move |socket, _| {
+        let counted = CountedIo::new(socket, received.clone(), sent.clone());
+        BufReader::with_capacity(READ_AHEAD, counted)
+    });
     let tcp = secured(tcp, keypair, config.enable_mplex)?;
     if config.disable_quic {
         return Ok(tcp);
@@ -90,20 +94,14 @@ where
         mplex.set_max_buffer_size(MPLEX_BUFFER);
         mplex.set_max_buffer_behaviour(MaxBufferBehaviour::Block);
         return Ok(transport
-            .multiplex(SelectUpgrade::new(yamux_config(), mplex))
+            .multiplex(SelectUpgrade::new(Yamux::default(), mplex))
             .timeout(CONNECT_TIMEOUT)
             .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
             .boxed());
     }
     Ok(transport
-        .multiplex(yamux_config())
+        .multiplex(Yamux::default())
         .timeout(CONNECT_TIMEOUT)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
         .boxed())
-}
-
-fn yamux_config() -> yamux::Config {
-    let mut config = yamux::Config::default();
-    config.set_max_num_streams(MAX_YAMUX_STREAMS);
-    config
 }

@@ -16,7 +16,7 @@ use std::{
 use tokio::time::timeout;
 
 /// Most bytes read at once.
-pub(crate) const READ_BUFFER_LEN: usize = 64 * 1024;
+pub(crate) const READ_BUFFER_LEN: usize = 128 * 1024;
 /// Requests are small: what is read of one at once.
 const REQUEST_BUFFER_LEN: usize = 2048;
 

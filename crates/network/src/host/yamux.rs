@@ -1,0 +1,247 @@
+//! yamux with frames that fill noise's messages. libp2p's own wrapping leaves them at 16 KiB, each a message to encrypt, a
+//! write to the socket and a wake-up of whoever reads it.
+
+use futures::io::{AsyncRead, AsyncWrite};
+use libp2p::core::{
+    UpgradeInfo,
+    muxing::{StreamMuxer, StreamMuxerEvent},
+    upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade},
+};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    future::{Ready, ready},
+    io, iter,
+    pin::Pin,
+    task::{self, Context, Poll, Waker},
+};
+
+/// Streams of one connection; a peer that opens more loses the connection. Two are gossip's, two a request's each, the
+/// rest short; each may hold a window of 256 KiB.
+const MAX_STREAMS: usize = 64;
+/// What a connection's streams may hold together: each its first window, and 8 MiB by which windows grow where the round
+/// trip is long.
+const MAX_RECEIVE_WINDOWS: usize = MAX_STREAMS * yamux::DEFAULT_CREDIT as usize + (8 << 20);
+/// What one noise message carries (libp2p's noise keeps 1 KiB of the protocol's 65 535 bytes).
+const NOISE_MESSAGE: usize = 65_535 - 1024;
+/// yamux's header in front of each frame.
+const FRAME_HEADER: usize = 12;
+/// Most bytes of a frame that is sent: with its header, two full messages. Half a first window; 20 ms at 50 Mbit/s.
+const FRAME_BODY: usize = 2 * NOISE_MESSAGE - FRAME_HEADER;
+
+/// The upgrade to yamux.
+#[derive(Debug, Clone)]
+pub(super) struct Yamux(yamux::Config);
+
+impl Default for Yamux {
+    fn default() -> Self {
+        let mut config = yamux::Config::default();
+        config
+            .set_max_num_streams(MAX_STREAMS)
+            .set_max_connection_receive_window(Some(MAX_RECEIVE_WINDOWS))
+            .set_split_send_size(FRAME_BODY);
+        Self(config)
+    }
+}
+
+impl UpgradeInfo for Yamux {
+    type Info = &'static str;
+    type InfoIter = iter::Once<&'static str>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        iter::once("/yamux/1.0.0")
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> InboundConnectionUpgrade<C> for Yamux {
+    type Output = Muxer<C>;
+    type Error = Infallible;
+    type Future = Ready<Result<Muxer<C>, Infallible>>;
+
+    fn upgrade_inbound(self, socket: C, _: Self::Info) -> Self::Future {
+        ready(Ok(Muxer::new(socket, self, yamux::Mode::Server)))
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> OutboundConnectionUpgrade<C> for Yamux {
+    type Output = Muxer<C>;
+    type Error = Infallible;
+    type Future = Ready<Result<Muxer<C>, Infallible>>;
+
+    fn upgrade_outbound(self, socket: C, _: Self::Info) -> Self::Future {
+        ready(Ok(Muxer::new(socket, self, yamux::Mode::Client)))
+    }
+}
+
+/// A connection that speaks yamux.
+#[derive(Debug)]
+pub(super) struct Muxer<C> {
+    connection: yamux::Connection<C>,
+    /// Streams of the peer that came while the connection was driven for others. At most `MAX_STREAMS`: no more are open.
+    arrived: VecDeque<yamux::Stream>,
+    /// Who waits for one.
+    waiting: Option<Waker>,
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
+    fn new(socket: C, Yamux(config): Yamux, mode: yamux::Mode) -> Self {
+        Self {
+            connection: yamux::Connection::new(socket, config, mode),
+            arrived: VecDeque::new(),
+            waiting: None,
+        }
+    }
+
+    /// Reads and writes what can be; a stream that the peer opened.
+    fn drive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
+        self.connection.poll_next_inbound(cx).map(|next| match next {
+            Some(stream) => stream.map_err(to_io),
+            None => Err(to_io(yamux::ConnectionError::Closed)),
+        })
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
+    type Substream = yamux::Stream;
+    type Error = io::Error;
+
+    fn poll_inbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
+        let this = self.get_mut();
+        if let Some(stream) = this.arrived.pop_front() {
+            return Poll::Ready(Ok(stream));
+        }
+        let next = this.drive(cx);
+        if next.is_pending() {
+            this.waiting = Some(cx.waker().clone());
+        }
+        next
+    }
+
+    fn poll_outbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
+        self.get_mut().connection.poll_new_outbound(cx).map_err(to_io)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().connection.poll_close(cx).map_err(to_io)
+    }
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
+        let this = self.get_mut();
+        let stream = task::ready!(this.drive(cx))?;
+        // Beyond the bound it is dropped, which resets it.
+        if this.arrived.len() < MAX_STREAMS {
+            this.arrived.push_back(stream);
+        }
+        if let Some(waker) = this.waiting.take() {
+            waker.wake();
+        }
+        // There may be more to read; others have their turn first.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+fn to_io(error: yamux::ConnectionError) -> io::Error {
+    match error {
+        yamux::ConnectionError::Io(error) => error,
+        other => io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use futures::{
+        AsyncReadExt, AsyncWriteExt,
+        future::{Either, poll_fn, select},
+    };
+    use libp2p::tcp::tokio::TcpStream;
+    use std::time::Duration;
+    use tokio::{net, time::timeout};
+
+    type Side = Muxer<TcpStream>;
+
+    async fn pair(dialling: Yamux) -> (Side, Side) {
+        let listener = net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let dialled = net::TcpStream::connect(listener.local_addr().unwrap());
+        let (dialled, taken) = tokio::try_join!(dialled, listener.accept()).unwrap();
+        let dialler = dialling.upgrade_outbound(TcpStream(dialled), "");
+        let listener = Yamux::default().upgrade_inbound(TcpStream(taken.0), "");
+        (dialler.await.unwrap(), listener.await.unwrap())
+    }
+
+    fn outbound(side: &mut Side) -> impl Future<Output = io::Result<yamux::Stream>> {
+        poll_fn(move |cx| Pin::new(&mut *side).poll_outbound(cx))
+    }
+
+    /// Drives a connection for as long as it stands.
+    fn driven(mut side: Side) -> tokio::task::JoinHandle<io::Error> {
+        tokio::spawn(async move {
+            poll_fn(|cx| {
+                loop {
+                    if let Err(error) = task::ready!(Pin::new(&mut side).poll(cx)) {
+                        return Poll::Ready(error);
+                    }
+                }
+            })
+            .await
+        })
+    }
+
+    /// More than a window each way, through frames larger than libp2p's.
+    #[tokio::test]
+    async fn bytes_go_both_ways_on_a_stream_that_came_while_driving() {
+        let (mut dialler, mut listener) = pair(Yamux::default()).await;
+        let mut ours = outbound(&mut dialler).await.unwrap();
+        let dialler = driven(dialler);
+        let bytes: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
+        let echo = tokio::spawn(async move {
+            // Whoever drives finds the stream; it is handed out to who asks next.
+            let mut theirs = {
+                let drive = poll_fn(|cx| {
+                    let event = Pin::new(&mut listener).poll(cx);
+                    match listener.arrived.is_empty() {
+                        true => event.map(drop),
+                        false => Poll::Ready(()),
+                    }
+                });
+                drive.await;
+                poll_fn(|cx| Pin::new(&mut listener).poll_inbound(cx))
+                    .await
+                    .unwrap()
+            };
+            let listener = driven(listener);
+            let mut got = Vec::new();
+            theirs.read_to_end(&mut got).await.unwrap();
+            theirs.write_all(&got).await.unwrap();
+            theirs.close().await.unwrap();
+            listener.await.unwrap();
+        });
+        ours.write_all(&bytes).await.unwrap();
+        ours.close().await.unwrap();
+        let mut back = Vec::new();
+        ours.read_to_end(&mut back).await.unwrap();
+        assert_eq!(back, bytes);
+        dialler.abort();
+        echo.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_opens_too_many_streams_loses_the_connection() {
+        let mut without_bounds = Yamux::default();
+        without_bounds.0.set_max_connection_receive_window(None);
+        without_bounds.0.set_max_num_streams(4 * MAX_STREAMS);
+        let (mut dialler, listener) = pair(without_bounds).await;
+        let mut streams = Vec::new();
+        for _ in 0..=MAX_STREAMS {
+            let mut stream = outbound(&mut dialler).await.unwrap();
+            stream.write_all(b"one more").await.unwrap();
+            streams.push(stream);
+        }
+        let either = select(driven(dialler), driven(listener));
+        match timeout(Duration::from_secs(20), either).await.unwrap() {
+            Either::Left((ended, _)) | Either::Right((ended, _)) => drop(ended.unwrap()),
+        }
+    }
+}
