@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 const STATUS: &str = "/assay/v1/status";
+/// Bytes of a proof, as real ones: what a node that catches up does with them must not look like a flood.
+const PROOF_SIZE: usize = 1_000_000;
 
 fn count(body: &Value) -> usize {
     body["data"].as_array().map_or(0, Vec::len)
@@ -19,7 +21,7 @@ async fn proven_block(world: &World, nodes: &[&NodeProcess]) -> Arc<SimBlock> {
         knows(node, &block).await;
     }
     for proof_type in [1, 2] {
-        let signed = world.signed_proof(&block, proof_type, 2000, 3);
+        let signed = world.signed_proof(&block, proof_type, PROOF_SIZE, 3);
         let (status, body) = post_ssz(&nodes[0].http(PROOFS), signed.to_ssz_bytes()).await;
         assert_eq!(status, 200, "{body}");
     }
