@@ -10,6 +10,7 @@ use anyhow::Context;
 use assay_chain::{Chain, ChainView, SystemClock, follower::Follower};
 use assay_prover::{
     BeaconEndpoint, DutyConfig, KeystorePlaces, LocalKeys, Locks, Prover, ProverMetrics, ProverParts,
+    ValidatorSigner,
 };
 use assay_types::ProofType;
 use clap::Args;
@@ -184,6 +185,7 @@ async fn prove(
         retry: RETRY,
     };
     let chain: Arc<dyn Chain> = view.clone();
+    let signer = Arc::new(ValidatorSigner::new(chain.clone(), vec![Arc::new(keys)]));
     let prover = Prover::new(
         duty,
         ProverParts {
@@ -191,15 +193,16 @@ async fn prove(
             clock,
             api: told.api.clone(),
             engine,
-            keys,
-            endpoint,
+            signer: signer.clone(),
+            door: Arc::new(endpoint),
         },
     );
     tracing::info!(beacon_node = told.api.shown_url(), proof_types = ?args.proof_types, "prover runs");
     let metrics = prover.metrics().clone();
     // The end of this future ends all of them.
     tokio::select! {
-        () = Follower::new(told.api, view, overrides).run(CancellationToken::new()) => {}
+        () = signer.keep_up(&told.api) => {}
+        () = Follower::new(told.api.clone(), view, overrides).run(CancellationToken::new()) => {}
         () = prover.run() => {}
         () = tell_progress(&metrics) => {}
     }

@@ -1,18 +1,38 @@
 //! What a prover counts: proofs by how far they came.
 
 use prometheus_client::{
-    metrics::{counter::Counter, gauge::Gauge},
-    registry::Registry,
+    metrics::{
+        counter::Counter,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
 };
 
 /// Proofs requested, at work, and how they ended. Clones share them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ProverMetrics {
     pub(crate) requested: Counter,
     pub(crate) proving: Gauge,
     pub(crate) proved: Counter,
     pub(crate) too_late: Counter,
     pub(crate) failed: Counter,
+    /// Seconds from the beginning of a payload's slot.
+    pub(crate) proved_after: Histogram,
+}
+
+impl Default for ProverMetrics {
+    fn default() -> Self {
+        Self {
+            requested: Counter::default(),
+            proving: Gauge::default(),
+            proved: Counter::default(),
+            too_late: Counter::default(),
+            failed: Counter::default(),
+            // 0.1 s to 102 s.
+            proved_after: Histogram::new(exponential_buckets(0.1, 2.0, 11)),
+        }
+    }
 }
 
 /// Proofs by how far they came.
@@ -51,6 +71,12 @@ impl ProverMetrics {
             registry.register(name, help, counter.clone());
         }
         registry.register("proving", "Proofs at work", self.proving.clone());
+        registry.register_with_unit(
+            "proved_after",
+            "From the beginning of a payload's slot to its proof on the network",
+            Unit::Seconds,
+            self.proved_after.clone(),
+        );
     }
 
     /// What was counted so far.

@@ -2,28 +2,24 @@
 //! tasks come to goes back in.
 
 use crate::{
-    BeaconEndpoint, LocalKeys, ProverMetrics,
+    ProofDoor, ProverMetrics, ValidatorSigner,
     duty::{Action, Duty, DutyConfig, End, Event, Outcome},
     steps::{self, Asked},
-    validators::{self, Standing, Validator},
 };
 use assay_chain::{BlockInfo, Chain, ChainEvent, Clock, NodeApi, clock};
 use assay_proof_engine::{EngineEvent, ProofEngine};
-use assay_types::{NewPayloadRequest, ProofKey, ProofType, PublicKeyBytes, Root, SignedExecutionProof, Slot};
+use assay_types::{NewPayloadRequest, ProofKey, ProofType, Root, SignedExecutionProof, Slot};
+use assay_verification::CheckedProof;
 use bytes::Bytes;
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 use tokio::{
-    sync::broadcast::{self, error::RecvError},
+    sync::{
+        broadcast::{self, error::RecvError},
+        watch,
+    },
     task::JoinSet,
-    time::{MissedTickBehavior, interval, sleep_until},
+    time::sleep_until,
 };
-
-/// How often validators are looked up again: they become active, and exit.
-const LOOK_UP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What a prover works with.
 pub struct ProverParts {
@@ -31,21 +27,24 @@ pub struct ProverParts {
     pub chain: Arc<dyn Chain>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
-    /// The beacon node that blocks and validators are asked of.
+    /// The beacon node that payloads are asked of.
     pub api: Arc<NodeApi>,
     /// Who makes and verifies proofs.
     pub engine: Arc<dyn ProofEngine>,
-    /// The keys to sign with.
-    pub keys: LocalKeys,
+    /// Who signs, kept up by somebody else.
+    pub signer: Arc<ValidatorSigner>,
     /// Where proofs go.
-    pub endpoint: BeaconEndpoint,
+    pub door: Arc<dyn ProofDoor>,
 }
 
 struct Held {
     slot: Slot,
+    /// When the slot began.
+    began: Instant,
     block_root: Root,
     request: Option<Arc<NewPayloadRequest>>,
-    proofs: HashMap<ProofType, Bytes>,
+    made: HashMap<ProofType, Bytes>,
+    checked: HashMap<ProofType, CheckedProof>,
     signed: HashMap<ProofType, SignedExecutionProof>,
 }
 
@@ -56,11 +55,9 @@ enum Done {
         request: Option<Arc<NewPayloadRequest>>,
         outcome: Outcome,
     },
-    Verified(ProofKey, Outcome),
+    Verified(ProofKey, Result<CheckedProof, Outcome>),
     Signed(ProofKey, Result<Box<SignedExecutionProof>, Outcome>),
     Posted(ProofKey, Outcome),
-    /// By public key; those of whom the beacon node could not tell are left out.
-    LookedUp(Vec<(PublicKeyBytes, Option<Validator>)>),
 }
 
 /// A prover: proves every payload that the chain shows, once a type.
@@ -69,12 +66,11 @@ pub struct Prover {
     clock: Arc<dyn Clock>,
     duty: Duty,
     held: HashMap<Root, Held>,
-    validators: BTreeMap<PublicKeyBytes, Validator>,
-    told: BTreeMap<PublicKeyBytes, Standing>,
     metrics: ProverMetrics,
     tasks: JoinSet<Done>,
     chain_events: broadcast::Receiver<ChainEvent>,
     engine_events: broadcast::Receiver<EngineEvent>,
+    signer_changes: watch::Receiver<()>,
 }
 
 impl Prover {
@@ -83,18 +79,17 @@ impl Prover {
         Self {
             chain_events: parts.chain.subscribe(),
             engine_events: parts.engine.events(),
+            signer_changes: parts.signer.changes(),
             asked: Asked {
                 chain: parts.chain,
                 api: parts.api,
                 engine: parts.engine,
-                keys: parts.keys,
-                endpoint: parts.endpoint,
+                signer: parts.signer,
+                door: parts.door,
             },
             clock: parts.clock,
             duty: Duty::new(config),
             held: HashMap::new(),
-            validators: BTreeMap::new(),
-            told: BTreeMap::new(),
             metrics: ProverMetrics::default(),
             tasks: JoinSet::new(),
         }
@@ -107,8 +102,6 @@ impl Prover {
 
     /// Works without an end. Dropping it ends everything under way.
     pub async fn run(mut self) {
-        let mut look_up = interval(LOOK_UP_INTERVAL);
-        look_up.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let wake = self.duty.next_wake();
             let event = tokio::select! {
@@ -123,10 +116,8 @@ impl Prover {
                     }
                 },
                 () = sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => None,
-                _ = look_up.tick() => {
-                    self.look_up();
-                    None
-                }
+                // What came before any validator was known. The sender lives as long as this.
+                Ok(()) = self.signer_changes.changed() => self.head(),
             };
             if let Some(event) = event {
                 self.duty.on_event(event, Instant::now(), rand::random());
@@ -146,10 +137,14 @@ impl Prover {
             Ok(_) | Err(RecvError::Closed) => None,
             Err(RecvError::Lagged(lost)) => {
                 tracing::debug!(lost, "events of the chain were lost");
-                let head = self.asked.chain.head()?;
-                self.block(head)
+                self.head()
             }
         }
+    }
+
+    fn head(&mut self) -> Option<Event> {
+        let head = self.asked.chain.head()?;
+        self.block(head)
     }
 
     fn block(&mut self, block: BlockInfo) -> Option<Event> {
@@ -158,8 +153,7 @@ impl Prover {
             return None;
         }
         let (spec, genesis) = (self.asked.chain.spec(), self.asked.chain.genesis());
-        let validators: Vec<Validator> = self.validators.values().cloned().collect();
-        if validators::active(&validators, spec.epoch_at_slot(block.slot)).is_empty() {
+        if self.asked.signer.validators(block.slot).is_empty() {
             tracing::debug!(slot = %block.slot, "no validator with a key here is active: not proven");
             return None;
         }
@@ -167,19 +161,22 @@ impl Prover {
             .clock
             .now()
             .saturating_sub(clock::slot_start(spec, &genesis, block.slot));
+        let began = Instant::now().checked_sub(age)?;
         let event = Event::Payload {
             root,
             slot: block.slot,
-            began: Instant::now().checked_sub(age)?,
+            began,
         };
         // Taken away again by `Forget`, or at once where the machine does not take it.
         self.duty.on_event(event, Instant::now(), rand::random());
         if self.duty.has_payload(&root) {
             let held = Held {
                 slot: block.slot,
+                began,
                 block_root: block.block_root,
                 request: None,
-                proofs: HashMap::new(),
+                made: HashMap::new(),
+                checked: HashMap::new(),
                 signed: HashMap::new(),
             };
             self.held.insert(root, held);
@@ -194,7 +191,7 @@ impl Prover {
                     return None;
                 }
                 let held = self.held.get_mut(&key.new_payload_request_root)?;
-                held.proofs.insert(key.proof_type, proof_data);
+                held.made.insert(key.proof_type, proof_data);
                 Some(Event::Completed(key))
             }
             Ok(EngineEvent::Failed { key, reason }) => {
@@ -229,7 +226,13 @@ impl Prover {
                 }
                 Some(Event::Requested { root, types, outcome })
             }
-            Done::Verified(key, outcome) => {
+            Done::Verified(key, Ok(checked)) => {
+                let held = self.held.get_mut(&key.new_payload_request_root)?;
+                held.made.remove(&key.proof_type);
+                held.checked.insert(key.proof_type, checked);
+                Some(Event::Verified(key, Outcome::Done))
+            }
+            Done::Verified(key, Err(outcome)) => {
                 if let Outcome::Refused(why) = &outcome {
                     tracing::error!(root = %key.new_payload_request_root, proof_type = key.proof_type, why,
                         "not signed");
@@ -243,10 +246,6 @@ impl Prover {
             }
             Done::Signed(key, Err(outcome)) => Some(Event::Signed(key, outcome)),
             Done::Posted(key, outcome) => Some(Event::Posted(key, outcome)),
-            Done::LookedUp(found) => {
-                self.looked_up(found);
-                None
-            }
         }
     }
 
@@ -269,19 +268,22 @@ impl Prover {
                 });
             }
             Action::Verify(key) => {
-                let Some((_, proof_data)) = self.proof(&key) else {
+                let held = self.held.get(&key.new_payload_request_root);
+                let Some(proof_data) = held.and_then(|h| h.made.get(&key.proof_type)).cloned() else {
                     return;
                 };
                 self.tasks
                     .spawn(async move { Done::Verified(key, steps::verify(&asked, &key, proof_data).await) });
             }
             Action::Sign(key) => {
-                let Some((slot, proof_data)) = self.proof(&key) else {
+                let Some(held) = self.held.get(&key.new_payload_request_root) else {
                     return;
                 };
-                let validators: Vec<Validator> = self.validators.values().cloned().collect();
+                let (slot, Some(checked)) = (held.slot, held.checked.get(&key.proof_type).cloned()) else {
+                    return;
+                };
                 self.tasks.spawn(async move {
-                    let signed = steps::sign(&asked, &key, slot, proof_data, &validators).await;
+                    let signed = steps::sign(&asked, slot, checked).await;
                     Done::Signed(key, signed.map(Box::new))
                 });
             }
@@ -291,7 +293,7 @@ impl Prover {
                     return;
                 };
                 self.tasks
-                    .spawn(async move { Done::Posted(key, asked.endpoint.post(&signed).await) });
+                    .spawn(async move { Done::Posted(key, asked.door.post(&signed).await) });
             }
             Action::Ended(key, end) => self.ended(&key, end),
             Action::Forget(root) => {
@@ -300,18 +302,19 @@ impl Prover {
         }
     }
 
-    fn proof(&self, key: &ProofKey) -> Option<(Slot, Bytes)> {
-        let held = self.held.get(&key.new_payload_request_root)?;
-        Some((held.slot, held.proofs.get(&key.proof_type)?.clone()))
-    }
-
     fn ended(&self, key: &ProofKey, end: End) {
         let root = key.new_payload_request_root;
-        let slot = self.held.get(&root).map(|held| held.slot.0);
+        let held = self.held.get(&root);
+        let slot = held.map(|held| held.slot.0);
         match end {
             End::Proved => {
+                let took = held.map(|held| held.began.elapsed()).unwrap_or_default();
+                let signed = held.and_then(|held| held.signed.get(&key.proof_type));
+                let validator = signed.map(|signed| signed.validator_index);
                 self.metrics.proved.inc();
-                tracing::info!(slot, %root, proof_type = key.proof_type, "proved");
+                self.metrics.proved_after.observe(took.as_secs_f64());
+                tracing::info!(slot, %root, proof_type = key.proof_type, validator,
+                    ms_into_slot = u64::try_from(took.as_millis()).ok(), "proved");
             }
             End::TooLate(why) => {
                 self.metrics.too_late.inc();
@@ -321,60 +324,6 @@ impl Prover {
                 self.metrics.failed.inc();
                 tracing::error!(slot, %root, proof_type = key.proof_type, why, "failed");
             }
-        }
-    }
-
-    fn look_up(&mut self) {
-        let (api, keys) = (self.asked.api.clone(), self.asked.keys.public_keys());
-        self.tasks.spawn(async move {
-            let mut found = Vec::new();
-            for key in keys {
-                match validators::look_up(&api, &key).await {
-                    Ok(validator) => found.push((key, validator)),
-                    Err(error) => tracing::warn!(%error, "a validator could not be looked up"),
-                }
-            }
-            Done::LookedUp(found)
-        });
-    }
-
-    /// Keeps what was found, and says whose standing changed.
-    fn looked_up(&mut self, found: Vec<(PublicKeyBytes, Option<Validator>)>) {
-        let epoch = self
-            .asked
-            .chain
-            .spec()
-            .epoch_at_slot(self.asked.chain.current_slot());
-        for (key, validator) in found {
-            let standing = validator
-                .as_ref()
-                .map_or(Standing::Unknown, |v| v.standing(epoch));
-            let index = validator.as_ref().map(|v| v.index);
-            match validator {
-                Some(validator) => self.validators.insert(key, validator),
-                None => self.validators.remove(&key),
-            };
-            if self.told.insert(key, standing) == Some(standing) {
-                continue;
-            }
-            match standing {
-                Standing::Active => {
-                    tracing::info!(validator = index, pubkey = %key, "the validator is active")
-                }
-                Standing::Unknown => {
-                    tracing::warn!(pubkey = %key, "the beacon node knows no such validator; waiting")
-                }
-                Standing::Pending => {
-                    tracing::warn!(validator = index, pubkey = %key, "not active yet; waiting")
-                }
-                Standing::Exited => {
-                    tracing::warn!(validator = index, pubkey = %key, "not active any more: signs nothing");
-                }
-            }
-        }
-        // What came before the validators were known.
-        if let Some(head) = self.asked.chain.head() {
-            self.block(head);
         }
     }
 }

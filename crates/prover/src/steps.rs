@@ -1,17 +1,13 @@
 //! One step each of a proof's way. None of them decides what comes next: that is `duty`.
 
-use crate::{
-    BeaconEndpoint, LocalKeys, LocalSigner,
-    duty::Outcome,
-    validators::{self, Validator},
-};
+use crate::{ProofDoor, duty::Outcome};
 use assay_chain::{Chain, NodeApi};
-use assay_proof_engine::{ProofEngine, Verification};
+use assay_proof_engine::ProofEngine;
 use assay_types::{
     ExecutionProof, NewPayloadRequest, ProofKey, ProofType, PublicInput, Root, SignedExecutionProof, Slot,
     Spec, block::BlockPayload,
 };
-use assay_verification::ProofSigner;
+use assay_verification::{CheckError, CheckedProof, ProofSigner};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -21,8 +17,8 @@ pub(crate) struct Asked {
     pub(crate) chain: Arc<dyn Chain>,
     pub(crate) api: Arc<NodeApi>,
     pub(crate) engine: Arc<dyn ProofEngine>,
-    pub(crate) keys: LocalKeys,
-    pub(crate) endpoint: BeaconEndpoint,
+    pub(crate) signer: Arc<dyn ProofSigner>,
+    pub(crate) door: Arc<dyn ProofDoor>,
 }
 
 fn not_now(why: impl ToString) -> Outcome {
@@ -90,67 +86,32 @@ async fn off_thread<T: Send + 'static>(
     done.unwrap_or_else(|error| Err(error.to_string()))
 }
 
-fn proof(key: &ProofKey, proof_data: Bytes) -> ExecutionProof {
-    ExecutionProof {
+/// The engine's word on these bytes; `Refused` is INVALID, or what every node would reject.
+pub(crate) async fn verify(
+    asked: &Asked,
+    key: &ProofKey,
+    proof_data: Bytes,
+) -> Result<CheckedProof, Outcome> {
+    let proof = ExecutionProof {
         proof_data,
         proof_type: key.proof_type,
         public_input: PublicInput {
             new_payload_request_root: key.new_payload_request_root,
         },
-    }
+    };
+    let checked = CheckedProof::check(asked.engine.as_ref(), asked.chain.spec(), proof).await;
+    checked.map_err(|error| match error {
+        CheckError::Unsupported => not_now("the proof engine cannot verify what it made"),
+        CheckError::Unavailable(error) => not_now(error),
+        wrong => Outcome::Refused(format!("the proof engine made a proof that is none: {wrong}")),
+    })
 }
 
-/// The engine's word on these bytes; `Refused` is INVALID.
-pub(crate) async fn verify(asked: &Asked, key: &ProofKey, proof_data: Bytes) -> Outcome {
-    let most = asked.chain.spec().max_proof_size;
-    match proof_data.len() as u64 {
-        0 => return Outcome::Refused("an empty proof".into()),
-        size if size > most => {
-            return Outcome::Refused(format!("a proof of {size} bytes, MAX_PROOF_SIZE is {most}"));
-        }
-        _ => {}
-    }
-    match asked.engine.verify(&proof(key, proof_data)).await {
-        Ok(Verification::Valid) => Outcome::Done,
-        Ok(Verification::Invalid(why)) => {
-            Outcome::Refused(format!("the proof engine made an invalid proof: {why}"))
-        }
-        Ok(Verification::Unsupported) => not_now("the proof engine cannot verify what it made"),
-        Err(error) => not_now(error),
-    }
-}
-
-/// Signs verified bytes for a validator that is active at the payload's epoch; they take turns by slot.
+/// Signs what was verified.
 pub(crate) async fn sign(
     asked: &Asked,
-    key: &ProofKey,
     slot: Slot,
-    proof_data: Bytes,
-    validators: &[Validator],
+    proof: CheckedProof,
 ) -> Result<SignedExecutionProof, Outcome> {
-    let (spec, genesis) = (asked.chain.spec().clone(), asked.chain.genesis());
-    let epoch = spec.epoch_at_slot(slot);
-    let active = validators::active(validators, epoch);
-    let turn = usize::try_from(slot.0 % active.len().max(1) as u64).unwrap_or(0);
-    let Some(validator) = active.get(turn) else {
-        return Err(not_now("no validator with a key here is active"));
-    };
-    let message = proof(key, proof_data);
-    let hashed = message.clone();
-    // Megabytes to hash.
-    let signing_root = off_thread(move || {
-        let root = spec.execution_proof_root(epoch, &hashed);
-        Ok(spec.execution_proof_signing_root(&genesis, epoch, &root))
-    });
-    let signing_root = signing_root.await.map_err(not_now)?;
-    let signer = LocalSigner::new(asked.keys.clone(), [(validator.index, validator.pubkey)]);
-    let signature = signer
-        .sign(validator.index, &message, signing_root)
-        .await
-        .map_err(not_now)?;
-    Ok(SignedExecutionProof {
-        message,
-        validator_index: validator.index,
-        signature,
-    })
+    asked.signer.sign(proof, slot).await.map_err(not_now)
 }

@@ -81,44 +81,27 @@ pub async fn look_up(api: &NodeApi, pubkey: &PublicKeyBytes) -> Result<Option<Va
     }))
 }
 
-/// The validators active at `epoch`, in the order of their indices.
-pub fn active(validators: &[Validator], epoch: Epoch) -> Vec<Validator> {
-    let mut active: Vec<Validator> = validators
-        .iter()
-        .filter(|v| v.standing(epoch) == Standing::Active)
-        .cloned()
-        .collect();
-    active.sort_by_key(|v| v.index);
-    active
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn active_from_activation_until_exit() {
-        let validator = |index, from, until| Validator {
-            index,
+        let validator = Validator {
+            index: 9,
             pubkey: PublicKeyBytes([0; 48]),
-            activation_epoch: Epoch(from),
-            exit_epoch: Epoch(until),
+            activation_epoch: Epoch(2),
+            exit_epoch: Epoch(4),
         };
-        let all = [validator(9, 2, 4), validator(3, 0, 3)];
-        let indices = |epoch| {
-            active(&all, Epoch(epoch))
-                .iter()
-                .map(|v| v.index)
-                .collect::<Vec<_>>()
-        };
+        let standing = |epoch| validator.standing(Epoch(epoch));
         assert_eq!(
-            (indices(1), indices(2), indices(3), indices(4)),
-            (vec![3], vec![3, 9], vec![9], vec![])
-        );
-        let standing = |epoch| all[0].standing(Epoch(epoch));
-        assert_eq!(
-            (standing(1), standing(2), standing(4)),
-            (Standing::Pending, Standing::Active, Standing::Exited)
+            [1, 2, 3, 4].map(standing),
+            [
+                Standing::Pending,
+                Standing::Active,
+                Standing::Active,
+                Standing::Exited
+            ]
         );
     }
 }

@@ -1,9 +1,7 @@
 //! What comes through the one door (`verifier::Intake`), who brings it, and who is told.
 
 use crate::{ParkReason, Verdict, VerifiedProof};
-use assay_types::{
-    ExecutionProof, ProofKey, Root, SignatureBytes, SignedExecutionProof, Slot, ValidatorIndex,
-};
+use assay_types::{ProofKey, SignedExecutionProof, Slot, ValidatorIndex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -103,29 +101,4 @@ pub trait ContainmentRecord: Send + Sync + 'static {
     fn contained_until(&self, validator: ValidatorIndex) -> Option<Slot>;
     /// Contains a validator.
     fn contain(&self, validator: ValidatorIndex, until: Slot);
-}
-
-/// Why a proof was not signed.
-#[derive(Debug, thiserror::Error)]
-pub enum SignError {
-    /// No key for this validator here.
-    #[error("no key for validator {0}")]
-    NoKey(ValidatorIndex),
-    /// The signer did not sign.
-    #[error("signer: {0}")]
-    Signer(String),
-}
-
-/// Signs proofs (implemented by crates/prover).
-#[async_trait]
-pub trait ProofSigner: Send + Sync + 'static {
-    /// The validators it can sign for.
-    fn validators(&self) -> Vec<ValidatorIndex>;
-    /// Signs `signing_root` for a proof.
-    async fn sign(
-        &self,
-        validator: ValidatorIndex,
-        proof: &ExecutionProof,
-        signing_root: Root,
-    ) -> Result<SignatureBytes, SignError>;
 }

@@ -9,6 +9,7 @@
 //! | `verdict` | `Verdict` and every reason it can have |
 //! | `intake` | `Candidate`, `Source`, `Submission`, and the traits others implement |
 //! | `verified` | `VerifiedProof`, which only the verifier makes |
+//! | `signer` | `CheckedProof`, unsigned and called valid by an engine; `ProofSigner`, which signs nothing else |
 //! | `config` | `VerifierConfig`: every bound |
 //! | `candidate` | the first look: size, container, rule 7 |
 //! | `machine` | the decisions, a state machine without I/O: rules, turns, waiting room, observed caches |
@@ -25,6 +26,7 @@ pub mod intake;
 mod machine;
 pub mod metrics;
 mod perform;
+pub mod signer;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod verdict;
@@ -34,10 +36,10 @@ pub mod verifier;
 pub use config::{Backoff, RoomLimits, VerifierConfig};
 pub use containment::{MemoryContainment, NoKnownProofs};
 pub use intake::{
-    Candidate, ContainmentRecord, KnownProofs, PeerRef, ProofSigner, ProofSink, SignError, SinkError, Source,
-    Submission,
+    Candidate, ContainmentRecord, KnownProofs, PeerRef, ProofSink, SinkError, Source, Submission,
 };
 pub use metrics::{MetricsSnapshot, VerificationMetrics};
+pub use signer::{CheckError, CheckedProof, ProofSigner, SignError};
 pub use verdict::{IgnoreReason, ParkReason, RejectReason, Verdict};
 pub use verified::VerifiedProof;
 pub use verifier::{Intake, Verifier, VerifierParts, Waited};

@@ -1,12 +1,12 @@
 //! The keys of a directory, and signing with them.
 
 use crate::{
+    key_signer::{KeyError, KeySigner, SigningMessage},
     keystore::{Keystore, KeystoreError, MAX_KEYSTORE_BYTES},
     keystore_files::{FilesError, Found, KeystorePlaces, Locks, read},
     lock_file,
 };
-use assay_types::{ExecutionProof, PublicKeyBytes, Root, SecretKey, SignatureBytes, ValidatorIndex};
-use assay_verification::{ProofSigner, SignError};
+use assay_types::{PublicKeyBytes, SecretKey, SignatureBytes};
 use async_trait::async_trait;
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
@@ -106,42 +106,19 @@ fn load_one(places: &KeystorePlaces, found: &Found) -> Result<(PublicKeyBytes, S
     Ok((key.public_key().to_bytes(), key))
 }
 
-/// Signs with keys of this process.
-#[derive(Debug, Clone)]
-pub struct LocalSigner {
-    keys: LocalKeys,
-    validators: BTreeMap<ValidatorIndex, PublicKeyBytes>,
-}
-
-impl LocalSigner {
-    /// `validators`: whose key is whose, as the beacon node says. Those without a key here are left out.
-    pub fn new(
-        keys: LocalKeys,
-        validators: impl IntoIterator<Item = (ValidatorIndex, PublicKeyBytes)>,
-    ) -> Self {
-        let here = |(_, key): &(_, PublicKeyBytes)| keys.0.contains_key(key);
-        let validators = validators.into_iter().filter(here).collect();
-        Self { keys, validators }
-    }
-}
-
 #[async_trait]
-impl ProofSigner for LocalSigner {
-    fn validators(&self) -> Vec<ValidatorIndex> {
-        self.validators.keys().copied().collect()
+impl KeySigner for LocalKeys {
+    fn name(&self) -> &str {
+        "keystores"
     }
 
-    async fn sign(
-        &self,
-        validator: ValidatorIndex,
-        _: &ExecutionProof,
-        signing_root: Root,
-    ) -> Result<SignatureBytes, SignError> {
-        let key = self
-            .validators
-            .get(&validator)
-            .and_then(|key| self.keys.0.get(key));
-        Ok(key.ok_or(SignError::NoKey(validator))?.sign(&signing_root))
+    async fn public_keys(&self) -> Result<Vec<PublicKeyBytes>, KeyError> {
+        Ok(LocalKeys::public_keys(self))
+    }
+
+    async fn sign(&self, key: &PublicKeyBytes, message: &SigningMessage) -> Result<SignatureBytes, KeyError> {
+        let key = self.0.get(key).ok_or(KeyError::NoKey)?;
+        Ok(key.sign(&message.signing_root))
     }
 }
 
@@ -316,27 +293,10 @@ mod tests {
         assert_eq!(LocalKeys::load(&places).unwrap().public_keys(), [public(1)]);
     }
 
-    #[tokio::test]
-    async fn only_for_validators_whose_key_is_here() {
+    #[test]
+    fn keys_are_not_printed() {
         let keys = LocalKeys::from_keys([SecretKey::from_bytes(&secret(1)).unwrap()]);
-        assert!(!format!("{keys:?}").contains("0101"), "{keys:?}");
-        let signer = LocalSigner::new(keys, [(7, public(1)), (8, public(2))]);
-        assert_eq!(signer.validators(), [7]);
-        let proof = ExecutionProof {
-            proof_data: vec![1].into(),
-            proof_type: 1,
-            public_input: assay_types::PublicInput {
-                new_payload_request_root: Root::ZERO,
-            },
-        };
-        let root = Root::from([3; 32]);
-        let signature = signer.sign(7, &proof, root).await.unwrap();
-        assert!(
-            assay_types::PublicKey::from_bytes(&public(1))
-                .unwrap()
-                .verify(&root, &signature)
-        );
-        let refused = signer.sign(8, &proof, root).await;
-        assert!(matches!(refused, Err(SignError::NoKey(8))), "{refused:?}");
+        let shown = format!("{keys:?}");
+        assert!(!shown.contains("0101") && shown.contains(&named(1)), "{shown}");
     }
 }

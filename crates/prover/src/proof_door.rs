@@ -1,7 +1,10 @@
-//! The beacon endpoint that takes proofs: `POST /eth/v1/beacon/execution_proofs` (protocol.md section 8).
+//! Where signed proofs go: a beacon endpoint (`POST /eth/v1/beacon/execution_proofs`, protocol.md section 8), or the door of
+//! the node that this prover is part of.
 
-use crate::duty::Outcome;
+use crate::{duty::Outcome, http};
 use assay_types::SignedExecutionProof;
+use assay_verification::{Candidate, IgnoreReason, Intake, Source, Verdict, Waited};
+use async_trait::async_trait;
 use reqwest::{StatusCode, Url, header::CONTENT_TYPE};
 use std::time::Duration;
 
@@ -9,9 +12,13 @@ const PATH: &str = "/eth/v1/beacon/execution_proofs";
 /// Time to a connection, and to a whole answer: the endpoint verifies before it answers.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const POST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes of an answer that are read, and characters of it that are kept.
-const MAX_ANSWER: usize = 16 * 1024;
-const MAX_WORDS: usize = 300;
+
+/// Takes signed proofs.
+#[async_trait]
+pub trait ProofDoor: Send + Sync + 'static {
+    /// Brings one: it is on the network, not now, or refused.
+    async fn post(&self, proof: &SignedExecutionProof) -> Outcome;
+}
 
 /// Why there can be no endpoint.
 #[derive(Debug, thiserror::Error)]
@@ -50,39 +57,54 @@ impl BeaconEndpoint {
             .map_err(|e| EndpointError::Client(e.to_string()))?;
         Ok(Self { http, url })
     }
+}
 
+#[async_trait]
+impl ProofDoor for BeaconEndpoint {
     /// Posts one proof as SSZ. 200: it is on the network; 400, 413 and 415: refused; anything else: tried again.
-    pub(crate) async fn post(&self, proof: &SignedExecutionProof) -> Outcome {
+    async fn post(&self, proof: &SignedExecutionProof) -> Outcome {
         let body = proof.to_ssz_bytes();
         let post = self
             .http
             .post(self.url.clone())
             .header(CONTENT_TYPE, "application/octet-stream");
-        let mut response = match post.body(body).send().await {
+        let response = match post.body(body).send().await {
             Ok(response) => response,
-            Err(error) => return Outcome::NotNow(format!("beacon endpoint: {}", error.without_url())),
+            Err(error) => return Outcome::NotNow(format!("beacon endpoint: {}", http::causes(error))),
         };
         let status = response.status();
         if status == StatusCode::OK {
             return Outcome::Done;
         }
-        let mut words = Vec::new();
-        while let Ok(Some(chunk)) = response.chunk().await {
-            words.extend_from_slice(&chunk);
-            if words.len() > MAX_ANSWER {
-                break;
-            }
-        }
-        let clean = |c: char| if c.is_control() { ' ' } else { c };
-        let words: String = String::from_utf8_lossy(&words)
-            .chars()
-            .take(MAX_WORDS)
-            .map(clean)
-            .collect();
-        let why = format!("beacon endpoint: {status} {words}");
+        let why = format!("beacon endpoint: {}", http::refusal(response).await);
         match status.as_u16() {
             400 | 413 | 415 => Outcome::Refused(why),
             _ => Outcome::NotNow(why),
+        }
+    }
+}
+
+#[async_trait]
+impl ProofDoor for Intake {
+    /// As a POST would answer it.
+    async fn post(&self, proof: &SignedExecutionProof) -> Outcome {
+        let candidate = Candidate::Signed(proof.clone());
+        match self
+            .submit_and_wait(candidate, Source::Prover, POST_TIMEOUT)
+            .await
+        {
+            Waited::Decided(Verdict::Accept(_) | Verdict::Ignore(IgnoreReason::AlreadyValid)) => {
+                Outcome::Done
+            }
+            Waited::Decided(Verdict::Reject(reason)) => Outcome::Refused(reason.to_string()),
+            Waited::Decided(Verdict::Ignore(
+                reason @ (IgnoreReason::UnsupportedType | IgnoreReason::TooOld),
+            )) => Outcome::Refused(reason.to_string()),
+            Waited::Decided(Verdict::Ignore(reason)) => Outcome::NotNow(reason.to_string()),
+            Waited::StillWaiting(reason) => Outcome::NotNow(reason.map_or_else(
+                || "it is still being judged".to_owned(),
+                |reason| reason.to_string(),
+            )),
         }
     }
 }
