@@ -1,6 +1,7 @@
 //! What is wrong is said to whoever caused it, and nothing else is lost.
 
 use crate::support::{NodeProcess, World, get, post, post_ssz, until};
+use futures::StreamExt;
 use serde_json::json;
 
 const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
@@ -255,5 +256,54 @@ async fn engine_calls_without_the_secret_are_refused() {
         }
         assert_eq!(request.send().await.unwrap().status(), 401, "{token:?}");
     }
+    world.simulation.stop();
+}
+
+/// A prover that posts without an end: every one is answered, none is kept, and an honest proof gets through meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_posts_are_each_answered_and_keep_nobody_out() {
+    const POSTS: u32 = 2000;
+    const AT_ONCE: usize = 64;
+    let world = World::new(1).await;
+    let node = NodeProcess::start(&world.datadir(1), &world.flags(0, "observe", &[]));
+    world.connect(&[&node]);
+    let block = world.block().await;
+    let by_root = node.http(&format!("{PROOFS}/{}", block.block_root));
+    until("the block", &by_root, |status, _| status == 200).await;
+    let url = node.http(PROOFS);
+    let template = world.signed_proof(&block, 2, 3000, 5);
+    let client = reqwest::Client::new();
+    let flood = futures::stream::iter(0..POSTS).map(|n| {
+        let mut forged = template.clone();
+        let mut data = forged.message.proof_data.to_vec();
+        data[100..104].copy_from_slice(&n.to_le_bytes());
+        // One in five is the same again and again.
+        if n % 5 > 0 {
+            forged.message.proof_data = data.into();
+            forged.validator_index = u64::from(n % 16);
+        } else {
+            forged.signature = assay_types::SignatureBytes([7; 96]);
+        }
+        let post = client
+            .post(&url)
+            .header("content-type", "application/octet-stream");
+        let post = post.body(forged.to_ssz_bytes());
+        async move { post.send().await.unwrap().status().as_u16() }
+    });
+    let flood = flood.buffer_unordered(AT_ONCE).collect::<Vec<u16>>();
+    let honest = async {
+        let signed = world.signed_proof(&block, 1, 100_000, 3);
+        post_ssz(&url, signed.to_ssz_bytes()).await
+    };
+    let (answers, (status, body)) = tokio::join!(flood, honest);
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(answers.len(), 2000);
+    assert!(answers.iter().all(|status| *status == 400), "{answers:?}");
+    let held = get(&by_root).await.1;
+    assert_eq!(held["data"].as_array().unwrap().len(), 1, "{held}");
+    // The validator that the flood named is not shut out by it.
+    let (status, body) = post_ssz(&url, template.to_ssz_bytes()).await;
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(node.terminate(), Some(0));
     world.simulation.stop();
 }

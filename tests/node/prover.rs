@@ -1,11 +1,17 @@
-//! `assay prover` beside a node: every payload is proven once a type, by the validator whose key it has.
+//! Provers, in processes of their own and inside a node: every payload is proven once a type, by the validator whose key
+//! they have, whatever goes wrong on the way.
 
 use crate::support::{NodeProcess, PATIENCE, World, assay, get, until};
+use assay_proof_engine::{
+    ProofTypeNames,
+    testing::{Faults, StubConfig, StubProofNode},
+};
+use assay_prover::testing::{SignerFaults, StubWeb3Signer};
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
     process::{Child, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
@@ -50,26 +56,50 @@ struct ProverProcess {
 impl ProverProcess {
     fn start(home: &Path, beacon_node: &str, password: &str) -> Self {
         let (directory, file) = keys(home, password);
+        let flags = [
+            "--proof-engine-endpoint",
+            "dev",
+            "--proof-types",
+            "1,2",
+            "--metrics-port",
+            "0",
+            "--keystores",
+            &directory.display().to_string(),
+            "--password-file",
+            &file.display().to_string(),
+        ];
+        Self::with(home, beacon_node, &flags.map(str::to_owned))
+    }
+
+    /// Time is no matter here: the budget is an hour.
+    fn with(home: &Path, beacon_node: &str, flags: &[String]) -> Self {
         let log = home.join("prover.log");
         let child = assay()
-            .args([
-                "prover",
-                "--beacon-node",
-                beacon_node,
-                "--proof-engine-endpoint",
-                "dev",
-            ])
-            .args(["--proof-types", "1,2", "--budget-slots", "1000"])
-            .arg("--keystores")
-            .arg(directory)
-            .arg("--password-file")
-            .arg(file)
+            .args(["prover", "--beacon-node", beacon_node, "--budget-slots", "1000"])
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
         Self { child, log }
+    }
+
+    /// What its metrics server says; the address is in the log.
+    async fn metrics(&self) -> String {
+        let log = self.log();
+        let line = log
+            .lines()
+            .find(|l| l.contains("metrics server listens"))
+            .unwrap();
+        let at = line.find("127.0.0.1:").unwrap();
+        let address: String = line[at..]
+            .chars()
+            .take_while(|c| c.is_ascii_digit() || ".:".contains(*c))
+            .collect();
+        let answer = reqwest::get(format!("http://{address}/metrics")).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.text().await.unwrap()
     }
 
     fn log(&self) -> String {
@@ -136,6 +166,23 @@ async fn every_payload_is_proven_once_a_type() {
             .count();
         assert_eq!(lines, 2, "{log}");
     }
+    let metrics = prover.metrics().await;
+    let count = |name: &str| -> u64 {
+        let line = metrics.lines().find(|l| l.starts_with(&format!("{name} ")));
+        let value = line.and_then(|l| l.split(' ').nth(1));
+        value
+            .unwrap_or_else(|| panic!("{name} is not in {metrics}"))
+            .parse()
+            .unwrap()
+    };
+    assert!(count("assay_prover_proved_total") >= 8, "{metrics}");
+    assert!(count("assay_prover_requested_total") >= 8, "{metrics}");
+    assert!(count("assay_prover_proved_after_seconds_count") >= 8, "{metrics}");
+    assert_eq!(
+        count("assay_prover_too_late_total") + count("assay_prover_failed_total"),
+        0
+    );
+    assert_eq!(count("assay_signer_active_validators"), 1);
     assay::signals::terminate(prover.child.id());
     assert_eq!(prover.ended(), Some(0));
     // Nothing of a key is in the log.
@@ -162,4 +209,289 @@ fn a_wrong_password_ends_it_with_the_files_named() {
     ] {
         assert!(log.contains(says), "{says} is not in {log}");
     }
+}
+
+fn held(n: usize) -> impl Fn(u16, &Value) -> bool {
+    move |status, body| status == 200 && body["data"].as_array().is_some_and(|d| d.len() == n)
+}
+
+/// Flags of a node whose proofs of types 5 and 6 are judged by this proof node.
+fn judged_by(world: &World, index: usize, proof_node: &str, peers: &[String]) -> Vec<String> {
+    let mut flags = world.flags(index, "observe", peers);
+    for (flag, value) in [("--proof-engine-endpoint", proof_node), ("--proof-types", "5,6")] {
+        let at = flags.iter().position(|f| f == flag).unwrap() + 1;
+        flags[at] = value.to_owned();
+    }
+    flags
+}
+
+async fn proof_node(world: &World) -> StubProofNode {
+    let spec = world.simulation.chain().lock().spec().as_ref().clone();
+    let config = StubConfig {
+        seed: assay::config::DEFAULT_DEV_SEED.into(),
+        names: ProofTypeNames::default(),
+        spec,
+        proof_size: 300_000,
+        proving_delay: Duration::from_millis(50),
+    };
+    StubProofNode::start(config).await.unwrap()
+}
+
+/// Prover, node, gossip, second node; the prover's proof node has one fault after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proof_goes_the_whole_way_past_every_fault() {
+    let world = World::new(2).await;
+    let (makes, judges) = (proof_node(&world).await, proof_node(&world).await);
+    let first = NodeProcess::start(&world.datadir(1), &judged_by(&world, 0, &judges.url(), &[]));
+    let peer = [first.endpoints.p2p.clone()];
+    let second = NodeProcess::start(&world.datadir(2), &judged_by(&world, 1, &judges.url(), &peer));
+    world.connect(&[&first, &second]);
+    let (directory, password) = keys(world.home.path(), "password");
+    let flags = [
+        "--proof-engine-endpoint",
+        &makes.url(),
+        "--proof-types",
+        "5,6",
+        "--keystores",
+        &directory.display().to_string(),
+        "--password-file",
+        &password.display().to_string(),
+    ];
+    let prover = ProverProcess::with(
+        world.home.path(),
+        &first.endpoints.http,
+        &flags.map(str::to_owned),
+    );
+    let faults = [
+        Faults::default(),
+        Faults {
+            lose_events: true,
+            ..Faults::default()
+        },
+        Faults {
+            break_streams: true,
+            ..Faults::default()
+        },
+        Faults {
+            absent_downloads: 3,
+            ..Faults::default()
+        },
+        Faults {
+            failing_calls: 4,
+            ..Faults::default()
+        },
+        Faults {
+            slow_bodies: Some(Duration::from_millis(700)),
+            ..Faults::default()
+        },
+    ];
+    let mut blocks = Vec::new();
+    for fault in faults {
+        let what = format!("{fault:?}");
+        makes.set_faults(fault);
+        let block = world.block().await;
+        let at = format!("{PROOFS}/{}", block.block_root);
+        until(&what, &second.http(&at), held(2)).await;
+        blocks.push(block);
+    }
+    // What is not good is not signed: INVALID, empty, a gigabyte, of another payload, of another type. It is made anew.
+    let bad = [
+        Faults {
+            say_invalid: true,
+            ..Faults::default()
+        },
+        Faults {
+            empty_downloads: true,
+            ..Faults::default()
+        },
+        Faults {
+            endless_downloads: Some(1 << 30),
+            ..Faults::default()
+        },
+        Faults {
+            other_root: true,
+            ..Faults::default()
+        },
+        Faults {
+            other_type: true,
+            ..Faults::default()
+        },
+        Faults {
+            fail_proving: Some("out of gas".into()),
+            ..Faults::default()
+        },
+    ];
+    for fault in bad {
+        let what = format!("{fault:?}");
+        // Asked for again, or fetched again.
+        let asked = || {
+            let calls = ["POST /v1/execution_proof_requests", "GET /v1/execution_proofs/"];
+            calls.map(|call| makes.calls(call)).iter().sum::<u64>()
+        };
+        let before = asked();
+        makes.set_faults(fault);
+        let block = world.block().await;
+        let started = Instant::now();
+        while asked() < before + 4 && started.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let at = format!("{PROOFS}/{}", block.block_root);
+        let (_, body) = get(&first.http(&at)).await;
+        assert!(held(0)(200, &body), "{what}: {body}");
+        makes.set_faults(Faults::default());
+        until(&what, &second.http(&at), held(2)).await;
+        blocks.push(block);
+    }
+    // Every proof came by gossip, once: nothing was posted twice, nothing was refused.
+    let expected = 2 * blocks.len();
+    let verdicts = |text: &str, label: &str| -> Vec<String> {
+        let ours = |l: &&str| l.starts_with("assay_verification_verdicts_total") && l.contains(label);
+        text.lines().filter(ours).map(str::to_owned).collect()
+    };
+    for (node, label) in [(&first, "source=\"http\""), (&second, "source=\"gossip\"")] {
+        let text = reqwest::get(node.http("/metrics"))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        let found = verdicts(&text, label);
+        let all_good =
+            found.len() == 1 && found[0].contains("accept") && found[0].ends_with(&format!(" {expected}"));
+        assert!(all_good, "{found:?}, {expected} expected");
+    }
+    let log = prover.log();
+    for says in ["says INVALID", "out of gas", "computes the request root"] {
+        assert!(log.contains(says), "{says} is not in {log}");
+    }
+    drop(prover);
+    assert_eq!(first.terminate(), Some(0));
+    assert_eq!(second.terminate(), Some(0));
+    world.simulation.stop();
+}
+
+/// The prover inside the node, its key behind a remote signer that knows its clients by certificates.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_proves_with_a_remote_signer() {
+    let world = World::new(2).await;
+    let (signer, files) = StubWeb3Signer::start_tls(&[3, 99], world.home.path())
+        .await
+        .unwrap();
+    let mut flags = world.flags(0, "require-proofs", &[]);
+    let path = |path: &Path| path.display().to_string();
+    flags.extend(
+        [
+            "--prover",
+            "--prove-types",
+            "2",
+            "--budget-slots",
+            "1000",
+            "--web3-signer-url",
+            signer.url(),
+            "--web3-signer-ca",
+            &path(&files.ca),
+            "--web3-signer-client-cert",
+            &path(&files.client.0),
+            "--web3-signer-client-key",
+            &path(&files.client.1),
+            "--web3-signer-timeout-ms",
+            "2000",
+        ]
+        .map(str::to_owned),
+    );
+    let node = NodeProcess::start(&world.datadir(1), &flags);
+    let peer = [node.endpoints.p2p.clone()];
+    let second = NodeProcess::start(&world.datadir(2), &world.flags(1, "observe", &peer));
+    world.connect(&[&node, &second]);
+    let none = SignerFaults::default;
+    let passing = [
+        none(),
+        SignerFaults {
+            failing_calls: 4,
+            ..none()
+        },
+        SignerFaults {
+            plain_text: true,
+            ..none()
+        },
+    ];
+    for fault in passing {
+        let what = format!("{fault:?}");
+        signer.set_faults(fault);
+        let block = world.block().await;
+        let at = format!("{PROOFS}/{}", block.block_root);
+        let body = until(&what, &second.http(&at), held(1)).await;
+        assert_eq!(body["data"][0]["validator_index"], "3");
+        assert_eq!(body["data"][0]["message"]["proof_type"], "2");
+    }
+    let stopping = [
+        SignerFaults {
+            other_key: true,
+            ..none()
+        },
+        SignerFaults {
+            unknown_type: true,
+            ..none()
+        },
+        SignerFaults {
+            endless: Some(1024),
+            ..none()
+        },
+        SignerFaults {
+            silent: true,
+            ..none()
+        },
+    ];
+    for fault in stopping {
+        let what = format!("{fault:?}");
+        let asked = signer.sign_calls();
+        signer.set_faults(fault);
+        let block = world.block().await;
+        let started = Instant::now();
+        while signer.sign_calls() < asked + 2 && started.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(signer.sign_calls() >= asked + 2, "{what}: not asked again");
+        let at = format!("{PROOFS}/{}", block.block_root);
+        let (_, body) = get(&node.http(&at)).await;
+        assert!(held(0)(200, &body), "{what}: {body}");
+        signer.set_faults(none());
+        until(&what, &second.http(&at), held(1)).await;
+    }
+    let metrics = reqwest::get(node.http("/metrics"))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    for line in [
+        "assay_prover_proved_total 7",
+        "assay_prover_too_late_total 0",
+        "assay_prover_failed_total 0",
+        "assay_signer_active_validators 1",
+        "assay_verification_verdicts_total{source=\"prover\",verdict=\"accept\",reason=\"\"} 7",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+    let log = node.log();
+    for says in [
+        "does not verify",
+        "unknown type id",
+        "no signature",
+        "timed out",
+        "this node is a prover",
+    ] {
+        assert!(log.contains(says), "{says} is not in {log}");
+    }
+    // The gate counts what this node proved itself.
+    let rows = get(&node.http("/assay/v1/payloads")).await.1;
+    let proven = |row: &&Value| row["proven_at_ms"].is_u64() && row["proven_chain"] == true;
+    assert_eq!(
+        rows["data"].as_array().unwrap().iter().filter(proven).count(),
+        7,
+        "{rows}"
+    );
+    assert_eq!(node.terminate(), Some(0));
+    assert_eq!(second.terminate(), Some(0));
+    world.simulation.stop();
 }

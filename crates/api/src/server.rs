@@ -10,6 +10,8 @@ use axum::{
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -84,14 +86,14 @@ pub async fn serve(
 /// Serves `/metrics` alone until `stop`.
 pub async fn serve_metrics(
     address: SocketAddr,
-    state: ApiState,
+    registry: Arc<Mutex<Registry>>,
     stop: CancellationToken,
 ) -> Result<Server, ServerError> {
     let router = Router::new()
         .route("/metrics", get(routes::metrics::get))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
-        .with_state(state);
+        .with_state(registry);
     listen("metrics server", address, router, Limits::default(), stop).await
 }
 

@@ -7,6 +7,7 @@ use assay_network::NetworkHandle;
 use assay_store::Store;
 use assay_types::ProofType;
 use assay_verification::Intake;
+use axum::extract::FromRef;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -45,4 +46,11 @@ pub struct ApiState {
     pub info: Arc<NodeInfo>,
     /// Whether the execution client behind the gate does not answer.
     pub execution_offline: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// For routes that need no node around them.
+impl FromRef<ApiState> for Arc<Mutex<Registry>> {
+    fn from_ref(state: &ApiState) -> Self {
+        state.registry.clone()
+    }
 }

@@ -6,6 +6,7 @@
 //! | `config` | `assay node`'s settings: file, environment, flags, in one precedence |
 //! | `node` | the wiring of a node |
 //! | `prover` | `assay prover`: the honest prover's duty as a process of its own |
+//! | `signer` | the keys that the settings name |
 //! | `endpoints` | where a running node listens, written into its data directory |
 //! | `signals` | SIGINT and SIGTERM |
 //! | `devnet` | a network of nodes over the simulator |
@@ -23,6 +24,7 @@ pub mod logging;
 pub mod node;
 pub mod prover;
 pub mod signals;
+mod signer;
 
 pub use assay_api as api;
 pub use assay_chain as chain;

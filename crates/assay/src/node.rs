@@ -3,13 +3,14 @@
 pub(crate) mod engine;
 mod network_file;
 mod observer;
+mod proving;
 mod waiting;
 mod warnings;
 
 use crate::{
     config::{ConfigError, ImportPolicyName, NodeArgs, NodeConfig, resolve, spec_overrides},
     endpoints::Endpoints,
-    logging,
+    logging, signer,
 };
 use anyhow::Context;
 use assay_api::{ApiState, EventSink, NodeCollector, NodeInfo, Upstream};
@@ -23,6 +24,7 @@ use assay_gate::{
     endpoint::{self, EndpointConfig, EndpointContext, RunningEndpoint, UpstreamConfig},
 };
 use assay_network::{NetworkConfig, NetworkParts, PeerAddress, ProofSync, ProofSyncConfig, enr::Enr};
+use assay_prover::KeySigner;
 use assay_store::{Store, StoreConfig};
 use assay_types::{Epoch, Revision, Spec, spec::ConfigMap};
 use assay_verification::{KnownProofs, Verifier, VerifierConfig, VerifierParts};
@@ -101,6 +103,8 @@ impl Node {
     pub async fn start(config: NodeConfig, stop: CancellationToken) -> anyhow::Result<Self> {
         assay_engine_api::install_crypto_provider();
         let secrets = Secrets::read(&config)?;
+        let named = config.clone();
+        let key_signers = tokio::task::spawn_blocking(move || signer::key_signers(&named)).await??;
         let peers = parse_all("peer", &config.peers)?;
         let boot_nodes = parse_all("boot-nodes", &config.boot_nodes)?;
         network_config(&config).check()?;
@@ -109,8 +113,15 @@ impl Node {
             .with_context(|| format!("--datadir {}", config.datadir.display()))?;
 
         let bootstrap = network_file::connect(&config.datadir, &config.beacon_node, &overrides).await?;
-        let node =
-            Self::with_network(&config, bootstrap, overrides, secrets, (peers, boot_nodes), &stop).await;
+        let node = Self::with_network(
+            &config,
+            bootstrap,
+            overrides,
+            (secrets, key_signers),
+            (peers, boot_nodes),
+            &stop,
+        )
+        .await;
         if node.is_err() {
             stop.cancel();
         }
@@ -121,7 +132,7 @@ impl Node {
         config: &NodeConfig,
         bootstrap: Bootstrap,
         overrides: ConfigMap,
-        secrets: Option<Secrets>,
+        (secrets, key_signers): (Option<Secrets>, Vec<Arc<dyn KeySigner>>),
         (peers, boot_nodes): (Vec<PeerAddress>, Vec<Enr>),
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
@@ -239,6 +250,20 @@ impl Node {
             .metrics()
             .register(registry.sub_registry_with_prefix("assay_verification"));
 
+        proving::start(
+            config,
+            proving::ProvingParts {
+                chain: chain.clone(),
+                beacon: beacon.clone(),
+                engine: engine.clone(),
+                intake: verifier.intake(),
+                key_signers,
+            },
+            &mut registry,
+            &mut tasks,
+            stop,
+        );
+
         let blocks = Arc::new(NodeBlocks::new(beacon, view.clone(), NodeBlocksConfig::default()));
         tasks.spawn(blocks.clone().run(stop.clone()));
         let network = assay_network::start(
@@ -326,7 +351,7 @@ impl Node {
         let metrics = match config.metrics_port {
             Some(port) => {
                 let address = SocketAddr::new(config.metrics_address, port);
-                Some(assay_api::serve_metrics(address, state, stop.clone()).await?)
+                Some(assay_api::serve_metrics(address, state.registry, stop.clone()).await?)
             }
             None => None,
         };

@@ -1,20 +1,30 @@
 //! `assay prover`: the honest prover's duty as a process of its own, beside any beacon node.
 
 use crate::{
-    config::{ConfigError, NodeConfig, check_engines, spec_overrides},
+    config::{
+        ConfigError, NodeConfig, SignerArgs, check_engines, check_proof_types, check_signer, spec_overrides,
+    },
     logging,
     logging::LogFormat,
     node::engine,
+    signer,
 };
 use anyhow::Context;
 use assay_chain::{Chain, ChainView, SystemClock, follower::Follower};
 use assay_prover::{
-    BeaconEndpoint, DutyConfig, KeystorePlaces, LocalKeys, Locks, Prover, ProverMetrics, ProverParts,
-    ValidatorSigner,
+    BeaconEndpoint, DutyConfig, KeySigner, Prover, ProverMetrics, ProverParts, ValidatorSigner,
 };
-use assay_types::ProofType;
+use assay_types::{ProofType, Spec};
 use clap::Args;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use figment::{Figment, providers::Serialized};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Pause before a step is tried again: at first, and at most.
@@ -43,18 +53,9 @@ pub struct ProverArgs {
     #[arg(long = "spec", value_name = "KEY=VALUE", help_heading = "Beacon node")]
     pub spec: Vec<String>,
 
-    /// Directory of EIP-2335 keystores, as a validator client or the deposit tool lays it out
-    #[arg(long, value_name = "DIR", help_heading = "Keys")]
-    pub keystores: PathBuf,
-    /// Directory of their passwords [default: `secrets` or `passwords` beside --keystores]
-    #[arg(long, value_name = "DIR", help_heading = "Keys")]
-    pub secrets: Option<PathBuf>,
-    /// File with the password of all keystores that have none of their own
-    #[arg(long, value_name = "FILE", help_heading = "Keys")]
-    pub password_file: Option<PathBuf>,
-    /// Use keystores that another process has locked: proofs cannot be slashed for
-    #[arg(long, help_heading = "Keys")]
-    pub ignore_keystore_locks: bool,
+    /// Keys, and the duty's bounds.
+    #[command(flatten)]
+    pub signer: SignerArgs,
 
     /// Proof engines, preferred first, as for `assay node`: dev, http://…, engine+http://…
     #[arg(
@@ -92,12 +93,17 @@ pub struct ProverArgs {
     #[arg(long, help_heading = "Proof engine")]
     pub unsafe_dev_proofs_on_mainnet: bool,
 
-    /// A payload is given up so many slots after its own began
-    #[arg(long, value_name = "SLOTS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Duty")]
-    pub budget_slots: u32,
-    /// Payloads at work at once, the newest first
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Duty")]
-    pub max_payloads: u16,
+    /// Address the metrics server listens on
+    #[arg(
+        long,
+        value_name = "IP",
+        default_value = "127.0.0.1",
+        help_heading = "Metrics"
+    )]
+    pub metrics_address: IpAddr,
+    /// Port of the metrics server, 0 lets the system choose; without it there is none
+    #[arg(long, value_name = "PORT", help_heading = "Metrics")]
+    pub metrics_port: Option<u16>,
 
     /// error, warn, info, debug, trace, or a filter
     #[arg(long, value_name = "LEVEL", default_value = "info", help_heading = "Log")]
@@ -108,9 +114,10 @@ pub struct ProverArgs {
 }
 
 impl ProverArgs {
-    /// The settings of its proof engines, as a node has them.
-    fn engines(&self) -> Result<NodeConfig, ConfigError> {
+    /// Its settings, as a node has them.
+    fn settings(&self) -> Result<NodeConfig, ConfigError> {
         let config = NodeConfig {
+            prover: true,
             proof_engine_endpoint: self.proof_engine_endpoint.clone(),
             proof_engine_jwt: self.proof_engine_jwt.clone(),
             proof_engine_types: self.proof_engine_types.clone(),
@@ -119,42 +126,46 @@ impl ProverArgs {
             unsafe_dev_proofs_on_mainnet: self.unsafe_dev_proofs_on_mainnet,
             ..NodeConfig::default()
         };
+        let config: NodeConfig = Figment::from(Serialized::defaults(config))
+            .merge(Serialized::defaults(&self.signer))
+            .extract()
+            .map_err(|error| ConfigError::Read(error.to_string()))?;
+        check_proof_types(&config)?;
         check_engines(&config)?;
+        check_signer(&config)?;
         Ok(config)
     }
+}
 
-    fn keys(&self) -> anyhow::Result<LocalKeys> {
-        let places = KeystorePlaces {
-            keystores: self.keystores.clone(),
-            secrets: self.secrets.clone(),
-            password_file: self.password_file.clone(),
-            locks: if self.ignore_keystore_locks {
-                Locks::Ignore
-            } else {
-                Locks::Respect
-            },
-        };
-        LocalKeys::load(&places).context("--keystores")
+/// The duty by the settings.
+pub(crate) fn duty(config: &NodeConfig, spec: &Spec) -> DutyConfig {
+    DutyConfig {
+        proof_types: config.types_to_prove().to_vec(),
+        budget: Duration::from_millis(spec.slot_duration_ms).saturating_mul(config.budget_slots),
+        max_payloads: config.max_payloads,
+        retry: RETRY,
     }
 }
 
 /// Runs until SIGINT or SIGTERM.
 pub fn run(args: &ProverArgs) -> anyhow::Result<()> {
-    let engines = args.engines()?;
+    let config = args.settings()?;
     logging::init(&args.log_level, args.log_format)?;
     let endpoint =
         BeaconEndpoint::new(args.post_to.as_ref().unwrap_or(&args.beacon_node)).context("--post-to")?;
-    let keys = args.keys()?;
-    tracing::info!(keys = keys.public_keys().len(), "keystores decrypted");
+    let key_signers = signer::key_signers(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("tokio runtime")?;
     let outcome = runtime.block_on(async {
-        tokio::select! {
-            outcome = prove(args, &engines, keys, endpoint) => outcome,
+        let stop = CancellationToken::new();
+        let outcome = tokio::select! {
+            outcome = prove(args, &config, key_signers, endpoint, &stop) => outcome,
             () = crate::signals::ended() => Ok(()),
-        }
+        };
+        stop.cancel();
+        outcome
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
@@ -162,15 +173,24 @@ pub fn run(args: &ProverArgs) -> anyhow::Result<()> {
 
 async fn prove(
     args: &ProverArgs,
-    engines: &NodeConfig,
-    keys: LocalKeys,
+    config: &NodeConfig,
+    key_signers: Vec<Arc<dyn KeySigner>>,
     endpoint: BeaconEndpoint,
+    stop: &CancellationToken,
 ) -> anyhow::Result<()> {
+    // First: a port that is taken is said at once, and what waits for the beacon node can be seen.
+    let registry = Arc::new(Mutex::new(Registry::default()));
+    if let Some(port) = args.metrics_port {
+        let address = SocketAddr::new(args.metrics_address, port);
+        assay_api::serve_metrics(address, registry.clone(), stop.clone())
+            .await
+            .context("--metrics-port")?;
+    }
     let overrides = spec_overrides(args.network_config.as_deref(), &args.spec)?;
     let told = assay_chain::connect(&args.beacon_node, &overrides)
         .await
         .context("--beacon-node")?;
-    let (engine, _) = engine::from_config(engines, &told.spec)?;
+    let (engine, engine_metrics) = engine::from_config(config, &told.spec)?;
     let clock = Arc::new(SystemClock);
     let view = Arc::new(ChainView::new(
         told.spec.clone(),
@@ -178,16 +198,10 @@ async fn prove(
         clock.clone(),
         told.api.clone(),
     ));
-    let duty = DutyConfig {
-        proof_types: args.proof_types.clone(),
-        budget: Duration::from_millis(told.spec.slot_duration_ms).saturating_mul(args.budget_slots),
-        max_payloads: args.max_payloads.into(),
-        retry: RETRY,
-    };
     let chain: Arc<dyn Chain> = view.clone();
-    let signer = Arc::new(ValidatorSigner::new(chain.clone(), vec![Arc::new(keys)]));
+    let signer = Arc::new(ValidatorSigner::new(chain.clone(), key_signers));
     let prover = Prover::new(
-        duty,
+        duty(config, &told.spec),
         ProverParts {
             chain,
             clock,
@@ -197,8 +211,16 @@ async fn prove(
             door: Arc::new(endpoint),
         },
     );
-    tracing::info!(beacon_node = told.api.shown_url(), proof_types = ?args.proof_types, "prover runs");
     let metrics = prover.metrics().clone();
+    {
+        let mut registry = registry.lock();
+        metrics.register(registry.sub_registry_with_prefix("assay_prover"));
+        signer
+            .metrics()
+            .register(registry.sub_registry_with_prefix("assay_signer"));
+        engine_metrics.register(registry.sub_registry_with_prefix("assay_proof_engine"));
+    }
+    tracing::info!(beacon_node = told.api.shown_url(), proof_types = ?config.types_to_prove(), "prover runs");
     // The end of this future ends all of them.
     tokio::select! {
         () = signer.keep_up(&told.api) => {}
@@ -212,7 +234,7 @@ async fn prove(
 }
 
 /// Says how far the work is, for as long as it goes on.
-async fn tell_progress(metrics: &ProverMetrics) {
+pub(crate) async fn tell_progress(metrics: &ProverMetrics) {
     loop {
         tokio::time::sleep(PROGRESS_INTERVAL).await;
         let counts = metrics.counts();

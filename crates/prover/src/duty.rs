@@ -23,7 +23,7 @@ const REMEMBERED: NonZeroUsize = match NonZeroUsize::new(4096) {
 pub struct DutyConfig {
     /// Types to prove, each once a payload.
     pub proof_types: Vec<ProofType>,
-    /// From the beginning of a payload's slot to giving up on it.
+    /// From the beginning of a payload's time to giving up on it.
     pub budget: Duration,
     /// Payloads at work at once; the newest have them.
     pub max_payloads: usize,
@@ -45,13 +45,13 @@ pub enum Outcome {
 /// What happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A payload that may be proven; `began`: when its slot did.
+    /// A payload that may be proven; `began`: when its time did, which is when it came, or of old ones when their slot began.
     Payload {
         /// Its request root.
         root: Root,
         /// Its slot.
         slot: Slot,
-        /// When the slot began.
+        /// When its time began.
         began: Instant,
     },
     /// The engine took the request for these types, or did not.

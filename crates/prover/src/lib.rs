@@ -20,6 +20,7 @@
 //! | `keystore` | one EIP-2335 keystore, decrypted |
 //! | `keystore_files` | which keystores and passwords a directory holds |
 //! | `lock_file` | whether another process uses a keystore |
+//! | `testing` | a stub of web3signer, for tests (feature `testing`) |
 //! | `http` | bounded bodies and errors in words |
 
 pub mod duty;
@@ -33,6 +34,8 @@ mod metrics;
 mod proof_door;
 mod prover;
 mod steps;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod validator_signer;
 pub mod validators;
 pub mod web3signer;
@@ -42,7 +45,7 @@ pub use key_signer::{KeyError, KeySigner};
 pub use keystore::{Keystore, KeystoreError};
 pub use keystore_files::{KeystorePlaces, Locks};
 pub use local_keys::{LoadError, LocalKeys};
-pub use metrics::{ProverCounts, ProverMetrics};
+pub use metrics::{ProverCounts, ProverMetrics, SignerMetrics};
 pub use proof_door::{BeaconEndpoint, EndpointError, ProofDoor};
 pub use prover::{Prover, ProverParts};
 pub use validator_signer::ValidatorSigner;

@@ -88,6 +88,12 @@ impl LocalKeys {
         Self(Arc::new(named.collect()))
     }
 
+    /// How many there are.
+    #[allow(clippy::len_without_is_empty, reason = "a directory without keys is an error")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Their public keys.
     pub fn public_keys(&self) -> Vec<PublicKeyBytes> {
         self.0.keys().copied().collect()

@@ -1,4 +1,4 @@
-//! What a prover counts: proofs by how far they came.
+//! What prover and signer count: proofs by how far they came, validators and signatures.
 
 use prometheus_client::{
     metrics::{
@@ -88,5 +88,30 @@ impl ProverMetrics {
             too_late: self.too_late.get(),
             failed: self.failed.get(),
         }
+    }
+}
+
+/// Validators and signatures. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct SignerMetrics {
+    pub(crate) active: Gauge,
+    pub(crate) signed: Counter,
+    pub(crate) failed: Counter,
+}
+
+impl SignerMetrics {
+    /// Registers all of it.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "active_validators",
+            "Validators whose keys are here and that may sign now",
+            self.active.clone(),
+        );
+        registry.register("signed", "Proofs signed", self.signed.clone());
+        registry.register(
+            "failed",
+            "Signatures that a key did not give, or that did not verify",
+            self.failed.clone(),
+        );
     }
 }

@@ -11,7 +11,11 @@ use assay_proof_engine::{EngineEvent, ProofEngine};
 use assay_types::{NewPayloadRequest, ProofKey, ProofType, Root, SignedExecutionProof, Slot};
 use assay_verification::CheckedProof;
 use bytes::Bytes;
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{
     sync::{
         broadcast::{self, error::RecvError},
@@ -39,8 +43,7 @@ pub struct ProverParts {
 
 struct Held {
     slot: Slot,
-    /// When the slot began.
-    began: Instant,
+    slot_began: Instant,
     block_root: Root,
     request: Option<Arc<NewPayloadRequest>>,
     made: HashMap<ProofType, Bytes>,
@@ -157,22 +160,27 @@ impl Prover {
             tracing::debug!(slot = %block.slot, "no validator with a key here is active: not proven");
             return None;
         }
+        let now = Instant::now();
         let age = self
             .clock
             .now()
             .saturating_sub(clock::slot_start(spec, &genesis, block.slot));
-        let began = Instant::now().checked_sub(age)?;
+        let slot_began = now.checked_sub(age)?;
+        // A branch that replaces another brings blocks of slots long past: their time begins when they come. While the view
+        // catches up, old blocks are old.
+        let epoch = Duration::from_millis(spec.slot_duration_ms.saturating_mul(spec.slots_per_epoch));
+        let is_live = self.asked.chain.is_synced() && age <= epoch;
         let event = Event::Payload {
             root,
             slot: block.slot,
-            began,
+            began: if is_live { now } else { slot_began },
         };
         // Taken away again by `Forget`, or at once where the machine does not take it.
         self.duty.on_event(event, Instant::now(), rand::random());
         if self.duty.has_payload(&root) {
             let held = Held {
                 slot: block.slot,
-                began,
+                slot_began,
                 block_root: block.block_root,
                 request: None,
                 made: HashMap::new(),
@@ -180,6 +188,8 @@ impl Prover {
                 signed: HashMap::new(),
             };
             self.held.insert(root, held);
+        } else {
+            tracing::debug!(slot = %block.slot, %root, "older than its time, or than those at work: not proven");
         }
         None
     }
@@ -308,7 +318,7 @@ impl Prover {
         let slot = held.map(|held| held.slot.0);
         match end {
             End::Proved => {
-                let took = held.map(|held| held.began.elapsed()).unwrap_or_default();
+                let took = held.map(|held| held.slot_began.elapsed()).unwrap_or_default();
                 let signed = held.and_then(|held| held.signed.get(&key.proof_type));
                 let validator = signed.map(|signed| signed.validator_index);
                 self.metrics.proved.inc();

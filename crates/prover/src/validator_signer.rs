@@ -1,6 +1,7 @@
 //! The `ProofSigner`: which validators the keys here belong to, whose turn it is, and a signature that was verified.
 
 use crate::{
+    SignerMetrics,
     key_signer::{KeyError, KeySigner, SigningMessage},
     validators::{self, Standing, Validator},
 };
@@ -44,6 +45,7 @@ pub struct ValidatorSigner {
     sources: Vec<Arc<dyn KeySigner>>,
     known: RwLock<BTreeMap<PublicKeyBytes, Known>>,
     changed: watch::Sender<()>,
+    metrics: SignerMetrics,
 }
 
 impl ValidatorSigner {
@@ -54,7 +56,13 @@ impl ValidatorSigner {
             sources,
             known: RwLock::default(),
             changed: watch::Sender::new(()),
+            metrics: SignerMetrics::default(),
         }
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &SignerMetrics {
+        &self.metrics
     }
 
     /// Told after each look-up.
@@ -97,6 +105,7 @@ impl ValidatorSigner {
             }
         }
         let active = self.active(epoch).len();
+        self.metrics.active.set(i64::try_from(active).unwrap_or(i64::MAX));
         if told.active.replace(active) != Some(active) {
             match active {
                 0 => tracing::warn!("no validator with a key here is active: nothing can be signed"),
@@ -220,8 +229,12 @@ impl ProofSigner for ValidatorSigner {
         let mut failed = String::new();
         for known in active.iter().take(SIGNERS_TRIED) {
             match self.sign_with(known, &message).await {
-                Ok(signed) => return Ok(signed),
+                Ok(signed) => {
+                    self.metrics.signed.inc();
+                    return Ok(signed);
+                }
                 Err(error) => {
+                    self.metrics.failed.inc();
                     let signer = self.sources.get(known.source).map_or("", |signer| signer.name());
                     failed = format!("{signer}: {error}");
                     tracing::warn!(%slot, validator = known.validator.index, signer, %error, "a validator's key did not sign");
@@ -254,3 +267,6 @@ impl Told {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -319,3 +319,6 @@ impl KeySigner for Web3Signer {
         text.parse().map_err(|_| wrong())
     }
 }
+
+#[cfg(test)]
+mod tests;

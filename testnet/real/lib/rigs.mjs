@@ -6,8 +6,8 @@ import { data, http, script, until } from "./tools.mjs";
 /** minibeacon: Electra at genesis, Fulu from epoch 1; ethrex. */
 export function minibeacon(parts) { return minibeaconWith(parts, ""); }
 
-/** The same, and Gloas from epoch 2. */
-export function gloas(parts) { return minibeaconWith(parts, "2"); }
+/** The same, and Gloas from epoch 2, or `gloasEpoch`. */
+export function gloas(parts) { return minibeaconWith(parts, String(parts.gloasEpoch ?? 2)); }
 
 function minibeaconWith({ rig, out, base, slotSeconds }, gloas) {
   const dir = `${rig}/minibeacon`, run = `${out}/minibeacon`, log = `${out}/rig.log`;

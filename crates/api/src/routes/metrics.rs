@@ -1,15 +1,18 @@
 //! GET `/metrics`: Prometheus text (OpenMetrics).
 
-use crate::{ApiError, ApiState};
+use crate::ApiError;
 use axum::{
     extract::State,
     http::header,
     response::{IntoResponse, Response},
 };
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
 
-pub(crate) async fn get(State(state): State<ApiState>) -> Result<Response, ApiError> {
+pub(crate) async fn get(State(registry): State<Arc<Mutex<Registry>>>) -> Result<Response, ApiError> {
     let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &state.registry.lock())
+    prometheus_client::encoding::text::encode(&mut text, &registry.lock())
         .map_err(|e| ApiError::internal(format!("metrics: {e}")))?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())

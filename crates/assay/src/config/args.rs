@@ -1,6 +1,6 @@
 //! The flags of `assay node`, grouped as beacon clients group theirs.
 
-use super::ImportPolicyName;
+use super::{ImportPolicyName, SignerArgs};
 use crate::logging::LogFormat;
 use assay_types::ProofType;
 use clap::Args;
@@ -210,6 +210,19 @@ pub struct NodeArgs {
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Proof engine")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsafe_dev_proofs_on_mainnet: Option<bool>,
+
+    /// Prove every payload: request, verify, sign and publish proofs, with the keys named below
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Prover")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prover: Option<bool>,
+    /// Proof types to prove, one proof of each for every payload [default: --proof-types]
+    #[arg(long, value_name = "TYPES", value_delimiter = ',', help_heading = "Prover")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub prove_types: Vec<ProofType>,
+    /// Keys, and the prover's bounds; keys are of use without --prover too: for proofs that others bring unsigned.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub signer: SignerArgs,
 
     /// Epochs behind finality for which proofs are kept [default: 0]
     #[arg(long, value_name = "EPOCHS", help_heading = "Store")]

@@ -7,12 +7,16 @@ mod args;
 mod engine_endpoint;
 mod overrides;
 mod resolve;
+mod signer;
+mod signer_args;
 
 pub use args::NodeArgs;
 pub use engine_endpoint::{EngineEndpoint, EngineKind};
 pub use overrides::spec_overrides;
-pub(crate) use resolve::check_engines;
 pub use resolve::{ConfigError, ImportPolicyName, NodeConfig, resolve, warn_of_unknown_variables};
+pub(crate) use resolve::{check_engines, check_proof_types};
+pub(crate) use signer::check_signer;
+pub use signer_args::SignerArgs;
 
 /// Seed of development proofs where none is given: one that everybody knows.
 pub const DEFAULT_DEV_SEED: &str = "assay-dev";

@@ -1,6 +1,6 @@
 //! From file, environment and flags to checked settings.
 
-use super::{DEFAULT_DEV_SEED, EngineEndpoint, EngineKind, NodeArgs};
+use super::{DEFAULT_DEV_SEED, EngineEndpoint, EngineKind, NodeArgs, check_signer};
 use crate::logging::LogFormat;
 use assay_proof_engine::{NamesError, ProofTypeNames};
 use assay_types::ProofType;
@@ -89,6 +89,24 @@ pub struct NodeConfig {
     pub dev_delay_ms: u64,
     pub dev_failure_rate: f64,
     pub unsafe_dev_proofs_on_mainnet: bool,
+    pub prover: bool,
+    #[serde(deserialize_with = "types")]
+    pub prove_types: Vec<ProofType>,
+    pub keystores: Option<PathBuf>,
+    pub secrets: Option<PathBuf>,
+    pub password_file: Option<PathBuf>,
+    pub ignore_keystore_locks: bool,
+    pub web3_signer_url: Option<String>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub web3_signer_public_keys: Vec<String>,
+    pub web3_signer_ca: Option<PathBuf>,
+    pub web3_signer_client_cert: Option<PathBuf>,
+    pub web3_signer_client_key: Option<PathBuf>,
+    pub web3_signer_timeout_ms: u64,
+    pub web3_signer_type: String,
+    pub web3_signer_omit_proof: bool,
+    pub budget_slots: u32,
+    pub max_payloads: usize,
     pub retention_epochs: u64,
     #[serde(deserialize_with = "size")]
     pub max_db_size: Option<u64>,
@@ -140,6 +158,22 @@ impl Default for NodeConfig {
             dev_delay_ms: 0,
             dev_failure_rate: 0.0,
             unsafe_dev_proofs_on_mainnet: false,
+            prover: false,
+            prove_types: Vec::new(),
+            keystores: None,
+            secrets: None,
+            password_file: None,
+            ignore_keystore_locks: false,
+            web3_signer_url: None,
+            web3_signer_public_keys: Vec::new(),
+            web3_signer_ca: None,
+            web3_signer_client_cert: None,
+            web3_signer_client_key: None,
+            web3_signer_timeout_ms: 5000,
+            web3_signer_type: assay_prover::web3signer::EXECUTION_PROOF_TYPE.into(),
+            web3_signer_omit_proof: false,
+            budget_slots: 2,
+            max_payloads: 4,
             retention_epochs: 0,
             max_db_size: None,
             containment_epochs: 4,
@@ -285,16 +319,9 @@ fn check(config: &NodeConfig) -> Result<(), ConfigError> {
     if config.required_proofs == 0 {
         return wrong("required-proofs", "at least 1");
     }
-    let mut types = config.proof_types.clone();
-    types.sort_unstable();
-    types.dedup();
-    if types.len() != config.proof_types.len() {
-        return wrong("proof-types", "a type stands there twice");
-    }
-    if types.is_empty() {
-        return wrong("proof-types", "at least one");
-    }
+    check_proof_types(config)?;
     check_engines(config)?;
+    check_signer(config)?;
     if config.import_policy == ImportPolicyName::RequireProofs {
         if config.proof_engine_endpoint.is_empty() {
             return wrong(
@@ -302,7 +329,7 @@ fn check(config: &NodeConfig) -> Result<(), ConfigError> {
                 "needed with --import-policy require-proofs: nothing could be proven",
             );
         }
-        if config.required_proofs > types.len() {
+        if config.required_proofs > config.proof_types.len() {
             return wrong(
                 "required-proofs",
                 "more than --proof-types has: no payload could ever be proven",
@@ -339,6 +366,22 @@ impl NodeConfig {
         let given: ProofTypeNames = self.proof_engine_types.join(",").parse().map_err(wrong)?;
         Ok(ProofTypeNames::default().overlaid_with(&given))
     }
+}
+
+/// At least one, and none twice.
+pub(crate) fn check_proof_types(config: &NodeConfig) -> Result<(), ConfigError> {
+    let mut types = config.proof_types.clone();
+    types.sort_unstable();
+    types.dedup();
+    let why = match types.len() {
+        0 => "at least one",
+        n if n != config.proof_types.len() => "a type stands there twice",
+        _ => return Ok(()),
+    };
+    Err(ConfigError::Value {
+        flag: "proof-types",
+        why: why.to_owned(),
+    })
 }
 
 /// Every type has an endpoint, every endpoint only types that are verified, proof nodes a name for each.

@@ -85,6 +85,8 @@ pub struct Faults {
     pub endless_downloads: Option<usize>,
     /// Downloads are empty.
     pub empty_downloads: bool,
+    /// Downloads are proofs of the payload of another type.
+    pub other_type: bool,
 }
 
 struct Inner {
@@ -380,6 +382,14 @@ async fn download(State(inner): State<Arc<Inner>>, Path((root, name)): Path<(Str
     }
     if faults.empty_downloads {
         return (kind, Bytes::new()).into_response();
+    }
+    if faults.other_type
+        && let Ok(other) =
+            inner
+                .prover
+                .prove(&new_payload_request_root, proof_type ^ 1, inner.config.proof_size)
+    {
+        return (kind, other).into_response();
     }
     (kind, proof_data).into_response()
 }

@@ -1,0 +1,5 @@
+//! Test support (feature `testing`).
+
+mod stub_web3signer;
+
+pub use stub_web3signer::{SignerFaults, StubWeb3Signer, TlsFiles};
