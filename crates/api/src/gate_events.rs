@@ -36,11 +36,13 @@ impl From<&VerdictChange> for Verdict {
     }
 }
 
-/// Topic and data of an event.
-pub(crate) fn told(event: &GateEvent) -> (&'static str, Value) {
+/// Topic and data of an event, where it is told.
+pub(crate) fn told(event: &GateEvent) -> Option<(&'static str, Value)> {
     match event {
-        GateEvent::VerdictChanged(change) => (VERDICT, json!(Verdict::from(change))),
-        GateEvent::Alarm(alarm) => (ALARM, alarm_data(alarm)),
+        GateEvent::VerdictChanged(change) => Some((VERDICT, json!(Verdict::from(change)))),
+        GateEvent::Alarm(alarm) => Some((ALARM, alarm_data(alarm))),
+        // Measured, not told.
+        GateEvent::Reached(_) => None,
     }
 }
 
@@ -76,6 +78,7 @@ fn alarm_data(alarm: &Alarm) -> Value {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]
@@ -112,7 +115,7 @@ mod tests {
             ),
             (Alarm::TreeFull { dropped: 3 }, 2),
         ] {
-            let (topic, data) = told(&GateEvent::Alarm(alarm));
+            let (topic, data) = told(&GateEvent::Alarm(alarm)).unwrap();
             assert_eq!(topic, ALARM);
             assert_eq!(data["kind"], alarm.label());
             assert_eq!(data.as_object().map(|o| o.len()), Some(fields), "{data}");

@@ -1,26 +1,28 @@
 //! The wiring of a node: every floor of the house, started in the order in which each needs the others.
 
+mod checkpoint;
 pub(crate) mod engine;
 mod network_file;
 mod observer;
 mod proving;
+mod reload;
 mod waiting;
 mod warnings;
 
 use crate::{
-    config::{ConfigError, ImportPolicyName, NodeArgs, NodeConfig, resolve, spec_overrides},
+    config::{ConfigError, NodeArgs, NodeConfig, resolve, spec_overrides},
     endpoints::Endpoints,
     logging, signer,
 };
 use anyhow::Context;
 use assay_api::{ApiState, EventSink, NodeCollector, NodeInfo, Upstream};
 use assay_chain::{
-    Chain, ChainView, NodeBlocks, NodeBlocksConfig, SystemClock,
+    Chain, ChainView, NodeApi, NodeBlocks, NodeBlocksConfig, SystemClock,
     follower::{Bootstrap, Follower},
 };
 use assay_engine_api::JwtSecret;
 use assay_gate::{
-    GateConfig, GateHandle, ImportPolicy, ProofRecall,
+    GateHandle, ImportPolicy, ProofRecall,
     endpoint::{self, EndpointConfig, EndpointContext, RunningEndpoint, UpstreamConfig},
 };
 use assay_network::{NetworkConfig, NetworkParts, PeerAddress, ProofSync, ProofSyncConfig, enr::Enr};
@@ -33,7 +35,6 @@ use prometheus_client::registry::Registry;
 use std::{
     fmt::Display,
     net::SocketAddr,
-    num::NonZeroU8,
     path::Path,
     str::FromStr,
     sync::{Arc, Weak},
@@ -69,15 +70,27 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
             }
         };
         tokio::pin!(ended);
+        let mut hangups = crate::signals::hangups();
         let starting = Node::start(config, stop.clone());
         let mut node = tokio::select! {
             node = starting => node?,
             () = &mut ended => return Ok(()),
         };
-        let outcome = tokio::select! {
-            () = ended => Ok(()),
-            // None of them ends by itself: a node without one of its parts is worse than none.
-            _ = node.tasks.join_next() => Err(anyhow::anyhow!("a part of the node ended by itself; see the log")),
+        let outcome = loop {
+            let hangup = async {
+                match &mut hangups {
+                    Some(hangups) => hangups.recv().await,
+                    None => None,
+                }
+            };
+            tokio::select! {
+                () = &mut ended => break Ok(()),
+                // None of them ends by itself: a node without one of its parts is worse than none.
+                _ = node.tasks.join_next() => {
+                    break Err(anyhow::anyhow!("a part of the node ended by itself; see the log"));
+                }
+                Some(()) = hangup => node.reload(args).await,
+            }
         };
         stop.cancel();
         node.ended().await;
@@ -95,6 +108,13 @@ pub struct Node {
     verifier: Verifier,
     store: Store,
     tasks: JoinSet<()>,
+    gate: GateHandle,
+    config: NodeConfig,
+    /// Whether any proof type is verified.
+    verifies: bool,
+    beacon: Arc<NodeApi>,
+    spec: Arc<Spec>,
+    stop: CancellationToken,
 }
 
 impl Node {
@@ -171,22 +191,9 @@ impl Node {
         let (engine, engine_metrics) = engine::from_config(config, &spec)?;
         engine_metrics.register(registry.sub_registry_with_prefix("assay_proof_engine"));
         let known: Arc<dyn KnownProofs> = Arc::new(store.clone());
-        let gate_config = GateConfig {
-            policy: match config.import_policy {
-                ImportPolicyName::Observe => ImportPolicy::Observe,
-                ImportPolicyName::RequireProofs => ImportPolicy::RequireProofs,
-            },
-            required_proofs: u8::try_from(config.required_proofs)
-                .ok()
-                .and_then(NonZeroU8::new)
-                .context("--required-proofs: 1 to 255")?,
-            // Where nothing is verified, nothing can be missing.
-            alert_after_slots: if engine.proof_types().is_empty() {
-                u64::MAX
-            } else {
-                config.alert_after_slots
-            },
-        };
+        // Where nothing is verified, nothing can be missing.
+        let verifies = !engine.proof_types().is_empty();
+        let gate_config = config.gate(verifies)?;
         let recall = ProofRecall {
             known: known.clone(),
             proof_types: engine.proof_types(),
@@ -209,7 +216,7 @@ impl Node {
         ));
         let mut follower = Follower::new(beacon.clone(), view.clone(), overrides);
         // Without an execution client there are no calls to answer, and no finality that would empty the gate's tree.
-        if config.execution_endpoint.is_some() {
+        if secrets.is_some() {
             follower = follower.observed_by(seen_in_blocks);
         }
         tasks.spawn(follower.run(stop.clone()));
@@ -237,7 +244,7 @@ impl Node {
                 required_proofs: config.required_proofs,
                 retention_epochs: config.retention_epochs,
                 last_known,
-                waiting: waiting::of(config.import_policy, &gate),
+                waiting: Some(waiting::of(&gate)),
                 ..ProofSyncConfig::new(engine.proof_types())
             },
         );
@@ -264,7 +271,11 @@ impl Node {
             stop,
         );
 
-        let blocks = Arc::new(NodeBlocks::new(beacon, view.clone(), NodeBlocksConfig::default()));
+        let blocks = Arc::new(NodeBlocks::new(
+            beacon.clone(),
+            view.clone(),
+            NodeBlocksConfig::default(),
+        ));
         tasks.spawn(blocks.clone().run(stop.clone()));
         let network = assay_network::start(
             NetworkConfig {
@@ -289,8 +300,8 @@ impl Node {
             let _ = network.task.await;
         });
 
-        let endpoint = match (&config.execution_endpoint, secrets) {
-            (Some(url), Some(secrets)) => {
+        let endpoint = match secrets {
+            Some(secrets) => {
                 let (_, values) = watch::channel(Some(endpoint::Network {
                     spec: spec.clone(),
                     genesis,
@@ -300,19 +311,23 @@ impl Node {
                     network: values,
                     observer: Arc::new(observer::Observer::new(view.clone(), engine.clone())),
                 };
+                let mut upstreams = Vec::new();
+                if let Some((url, jwt)) = config.execution_endpoint.as_ref().zip(secrets.execution) {
+                    upstreams.push(UpstreamConfig {
+                        url: url.parse()?,
+                        jwt,
+                    });
+                }
                 let endpoint_config = EndpointConfig {
                     listen: SocketAddr::new(config.engine_address, config.engine_port),
-                    upstream: UpstreamConfig {
-                        url: url.parse()?,
-                        jwt: secrets.execution,
-                    },
-                    ..EndpointConfig::new(url.parse()?, secrets.engine)
+                    upstreams,
+                    ..EndpointConfig::proofs_only(secrets.engine)
                 };
                 Some(Arc::new(
                     endpoint::run(endpoint_config, context, stop.clone()).await?,
                 ))
             }
-            _ => None,
+            None => None,
         };
 
         let info = NodeInfo {
@@ -335,7 +350,7 @@ impl Node {
             chain,
             intake: verifier.intake(),
             store: store.clone(),
-            gate,
+            gate: gate.clone(),
             network: network_handle.clone(),
             events,
             upstream: Upstream::new(config.beacon_node.parse()?)?,
@@ -381,13 +396,42 @@ impl Node {
             });
         }
         tasks.spawn(end_of(endpoint, stop.clone(), writer_stop));
-        warnings::tell(config, engine.as_ref(), &endpoints);
-        Ok(Self {
+        warnings::tell(config, engine.as_ref(), &endpoints, &spec);
+        let node = Self {
             endpoints,
             verifier,
             store,
             tasks,
-        })
+            gate,
+            config: config.clone(),
+            verifies,
+            beacon,
+            spec,
+            stop: stop.clone(),
+        };
+        node.trust_checkpoint()?;
+        Ok(node)
+    }
+
+    /// `--trusted-checkpoint`, as soon as the beacon node gives its block.
+    fn trust_checkpoint(&self) -> Result<(), ConfigError> {
+        if let Some(checkpoint) = self.config.checkpoint()? {
+            let (beacon, spec, gate) = (self.beacon.clone(), self.spec.clone(), self.gate.clone());
+            let trust = checkpoint::trust(checkpoint, beacon, spec, gate);
+            tokio::spawn(until(&self.stop, trust));
+        }
+        Ok(())
+    }
+
+    /// Reads the settings anew.
+    async fn reload(&mut self, args: &NodeArgs) {
+        let before = self.config.trusted_checkpoint.clone();
+        self.config = reload::reload(args, self.config.clone(), &self.gate, self.verifies).await;
+        if self.config.trusted_checkpoint != before
+            && let Err(error) = self.trust_checkpoint()
+        {
+            tracing::error!(%error, "SIGHUP");
+        }
     }
 
     /// Ends once `stop` is cancelled and everything has come to rest, or the time for that is over.
@@ -408,22 +452,31 @@ impl Node {
 
 /// Secrets of the Engine API, read before anything is started.
 struct Secrets {
-    execution: JwtSecret,
+    /// `None` under `proofs-only`.
+    execution: Option<JwtSecret>,
     engine: JwtSecret,
 }
 
 impl Secrets {
     fn read(config: &NodeConfig) -> anyhow::Result<Option<Self>> {
-        let Some(path) = &config.execution_jwt else {
+        let has_client = config.execution_endpoint.is_some();
+        let proofs_only = !ImportPolicy::from(config.import_policy).has_execution_client();
+        if !has_client && !proofs_only {
             return Ok(None);
-        };
+        }
         let read = |flag: &str, path: &Path| JwtSecret::from_file(path).with_context(|| format!("--{flag}"));
-        let execution = read("execution-jwt", path)?;
+        let execution = match &config.execution_jwt {
+            Some(path) => Some(read("execution-jwt", path)?),
+            None => None,
+        };
         let engine = match &config.engine_jwt {
-            Some(path) => read("engine-jwt", path)?,
+            Some(path) => Some(read("engine-jwt", path)?),
             None => execution.clone(),
         };
-        Ok(Some(Self { execution, engine }))
+        Ok(Some(Self {
+            engine: engine.context("--engine-jwt: needed where an Engine API is served")?,
+            execution: execution.filter(|_| has_client),
+        }))
     }
 }
 

@@ -16,6 +16,13 @@ pub async fn ended() {
     }
 }
 
+/// SIGHUP: settings are to be read anew. `None` where the signal cannot be had; else it ends the process no more.
+pub fn hangups() -> Option<tokio::signal::unix::Signal> {
+    signal(SignalKind::hangup())
+        .inspect_err(|error| tracing::error!(%error, "SIGHUP cannot be listened for"))
+        .ok()
+}
+
 /// Ends when standard input does: whoever holds its other end is gone. The thread that reads it ends with the process.
 pub async fn stdin_ended() {
     let (tell, ended) = tokio::sync::oneshot::channel();

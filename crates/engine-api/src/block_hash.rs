@@ -42,10 +42,17 @@ pub enum HashMismatch {
     /// A blob transaction that is none.
     #[error("transaction {0} is no blob transaction")]
     Transaction(usize),
+    /// A transaction of no bytes.
+    #[error("transaction {0} is empty")]
+    EmptyTransaction(usize),
 }
 
-/// Holds the payload's block hash and versioned hashes against its fields.
+/// Holds the payload's block hash and versioned hashes against its fields; no transaction may be empty.
 pub fn check(request: &NewPayloadRequest) -> Result<(), HashMismatch> {
+    let transactions = &request.execution_payload.transactions;
+    if let Some(index) = transactions.iter().position(|t| t.is_empty()) {
+        return Err(HashMismatch::EmptyTransaction(index));
+    }
     if request.fork >= ForkName::Deneb {
         let mut named = Vec::new();
         for (index, transaction) in request.execution_payload.transactions.iter().enumerate() {

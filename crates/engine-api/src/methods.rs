@@ -73,6 +73,30 @@ pub const fn new_payload(fork: ForkName) -> Option<&'static str> {
     })
 }
 
+/// Whether `method` takes payloads of `fork` (execution-apis: V2 takes those of Bellatrix too; else -38005). A version that
+/// is not known here may take any.
+pub fn takes_payload(method: &str, fork: ForkName) -> bool {
+    match method.strip_prefix("engine_newPayloadV") {
+        Some("1") => fork == ForkName::Bellatrix,
+        Some("2") => matches!(fork, ForkName::Bellatrix | ForkName::Capella),
+        Some("3") => fork == ForkName::Deneb,
+        Some("4") => matches!(fork, ForkName::Electra | ForkName::Fulu),
+        Some("5") => fork == ForkName::Gloas,
+        _ => true,
+    }
+}
+
+/// Whether `method` takes attributes of a payload of `fork`; else -38005. A version that is not known here may take any.
+pub fn takes_attributes(method: &str, fork: ForkName) -> bool {
+    match method.strip_prefix("engine_forkchoiceUpdatedV") {
+        Some("1") => fork == ForkName::Bellatrix,
+        Some("2") => matches!(fork, ForkName::Bellatrix | ForkName::Capella),
+        Some("3") => matches!(fork, ForkName::Deneb | ForkName::Electra | ForkName::Fulu),
+        Some("4") => fork == ForkName::Gloas,
+        _ => true,
+    }
+}
+
 /// `engine_forkchoiceUpdated*` at `fork` (with attributes: the fork of the payload to be built).
 pub const fn forkchoice_updated(fork: ForkName) -> Option<&'static str> {
     Some(match fork {
@@ -118,6 +142,8 @@ mod tests {
         }
         for fork in ForkName::ALL {
             assert_eq!(new_payload(*fork).is_some(), fork.has_payload());
+            assert!(new_payload(*fork).is_none_or(|method| takes_payload(method, *fork)));
+            assert!(!takes_payload("engine_newPayloadV3", *fork) || *fork == ForkName::Deneb);
             assert_eq!(
                 new_payload(*fork).map(MethodKind::of),
                 fork.has_payload().then_some(MethodKind::NewPayload)

@@ -6,9 +6,9 @@
 use crate::{
     alarm_log::AlarmLog,
     machine::{
-        Action, Alarm, AskedPayload, CallId, Decision, Durability, ElAnswer, Event, ForkchoiceState, Gate,
-        GateConfig, GateStats, HeldBy, ImportPolicy, PayloadView, RecordChange, RestoreError, StatusWord,
-        UnixMillis, VerdictChange,
+        Action, Alarm, Asked, AskedPayload, CallId, Decision, Durability, ElAnswer, Event, ForkchoiceState,
+        Gate, GateConfig, GateStats, HeldBy, ImportPolicy, Milestone, PayloadView, RecordChange,
+        RestoreError, StatusWord, UnixMillis, VerdictChange,
     },
     persistence::{GatePersistence, PersistenceError},
 };
@@ -28,7 +28,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Events kept for a subscriber that is slow; it is told how many it lost.
-pub const EVENT_QUEUE: usize = 1024;
+pub const EVENT_QUEUE: usize = 4096;
 /// Verdict changes kept for `GateHandle::recent`.
 pub const RECENT_CHANGES: usize = 4096;
 /// Wait between two tries to write records that could not be written.
@@ -41,6 +41,8 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(2);
 pub enum GateEvent {
     /// A payload's verdict changed.
     VerdictChanged(VerdictChange),
+    /// A payload came to something that is measured.
+    Reached(Milestone),
     /// Something an operator must see.
     Alarm(Alarm),
 }
@@ -82,6 +84,8 @@ struct Inner {
     written: watch::Sender<u64>,
     events: broadcast::Sender<GateEvent>,
     recent: Mutex<VecDeque<VerdictChange>>,
+    /// How many verdict changes there were.
+    changed: watch::Sender<u64>,
     alarm_log: Mutex<AlarmLog>,
     recall: Option<ProofRecall>,
     next_call: AtomicU64,
@@ -108,6 +112,7 @@ impl GateHandle {
             written: watch::Sender::new(0),
             events: broadcast::Sender::new(EVENT_QUEUE),
             recent: Mutex::default(),
+            changed: watch::Sender::new(0),
             alarm_log: Mutex::default(),
             recall,
             next_call: AtomicU64::new(0),
@@ -144,6 +149,17 @@ impl GateHandle {
         self.decide(call, event, answer).await
     }
 
+    /// As `new_payload_answered`, and whether the answer is to wait for proofs; see `waits_for_proofs`.
+    pub async fn new_payload_judged(&self, payload: AskedPayload, answer: ElAnswer) -> (Decision, bool) {
+        let call = self.next_call();
+        let event = Event::NewPayloadAnswered {
+            call,
+            payload,
+            answer,
+        };
+        self.judge(call, event, answer).await
+    }
+
     /// `engine_forkchoiceUpdated*` was received and is on its way to the EL.
     pub async fn forkchoice_updated(&self, state: ForkchoiceState) {
         self.apply(Event::ForkchoiceUpdated { state }).await;
@@ -159,6 +175,56 @@ impl GateHandle {
         let call = self.next_call();
         let event = Event::ForkchoiceUpdatedAnswered { call, state, answer };
         self.decide(call, event, answer).await
+    }
+
+    /// As `forkchoice_updated_answered`, and whether the answer is to wait for proofs; see `waits_for_proofs`.
+    pub async fn forkchoice_updated_judged(
+        &self,
+        state: Option<ForkchoiceState>,
+        answer: ElAnswer,
+    ) -> (Decision, bool) {
+        let call = self.next_call();
+        let event = Event::ForkchoiceUpdatedAnswered { call, state, answer };
+        self.judge(call, event, answer).await
+    }
+
+    /// What to answer a call that waited, the EL having said `status` of it, or nothing.
+    pub async fn asked_again(&self, asked: Asked, status: Option<StatusWord>) -> Decision {
+        let call = self.next_call();
+        let answer = match status {
+            Some(status) => ElAnswer::Status {
+                status,
+                latest_valid_hash: None,
+            },
+            None => ElAnswer::Unavailable,
+        };
+        let event = Event::AskedAgain { call, asked, status };
+        self.decide(call, event, answer).await
+    }
+
+    /// Whether an answer is to wait for proofs (`--wait-for-proofs`), the EL having said `status`. A call that waits is
+    /// judged with `asked_again` at the end of its wait, whatever that brought.
+    pub fn waits_for_proofs(&self, asked: &Asked, status: Option<StatusWord>) -> bool {
+        self.0.gate.lock().waits_for_proofs(asked, status)
+    }
+
+    /// Whether proofs alone make a payload VALID now, the EL being SYNCING or silent.
+    pub fn is_raised(&self, block_hash: &BlockHash) -> bool {
+        self.0.gate.lock().is_raised(block_hash)
+    }
+
+    /// Told that some verdict changed, for as long as it is held.
+    pub fn verdict_changes(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    /// New settings (rule 2: what is VALID now stays trusted). To or from `proofs-only` only a new start leads.
+    pub async fn reconfigure(&self, config: GateConfig) {
+        let before = self.config();
+        self.apply(Event::ConfigChanged(config)).await;
+        if before != config {
+            tracing::warn!(?before, now = ?config, "gate settings changed");
+        }
     }
 
     /// A proof is known to be valid.
@@ -234,18 +300,17 @@ impl GateHandle {
     }
 
     async fn decide(&self, call: CallId, event: Event, answer: ElAnswer) -> Decision {
+        self.judge(call, event, answer).await.0
+    }
+
+    async fn judge(&self, call: CallId, event: Event, answer: ElAnswer) -> (Decision, bool) {
         let mut outcome = self.0.run(event);
-        let decided = outcome.answers.iter().find(|(c, _)| *c == call).map(|(_, d)| *d);
-        let decision = decided.unwrap_or(Decision::LowerToSyncing(HeldBy::Unreadable));
-        let says_valid = matches!(
-            answer,
-            ElAnswer::Status {
-                status: StatusWord::Valid,
-                ..
-            }
+        let decided = outcome.answers.iter().find(|(c, ..)| *c == call);
+        let (decision, waits) = decided.map_or(
+            (Decision::LowerToSyncing(HeldBy::Unreadable), false),
+            |(_, decision, waits)| (*decision, *waits),
         );
-        let tells_valid =
-            says_valid && decision == Decision::PassThrough && self.config().policy != ImportPolicy::Observe;
+        let tells_valid = decision.is_valid(answer.word()) && self.config().policy != ImportPolicy::Observe;
         if tells_valid {
             // An earlier event may have recorded what this answer rests on.
             outcome.wait_for = outcome.wait_for.max(Some(self.0.unwritten.lock().awaited));
@@ -255,16 +320,16 @@ impl GateHandle {
         self.0.recall(outcome.recalls).await;
         if tells_valid && !durable {
             // Rule 4: a VALID that a crash would forget is not told.
-            return Decision::LowerToSyncing(HeldBy::NotPersisted);
+            return (Decision::LowerToSyncing(HeldBy::NotPersisted), false);
         }
-        decision
+        (decision, waits)
     }
 }
 
 /// What is left of an event's actions after the machine's lock is free.
 #[derive(Default)]
 struct Outcome {
-    answers: Vec<(CallId, Decision)>,
+    answers: Vec<(CallId, Decision, bool)>,
     events: Vec<GateEvent>,
     /// Number of the change to wait for.
     wait_for: Option<u64>,
@@ -295,8 +360,13 @@ impl Inner {
                     drop(unwritten);
                     self.wake_writer.notify_one();
                 }
-                Action::Answer { call, decision } => outcome.answers.push((call, decision)),
+                Action::Answer {
+                    call,
+                    decision,
+                    waits,
+                } => outcome.answers.push((call, decision, waits)),
                 Action::VerdictChanged(change) => outcome.events.push(GateEvent::VerdictChanged(change)),
+                Action::Reached(milestone) => outcome.events.push(GateEvent::Reached(milestone)),
                 Action::Alarm(alarm) => outcome.events.push(GateEvent::Alarm(alarm)),
                 Action::RecallProofs {
                     new_payload_request_root,
@@ -357,7 +427,10 @@ impl Inner {
                         recent.pop_front();
                     }
                     recent.push_back(*change);
+                    drop(recent);
+                    self.changed.send_modify(|n| *n += 1);
                 }
+                GateEvent::Reached(_) => {}
                 GateEvent::Alarm(alarm) => self.alarm_log.lock().write(alarm),
             }
             // No subscriber is no error.

@@ -22,8 +22,8 @@ pub use endpoint::{
 };
 pub use handle::{GateEvent, GateHandle, OpenError, ProofRecall};
 pub use machine::{
-    Alarm, AskedPayload, Decision, ElAnswer, ForkchoiceState, Gate, GateConfig, GateStats, HeldBy,
-    ImportPolicy, PayloadFacts, PayloadVerdict, PayloadView, RequestCheck, StatusWord, UnixMillis,
-    VerdictChange,
+    Alarm, Asked, AskedPayload, ConflictResolution, Decision, ElAnswer, ForkchoiceState, Gate, GateConfig,
+    GateStats, HeldBy, ImportPolicy, Milestone, OnMissingProofs, PayloadFacts, PayloadVerdict, PayloadView,
+    ProofTypeSet, RequestCheck, StatusWord, Step, UnixMillis, VerdictChange,
 };
 pub use persistence::{GatePersistence, InMemory, PersistenceError};

@@ -89,15 +89,14 @@ fn our_events(state: &ApiState, topics: &[&str]) -> impl Stream<Item = Chunk> + 
     if verdicts || alarms {
         let gate = BroadcastStream::new(state.gate.subscribe()).filter_map(move |event| {
             let chunk = match event {
-                Ok(event) => {
-                    let (topic, data) = gate_events::told(&event);
+                Ok(event) => gate_events::told(&event).and_then(|(topic, data)| {
                     let wanted = if topic == gate_events::ALARM {
                         alarms
                     } else {
                         verdicts
                     };
                     wanted.then(|| Ok(written(topic, &data)))
-                }
+                }),
                 Err(lagged) => Some(Err(std::io::Error::other(lagged))),
             };
             std::future::ready(chunk)

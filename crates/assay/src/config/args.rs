@@ -1,6 +1,6 @@
 //! The flags of `assay node`, grouped as beacon clients group theirs.
 
-use super::{ImportPolicyName, SignerArgs};
+use super::{ImportPolicyName, OnMissingProofsName, SignerArgs};
 use crate::logging::LogFormat;
 use assay_types::ProofType;
 use clap::Args;
@@ -41,7 +41,7 @@ pub struct NodeArgs {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub spec: Vec<String>,
 
-    /// Execution client's Engine API; without it no Engine API is served
+    /// Execution client's Engine API; without it none is served, but by --import-policy proofs-only
     #[arg(long, value_name = "URL", help_heading = "Execution client and gate")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub execution_endpoint: Option<String>,
@@ -69,6 +69,39 @@ pub struct NodeArgs {
     #[arg(long, value_name = "K", help_heading = "Execution client and gate")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub required_proofs: Option<usize>,
+    /// Proof types that count for --required-proofs, comma-separated [default: all of --proof-types]
+    #[arg(
+        long,
+        value_name = "TYPES",
+        value_delimiter = ',',
+        help_heading = "Execution client and gate"
+    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub required_proof_types: Vec<ProofType>,
+    /// require-proofs: VALID where the ancestor so many payloads back is proven [default: 0]
+    #[arg(long, value_name = "PAYLOADS", help_heading = "Execution client and gate")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof_lag: Option<u32>,
+    /// require-proofs: what becomes of a payload whose proofs do not come [default: wait]
+    #[arg(long, value_name = "WHAT", help_heading = "Execution client and gate")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_missing_proofs: Option<OnMissingProofsName>,
+    /// Slots after which trust-execution lets the execution client's word be enough [default: 8]
+    #[arg(long, value_name = "SLOTS", help_heading = "Execution client and gate")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing_proofs_grace_slots: Option<u64>,
+    /// Milliseconds that newPayload and forkchoiceUpdated may wait for a proof, 4000 at most [default: 0]
+    #[arg(long, value_name = "MS", help_heading = "Execution client and gate")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_for_proofs: Option<u64>,
+    /// accept-proofs: milliseconds after which the execution client counts as silent [default: 1000]
+    #[arg(long, value_name = "MS", help_heading = "Execution client and gate")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub execution_slow_after: Option<u64>,
+    /// Beacon block that is trusted, with all before it: its root and slot
+    #[arg(long, value_name = "ROOT:SLOT", help_heading = "Execution client and gate")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trusted_checkpoint: Option<String>,
     /// Alarm when a canonical payload lacks its proofs after so many slots [default: 4]
     #[arg(long, value_name = "SLOTS", help_heading = "Execution client and gate")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -13,7 +13,10 @@ mod signer_args;
 pub use args::NodeArgs;
 pub use engine_endpoint::{EngineEndpoint, EngineKind};
 pub use overrides::spec_overrides;
-pub use resolve::{ConfigError, ImportPolicyName, NodeConfig, resolve, warn_of_unknown_variables};
+pub use resolve::{
+    ConfigError, ImportPolicyName, NodeConfig, OnMissingProofsName, TrustedCheckpoint, resolve,
+    warn_of_unknown_variables,
+};
 pub(crate) use resolve::{check_engines, check_proof_types};
 pub(crate) use signer::check_signer;
 pub use signer_args::SignerArgs;

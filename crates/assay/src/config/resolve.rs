@@ -2,8 +2,12 @@
 
 use super::{DEFAULT_DEV_SEED, EngineEndpoint, EngineKind, NodeArgs, check_signer};
 use crate::logging::LogFormat;
+use assay_gate::{
+    GateConfig, ImportPolicy, OnMissingProofs, ProofTypeSet,
+    machine::{DEFAULT_EXECUTION_SLOW_AFTER_MS, MAX_PROOF_LAG, MAX_WAIT_FOR_PROOFS_MS},
+};
 use assay_proof_engine::{NamesError, ProofTypeNames};
-use assay_types::ProofType;
+use assay_types::{ProofType, Root, Slot};
 use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
@@ -11,6 +15,7 @@ use figment::{
 use serde::{Deserialize, Deserializer, Serialize};
 use std::{
     net::{IpAddr, Ipv4Addr},
+    num::NonZeroU8,
     path::{Path, PathBuf},
 };
 
@@ -22,14 +27,36 @@ pub enum ImportPolicyName {
     Observe,
     /// VALID only what the execution client calls VALID and is proven, ancestors included
     RequireProofs,
+    /// The execution client's VALID; while it is SYNCING or silent, what is proven
+    AcceptProofs,
+    /// No execution client: VALID what is proven, ancestors included
+    ProofsOnly,
+}
+
+/// Names of `--on-missing-proofs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnMissingProofsName {
+    /// The payload and its descendants stay SYNCING
+    Wait,
+    /// After --missing-proofs-grace-slots the execution client's VALID is enough for it
+    TrustExecution,
+}
+
+impl From<ImportPolicyName> for ImportPolicy {
+    fn from(name: ImportPolicyName) -> Self {
+        match name {
+            ImportPolicyName::Observe => Self::Observe,
+            ImportPolicyName::RequireProofs => Self::RequireProofs,
+            ImportPolicyName::AcceptProofs => Self::AcceptProofs,
+            ImportPolicyName::ProofsOnly => Self::ProofsOnly,
+        }
+    }
 }
 
 impl std::fmt::Display for ImportPolicyName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Observe => "observe",
-            Self::RequireProofs => "require-proofs",
-        })
+        f.write_str(ImportPolicy::from(*self).as_str())
     }
 }
 
@@ -53,6 +80,14 @@ pub struct NodeConfig {
     pub engine_jwt: Option<PathBuf>,
     pub import_policy: ImportPolicyName,
     pub required_proofs: usize,
+    #[serde(deserialize_with = "types")]
+    pub required_proof_types: Vec<ProofType>,
+    pub proof_lag: u32,
+    pub on_missing_proofs: OnMissingProofsName,
+    pub missing_proofs_grace_slots: u64,
+    pub wait_for_proofs: u64,
+    pub execution_slow_after: u64,
+    pub trusted_checkpoint: Option<String>,
     pub alert_after_slots: u64,
     #[serde(rename = "listen-address", deserialize_with = "addresses")]
     pub listen_addresses: Vec<IpAddr>,
@@ -130,6 +165,13 @@ impl Default for NodeConfig {
             engine_jwt: None,
             import_policy: ImportPolicyName::Observe,
             required_proofs: 1,
+            required_proof_types: Vec::new(),
+            proof_lag: 0,
+            on_missing_proofs: OnMissingProofsName::Wait,
+            missing_proofs_grace_slots: 8,
+            wait_for_proofs: 0,
+            execution_slow_after: DEFAULT_EXECUTION_SLOW_AFTER_MS,
+            trusted_checkpoint: None,
             alert_after_slots: 4,
             listen_addresses: vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
             port: 9100,
@@ -310,11 +352,6 @@ fn check(config: &NodeConfig) -> Result<(), ConfigError> {
                 "needed with --execution-endpoint: the file the execution client has too",
             );
         }
-    } else if config.import_policy != ImportPolicyName::Observe {
-        return wrong(
-            "execution-endpoint",
-            "needed with this --import-policy: the gate stands in front of it",
-        );
     }
     if config.required_proofs == 0 {
         return wrong("required-proofs", "at least 1");
@@ -322,27 +359,148 @@ fn check(config: &NodeConfig) -> Result<(), ConfigError> {
     check_proof_types(config)?;
     check_engines(config)?;
     check_signer(config)?;
-    if config.import_policy == ImportPolicyName::RequireProofs {
-        if config.proof_engine_endpoint.is_empty() {
-            return wrong(
-                "proof-engine-endpoint",
-                "needed with --import-policy require-proofs: nothing could be proven",
-            );
-        }
-        if config.required_proofs > config.proof_types.len() {
-            return wrong(
-                "required-proofs",
-                "more than --proof-types has: no payload could ever be proven",
-            );
-        }
-    }
+    check_gate(config)?;
     if !(0.0..=1.0).contains(&config.dev_failure_rate) {
         return wrong("dev-failure-rate", "between 0 and 1");
     }
     Ok(())
 }
 
+/// What the import policy needs, and what has no meaning under it.
+fn check_gate(config: &NodeConfig) -> Result<(), ConfigError> {
+    use ImportPolicyName::{AcceptProofs, Observe, ProofsOnly, RequireProofs};
+    let policy = config.import_policy;
+    let wrong = |flag, why: String| Err(ConfigError::Value { flag, why });
+    match (policy, &config.execution_endpoint) {
+        (RequireProofs | AcceptProofs, None) => {
+            let why = format!("needed with --import-policy {policy}: the gate stands in front of it");
+            return wrong("execution-endpoint", why);
+        }
+        (ProofsOnly, Some(_)) => {
+            let why = "none with --import-policy proofs-only; accept-proofs goes by both".to_owned();
+            return wrong("execution-endpoint", why);
+        }
+        (ProofsOnly, None) if config.engine_jwt.is_none() && config.execution_jwt.is_none() => {
+            let why =
+                "needed with --import-policy proofs-only: the secret the beacon node has too".to_owned();
+            return wrong("engine-jwt", why);
+        }
+        _ => {}
+    }
+    if policy != Observe && config.proof_engine_endpoint.is_empty() {
+        let why = format!("needed with --import-policy {policy}: nothing could be proven");
+        return wrong("proof-engine-endpoint", why);
+    }
+    let counted = config.counted_types();
+    if let Some(other) = counted.iter().find(|t| !config.proof_types.contains(t)) {
+        let why = format!("{other} is none of --proof-types, so it is never verified");
+        return wrong("required-proof-types", why);
+    }
+    let distinct: std::collections::BTreeSet<_> = counted.iter().collect();
+    if distinct.len() != counted.len() {
+        return wrong("required-proof-types", "a type stands there twice".to_owned());
+    }
+    if policy != Observe && config.required_proofs > counted.len() {
+        let why = "more than there are types that count: no payload could ever be proven".to_owned();
+        return wrong("required-proofs", why);
+    }
+    if policy != RequireProofs && config.proof_lag > 0 {
+        let why = format!("only with --import-policy require-proofs, this is {policy}");
+        return wrong("proof-lag", why);
+    }
+    if config.proof_lag > MAX_PROOF_LAG {
+        return wrong("proof-lag", format!("{MAX_PROOF_LAG} at most"));
+    }
+    if policy != RequireProofs && config.on_missing_proofs != OnMissingProofsName::Wait {
+        let why = format!("only with --import-policy require-proofs, this is {policy}");
+        return wrong("on-missing-proofs", why);
+    }
+    if config.missing_proofs_grace_slots == 0 {
+        let why = "at least 1; without any grace --import-policy observe is the same".to_owned();
+        return wrong("missing-proofs-grace-slots", why);
+    }
+    if policy == Observe && config.wait_for_proofs > 0 {
+        let why = "under --import-policy observe no answer depends on a proof".to_owned();
+        return wrong("wait-for-proofs", why);
+    }
+    if config.wait_for_proofs > MAX_WAIT_FOR_PROOFS_MS {
+        let why = format!("{MAX_WAIT_FOR_PROOFS_MS} at most: the beacon node gives up after 8000");
+        return wrong("wait-for-proofs", why);
+    }
+    if config.execution_slow_after == 0 || config.execution_slow_after > MAX_WAIT_FOR_PROOFS_MS {
+        return wrong("execution-slow-after", format!("1 to {MAX_WAIT_FOR_PROOFS_MS}"));
+    }
+    config.checkpoint().map(drop)
+}
+
+/// `--trusted-checkpoint`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrustedCheckpoint {
+    /// The beacon block's root.
+    pub root: Root,
+    /// Its slot.
+    pub slot: Slot,
+}
+
 impl NodeConfig {
+    /// Proof types that count for `--required-proofs`.
+    pub fn counted_types(&self) -> &[ProofType] {
+        match self.required_proof_types.as_slice() {
+            [] => &self.proof_types,
+            types => types,
+        }
+    }
+
+    /// The gate's settings. `verifies`: whether any proof can be verified; where none can, none is missing.
+    pub fn gate(&self, verifies: bool) -> Result<GateConfig, ConfigError> {
+        let required_proofs = u8::try_from(self.required_proofs).ok().and_then(NonZeroU8::new);
+        Ok(GateConfig {
+            policy: self.import_policy.into(),
+            required_proofs: required_proofs.ok_or(ConfigError::Value {
+                flag: "required-proofs",
+                why: "1 to 255".into(),
+            })?,
+            counted_types: match self.required_proof_types.is_empty() {
+                true => ProofTypeSet::ALL,
+                false => self.required_proof_types.iter().copied().collect(),
+            },
+            proof_lag: self.proof_lag,
+            on_missing_proofs: match self.on_missing_proofs {
+                OnMissingProofsName::Wait => OnMissingProofs::Wait,
+                OnMissingProofsName::TrustExecution => OnMissingProofs::TrustExecution {
+                    grace_slots: self.missing_proofs_grace_slots,
+                },
+            },
+            alert_after_slots: if verifies {
+                self.alert_after_slots
+            } else {
+                u64::MAX
+            },
+            wait_for_proofs_ms: self.wait_for_proofs,
+            execution_slow_after_ms: self.execution_slow_after,
+        })
+    }
+
+    /// `--trusted-checkpoint`, read.
+    pub fn checkpoint(&self) -> Result<Option<TrustedCheckpoint>, ConfigError> {
+        let Some(text) = &self.trusted_checkpoint else {
+            return Ok(None);
+        };
+        let read = text
+            .split_once(':')
+            .and_then(|(root, slot)| Some((root.trim().parse().ok()?, slot.trim().parse().ok()?)));
+        let Some((root, slot)) = read else {
+            return Err(ConfigError::Value {
+                flag: "trusted-checkpoint",
+                why: format!("{text:?}: a block root (0x and 64 hex digits), a colon, a slot"),
+            });
+        };
+        Ok(Some(TrustedCheckpoint {
+            root,
+            slot: Slot(slot),
+        }))
+    }
+
     /// `--proof-engine-endpoint`, read.
     pub fn engine_endpoints(&self) -> Result<Vec<EngineEndpoint>, ConfigError> {
         let read = |text: &String| {
@@ -574,10 +732,32 @@ mod tests {
         );
     }
 
+    fn with_client(c: &mut NodeConfig) {
+        c.execution_endpoint = Some("http://127.0.0.1:8551".into());
+        c.execution_jwt = Some("jwt.hex".into());
+    }
+
+    fn requires(c: &mut NodeConfig) {
+        with_client(c);
+        c.proof_engine_endpoint = vec!["dev".into()];
+        c.import_policy = ImportPolicyName::RequireProofs;
+    }
+
+    #[test]
+    fn a_trusted_checkpoint_is_read() {
+        let config = NodeConfig {
+            trusted_checkpoint: Some(format!("0x{}:123", "ab".repeat(32))),
+            ..NodeConfig::default()
+        };
+        check(&config).unwrap();
+        let read = config.checkpoint().unwrap().unwrap();
+        assert_eq!((read.root, read.slot), (Root::from([0xab; 32]), Slot(123)));
+    }
+
     #[test]
     fn what_cannot_run_is_refused_with_the_flag_named() {
         type Change = fn(&mut NodeConfig);
-        let table: [(&str, Change); 15] = [
+        let table: &[(&str, Change)] = &[
             ("beacon-node", |c| c.beacon_node = "localhost".into()),
             ("execution-jwt", |c| {
                 c.execution_endpoint = Some("http://127.0.0.1:8551".into())
@@ -586,6 +766,44 @@ mod tests {
                 c.import_policy = ImportPolicyName::RequireProofs
             }),
             ("required-proofs", |c| c.required_proofs = 0),
+            ("execution-endpoint", |c| {
+                c.import_policy = ImportPolicyName::AcceptProofs
+            }),
+            ("execution-endpoint", |c| {
+                with_client(c);
+                c.import_policy = ImportPolicyName::ProofsOnly;
+            }),
+            ("engine-jwt", |c| c.import_policy = ImportPolicyName::ProofsOnly),
+            ("proof-engine-endpoint", |c| {
+                with_client(c);
+                c.import_policy = ImportPolicyName::AcceptProofs;
+            }),
+            ("required-proofs", |c| {
+                requires(c);
+                c.proof_types = vec![1, 2];
+                c.required_proof_types = vec![2];
+                c.required_proofs = 2;
+            }),
+            ("required-proof-types", |c| c.required_proof_types = vec![9]),
+            ("required-proof-types", |c| c.required_proof_types = vec![1, 1]),
+            ("proof-lag", |c| c.proof_lag = 1),
+            ("proof-lag", |c| {
+                requires(c);
+                c.proof_lag = MAX_PROOF_LAG + 1;
+            }),
+            ("on-missing-proofs", |c| {
+                c.on_missing_proofs = OnMissingProofsName::TrustExecution
+            }),
+            ("missing-proofs-grace-slots", |c| c.missing_proofs_grace_slots = 0),
+            ("wait-for-proofs", |c| c.wait_for_proofs = 1),
+            ("wait-for-proofs", |c| {
+                requires(c);
+                c.wait_for_proofs = MAX_WAIT_FOR_PROOFS_MS + 1;
+            }),
+            ("execution-slow-after", |c| c.execution_slow_after = 0),
+            ("trusted-checkpoint", |c| {
+                c.trusted_checkpoint = Some("0x00:1".into())
+            }),
             ("proof-engine-endpoint", |c| {
                 c.proof_engine_endpoint = vec!["ftp://x".into()]
             }),

@@ -289,8 +289,7 @@ async fn start_node(
     let types: Vec<String> = args.proof_types.iter().map(u8::to_string).collect();
     let mut flags = vec![
         ("--beacon-node", beacon),
-        ("--execution-endpoint", execution),
-        ("--execution-jwt", jwt_file.display().to_string()),
+        ("--engine-jwt", jwt_file.display().to_string()),
         ("--engine-port", "0".into()),
         ("--http-port", "0".into()),
         ("--listen-address", "127.0.0.1".into()),
@@ -300,6 +299,10 @@ async fn start_node(
         ("--import-policy", args.import_policy.to_string()),
         ("--required-proofs", args.required_proofs.to_string()),
     ];
+    if args.import_policy != crate::config::ImportPolicyName::ProofsOnly {
+        flags.push(("--execution-endpoint", execution));
+        flags.push(("--execution-jwt", jwt_file.display().to_string()));
+    }
     flags.extend(known);
     NodeProcess::start(index, &home.join(format!("node-{}", index + 1)), &flags).await
 }

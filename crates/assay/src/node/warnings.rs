@@ -1,29 +1,26 @@
 //! What an operator must know at start, in plain words.
 
 use crate::{
-    config::{ImportPolicyName, NodeConfig},
+    config::{ImportPolicyName, NodeConfig, OnMissingProofsName},
     endpoints::Endpoints,
 };
 use assay_proof_engine::ProofEngine;
+use assay_types::{ForkName, Spec};
 
 /// Says it in the log.
-pub(super) fn tell(config: &NodeConfig, engine: &dyn ProofEngine, endpoints: &Endpoints) {
+pub(super) fn tell(config: &NodeConfig, engine: &dyn ProofEngine, endpoints: &Endpoints, spec: &Spec) {
     if config.proof_engine_endpoint.is_empty() {
         tracing::warn!(
             "no --proof-engine-endpoint: no proof type is verified, so proofs are neither kept nor forwarded"
         );
     }
-    if config.execution_endpoint.is_none() {
+    if config.execution_endpoint.is_none() && config.import_policy != ImportPolicyName::ProofsOnly {
         tracing::warn!(
             "no --execution-endpoint: no Engine API is served, so proofs change nothing at import"
         );
     }
-    if config.import_policy == ImportPolicyName::RequireProofs {
-        tracing::warn!(
-            "require-proofs: payloads stay SYNCING until they are proven, and turn VALID only when the beacon node asks \
-             again; a head that is optimistic costs a validating node its attestations and proposals. Do not run \
-             validators on this beacon node"
-        );
+    for text in of_policy(config, spec.fork_epoch(ForkName::Gloas).is_some()) {
+        tracing::warn!("{text}");
     }
     tracing::info!(
         http = %endpoints.http,
@@ -33,4 +30,72 @@ pub(super) fn tell(config: &NodeConfig, engine: &dyn ProofEngine, endpoints: &En
         import_policy = %config.import_policy,
         "node runs"
     );
+}
+
+/// What the policy means for whoever runs validators. `gloas`: whether the network has that fork, or will.
+fn of_policy(config: &NodeConfig, gloas: bool) -> Vec<&'static str> {
+    let mut texts = Vec::new();
+    match config.import_policy {
+        ImportPolicyName::Observe => {}
+        ImportPolicyName::RequireProofs => {
+            let covered = config.proof_lag > 0 || config.wait_for_proofs > 0;
+            if config.proof_lag == 0 {
+                texts.push(
+                    "require-proofs: payloads stay SYNCING until they are proven, and turn VALID only when the beacon \
+                     node asks again; a head that is optimistic costs a validating node its attestations and proposals. \
+                     Do not run validators on this beacon node, or set --proof-lag",
+                );
+            }
+            if gloas && !covered {
+                // Rule 10.
+                texts.push(
+                    "require-proofs without --proof-lag or --wait-for-proofs: from Gloas on, votes for an optimistic \
+                     payload are ignored on gossip",
+                );
+            }
+            if config.on_missing_proofs == OnMissingProofsName::TrustExecution {
+                texts.push(
+                    "trust-execution: a payload without proofs counts as proven when its grace is over; proofs then \
+                     delay a faulty execution client, they do not stop it",
+                );
+            }
+        }
+        ImportPolicyName::AcceptProofs => texts.push(
+            "accept-proofs: while the execution client is SYNCING or silent, the beacon node follows proofs alone; it can \
+             build no block then",
+        ),
+        ImportPolicyName::ProofsOnly => texts.push(
+            "proofs-only: there is no execution client. The beacon node follows what is proven and builds no block: \
+             proposals need a builder, and eth_call, eth_getLogs and blobs of the pool are not to be had here",
+        ),
+    }
+    texts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said() {
+        let config = |policy, lag, wait| NodeConfig {
+            import_policy: policy,
+            proof_lag: lag,
+            wait_for_proofs: wait,
+            ..NodeConfig::default()
+        };
+        use ImportPolicyName::{AcceptProofs, Observe, ProofsOnly, RequireProofs};
+        for (policy, lag, wait, gloas, texts) in [
+            (Observe, 0, 0, true, 0),
+            (RequireProofs, 0, 0, false, 1),
+            (RequireProofs, 0, 0, true, 2),
+            (RequireProofs, 0, 500, true, 1),
+            (RequireProofs, 2, 0, true, 0),
+            (AcceptProofs, 0, 0, true, 1),
+            (ProofsOnly, 0, 0, true, 1),
+        ] {
+            let said = of_policy(&config(policy, lag, wait), gloas);
+            assert_eq!(said.len(), texts, "{policy} {lag} {wait} {gloas}: {said:?}");
+        }
+    }
 }

@@ -5,12 +5,11 @@
 use super::{
     Shared, answers,
     body::{Answer, Held, Intake, full},
-    forkchoice, new_payload,
-    new_payload::Outcome,
-    observed_batch,
+    forkchoice, new_payload, observed_batch,
     service::intake_failed,
     stats::count,
     upstream::{Head, pass, read},
+    waiting::Running,
 };
 use crate::machine::ImportPolicy;
 use assay_engine_api::{ErrorCode, ErrorObject, Id, Incoming, Response, methods::MethodKind};
@@ -19,7 +18,6 @@ use futures::{StreamExt, stream};
 use http::header::CONTENT_LENGTH;
 use serde_json::value::RawValue;
 use std::sync::Arc;
-use tokio::sync::oneshot;
 
 /// Other requests of one batch that are under way at once.
 const OTHERS_AT_ONCE: usize = 8;
@@ -29,11 +27,13 @@ pub(super) struct Part {
     pub(super) id: Option<Id>,
     pub(super) bytes: Bytes,
     pub(super) kind: Result<MethodKind, ErrorObject>,
+    /// Empty where it is no request.
+    pub(super) method: String,
 }
 
 /// What a part waits for.
 enum Pending {
-    Told(oneshot::Receiver<Outcome>),
+    Running(Running),
     Send(Bytes),
     Known(ErrorObject),
 }
@@ -74,7 +74,7 @@ pub(super) async fn batch(shared: Arc<Shared>, head: Head, mut intake: Intake) -
     split(shared, head, &held, parts).await
 }
 
-fn parts(body: &Bytes) -> Result<Vec<Part>, ErrorObject> {
+pub(super) fn parts(body: &Bytes) -> Result<Vec<Part>, ErrorObject> {
     let incoming = match Incoming::parse(body)? {
         Incoming::Batch(elements) => elements,
         Incoming::Single(_) => return Err(ErrorCode::InvalidRequest.into()),
@@ -87,6 +87,11 @@ fn parts(body: &Bytes) -> Result<Vec<Part>, ErrorObject> {
                 Ok(request) => request.id.map(Id::from),
                 Err(_) => Some(Id::null()),
             },
+            method: element
+                .request
+                .as_ref()
+                .map(|request| request.method.to_string())
+                .unwrap_or_default(),
             kind: element.request.map(|request| MethodKind::of(&request.method)),
         })
         .collect())
@@ -107,20 +112,20 @@ async fn split(shared: Arc<Shared>, mut head: Head, held: &Arc<Held>, parts: Vec
             let id = part.id.clone().unwrap_or_else(Id::null);
             let pending = match part.kind {
                 Ok(MethodKind::NewPayload) => {
-                    let (reply, told) = oneshot::channel();
+                    let (call, running) = new_payload::new_call();
                     let call = new_payload::held(
                         Arc::clone(&shared),
                         head.clone(),
                         id,
-                        held.part(part.bytes),
-                        reply,
+                        (part.method, held.part(part.bytes)),
+                        call,
                     );
                     shared.spawn(call);
-                    Pending::Told(told)
+                    Pending::Running(running)
                 }
                 Ok(MethodKind::ForkchoiceUpdated) => {
                     match forkchoice::start(&shared, head.clone(), id, held.part(part.bytes), None) {
-                        Ok(told) => Pending::Told(told),
+                        Ok(running) => Pending::Running(running),
                         Err((_, error)) => Pending::Known(error),
                     }
                 }
@@ -142,10 +147,10 @@ async fn split(shared: Arc<Shared>, mut head: Head, held: &Arc<Held>, parts: Vec
 async fn finish(shared: &Arc<Shared>, head: &Head, id: Option<Id>, pending: Pending) -> Option<Vec<u8>> {
     let answer = match pending {
         Pending::Known(error) => Err(error),
-        Pending::Told(told) => match told.await {
-            Ok(outcome) => body_of(new_payload::to_answer(shared, outcome)).await,
-            Err(_) => Err(answers::no_answer("Assay is stopping")),
-        },
+        Pending::Running(running) => {
+            let outcome = running.outcome(shared).await;
+            body_of(new_payload::to_answer(shared, outcome)).await
+        }
         Pending::Send(bytes) => match shared.upstream.send(head, full(bytes)).await {
             Ok(response) => match read(response).await {
                 Ok(answer) if answer.is_plain_success() => Ok(answer.body.to_vec()),
@@ -180,11 +185,16 @@ async fn body_of(answer: Answer) -> Result<Vec<u8>, ErrorObject> {
 
 /// Answers in an array; nothing at all where there are none, as JSON-RPC asks.
 fn join(answers: Vec<Vec<u8>>) -> Answer {
+    answers::json(joined(answers))
+}
+
+/// The body of `join`.
+pub(super) fn joined(answers: Vec<Vec<u8>>) -> Vec<u8> {
     if answers.is_empty() {
-        return answers::json(Vec::new());
+        return Vec::new();
     }
     let mut out = vec![b'['];
     out.extend_from_slice(&answers.join(&b','));
     out.push(b']');
-    answers::json(out)
+    out
 }

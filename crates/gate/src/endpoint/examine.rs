@@ -3,8 +3,8 @@
 
 use super::{EngineObserver, Network};
 use crate::machine::{AskedPayload, PayloadFacts, RequestCheck};
-use assay_engine_api::{NewPayloadParams, block_hash};
-use assay_types::NewPayloadRequest;
+use assay_engine_api::{NewPayloadParams, block_hash, methods};
+use assay_types::{ForkName, NewPayloadRequest};
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -19,7 +19,7 @@ pub(super) struct Examined {
     pub(super) facts: PayloadFacts,
     /// Whether its hashes are those of its fields (design.md gate rule 5).
     pub(super) check: RequestCheck,
-    request: Arc<NewPayloadRequest>,
+    pub(super) request: Arc<NewPayloadRequest>,
 }
 
 /// Why the gate does not know what the payload is. Such a call is never raised, and under `require-proofs` lowered.
@@ -28,6 +28,14 @@ pub(super) enum Unreadable {
     /// Not the parameters of a payload of its fork.
     #[error("{0}")]
     Params(String),
+    /// The method is not that of the payload's fork.
+    #[error("{method} is not for payloads of {fork}")]
+    Version {
+        /// The call's method.
+        method: String,
+        /// The fork at the payload's timestamp.
+        fork: ForkName,
+    },
     /// Its timestamp is that of no slot.
     #[error("no slot begins at its timestamp {0}")]
     Timestamp(u64),
@@ -65,6 +73,7 @@ impl Examined {
 
 /// Examines the call in `body`.
 pub(super) async fn examine(
+    method: &str,
     body: Bytes,
     mut network: watch::Receiver<Option<Network>>,
 ) -> Result<Examined, Unexamined> {
@@ -75,6 +84,7 @@ pub(super) async fn examine(
                 why,
                 asked: AskedPayload::Unread,
             })?;
+    let method = method.to_owned();
     let asked = AskedPayload::Named {
         block_hash: params.block_hash(),
         parent_hash: params.parent_hash(),
@@ -85,18 +95,24 @@ pub(super) async fn examine(
     };
     let unexamined = |why| Unexamined { why, asked };
     let network = network.ok_or(unexamined(Unreadable::NetworkUnknown))?;
-    blocking(move || place(params, &network))
+    blocking(move || place(&method, params, &network))
         .await
         .map_err(unexamined)
 }
 
-fn place(params: NewPayloadParams, network: &Network) -> Result<Examined, Unreadable> {
+fn place(method: &str, params: NewPayloadParams, network: &Network) -> Result<Examined, Unreadable> {
     let spec = &network.spec;
     let timestamp = params.timestamp();
     let slot = spec
         .slot_at_timestamp(network.genesis.genesis_time, timestamp)
         .ok_or(Unreadable::Timestamp(timestamp))?;
     let fork = spec.fork_at_epoch(spec.epoch_at_slot(slot));
+    if !methods::takes_payload(method, fork) {
+        return Err(Unreadable::Version {
+            method: method.to_owned(),
+            fork,
+        });
+    }
     let unreadable = |e: String| Unreadable::Params(e);
     let request = params
         .into_request(fork, spec)

@@ -11,12 +11,17 @@ use super::{
     stats::count,
     upstream::{Head, read},
     verdict::{Judged, judge},
+    waiting::{Running, for_proofs, without_answer},
 };
-use crate::machine::{ElAnswer, ForkchoiceState, ImportPolicy};
+use crate::machine::{Asked, ElAnswer, ForkchoiceState, ImportPolicy};
 use assay_engine_api::{ErrorCode, ErrorObject, ForkchoiceStateV1, Id, Request, status_edit::Shape};
+use assay_types::BlockHash;
 use serde_json::value::RawValue;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::Instant,
+};
 
 /// A call of its own.
 pub(super) async fn single(
@@ -33,10 +38,10 @@ pub(super) async fn single(
     };
     // The place in the order is taken here, before anything is awaited: it is that of the last byte's arrival.
     match start(&shared, head, id, held.all(), Some(place)) {
-        Ok(told) => match told.await {
-            Ok(outcome) => to_answer(&shared, outcome),
-            Err(_) => answers::error(Id::null(), answers::no_answer("Assay is stopping")),
-        },
+        Ok(running) => {
+            let outcome = running.outcome(&shared).await;
+            to_answer(&shared, outcome)
+        }
         Err((id, error)) => answers::error(id, error),
     }
 }
@@ -48,7 +53,7 @@ pub(super) fn start(
     id: Id,
     body: HeldPart,
     place: Option<OwnedSemaphorePermit>,
-) -> Result<oneshot::Receiver<Outcome>, (Id, ErrorObject)> {
+) -> Result<Running, (Id, ErrorObject)> {
     count(&shared.stats.forkchoice_updated_calls);
     let Ok(ticket) = shared.lane.ticket() else {
         count(&shared.stats.refused_requests);
@@ -56,17 +61,27 @@ pub(super) fn start(
         return Err((id, ErrorObject::new(ErrorCode::InternalError, why)));
     };
     let (reply, told) = oneshot::channel();
+    let (asked, asked_of) = oneshot::channel();
+    let received = Instant::now();
+    let running = Running {
+        told,
+        asked: asked_of,
+        shape: Shape::ForkchoiceUpdated,
+        received,
+    };
     let call = Call {
         shared: Arc::clone(shared),
         head: head.uncompressed(),
         id,
         body,
+        asked,
+        received,
     };
     shared.spawn(async move {
         call.run(ticket, reply).await;
         drop(place);
     });
-    Ok(told)
+    Ok(running)
 }
 
 struct Call {
@@ -75,13 +90,28 @@ struct Call {
     id: Id,
     /// Counted against the budget for as long as the call is under way, its caller gone or not.
     body: HeldPart,
+    /// Told of the head once it is read.
+    asked: oneshot::Sender<(Id, Asked)>,
+    received: Instant,
 }
 
 impl Call {
     async fn run(self, mut ticket: Ticket, mut reply: oneshot::Sender<Outcome>) {
+        let Self {
+            shared,
+            head,
+            id,
+            body,
+            asked,
+            received,
+        } = self;
+        let shared = &shared;
+        let state = read_state(&body.bytes);
+        if let Some(state) = &state {
+            // Nobody may be waiting any more.
+            let _ = asked.send((id.clone(), Asked::Head(state.head_block_hash)));
+        }
         ticket.turn().await;
-        let shared = &self.shared;
-        let state = read_state(&self.body.bytes);
         match &state {
             Some(state) => shared.observer.on_forkchoice(state),
             None => tracing::warn!(
@@ -96,7 +126,7 @@ impl Call {
         let mut ticket = Some(ticket);
         let sent = {
             let answered = async {
-                let response = shared.upstream.send_held(&self.head, &self.body.bytes).await?;
+                let response = shared.upstream.send_held(&head, &body.bytes).await?;
                 read(response).await
             };
             // The machine hears of the call before its answer.
@@ -127,20 +157,36 @@ impl Call {
                 // The beacon node may have hung up: then nobody is told.
                 if shared.gate.config().policy == ImportPolicy::Observe {
                     let said = verdict.said;
-                    let _ = reply.send(Outcome::Answered(answer, Judged::pass()));
+                    let _ = reply.send(Outcome::Answered(answer, Judged::Passed));
                     shared.gate.forkchoice_updated_answered(state, said).await;
                 } else {
-                    let decision = shared.gate.forkchoice_updated_answered(state, verdict.said).await;
-                    let _ = reply.send(Outcome::Answered(answer, verdict.edit(decision, &self.id)));
+                    let judgement = shared.gate.forkchoice_updated_judged(state, verdict.said).await;
+                    // The execution client has answered: the next one may go, whatever this one waits for.
+                    drop(ticket.take());
+                    let asked = Asked::Head(state.map_or_else(BlockHash::default, |s| s.head));
+                    let decision = for_proofs(shared, asked, verdict.said.word(), judgement, received).await;
+                    let judged = match verdict.said {
+                        ElAnswer::Unavailable => {
+                            without_answer(Shape::ForkchoiceUpdated, decision, &id).unwrap_or(Judged::Passed)
+                        }
+                        _ => verdict.edit(decision, &answer.body, &id),
+                    };
+                    let _ = reply.send(Outcome::Answered(answer, judged));
                 }
             }
             Some(Err(no_answer)) => {
                 shared.upstream.note_no_answer(&no_answer.why);
-                let _ = reply.send(Outcome::NoAnswer(self.id.clone(), no_answer.why));
-                shared
+                let decision = shared
                     .gate
                     .forkchoice_updated_answered(state, ElAnswer::Unavailable)
                     .await;
+                let _ = reply.send(match without_answer(Shape::ForkchoiceUpdated, decision, &id) {
+                    Some(own) => {
+                        count(&shared.stats.answered_for_silent_client);
+                        Outcome::Own(own)
+                    }
+                    None => Outcome::NoAnswer(id, no_answer.why),
+                });
             }
             None => {}
         }

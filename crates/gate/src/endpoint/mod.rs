@@ -25,26 +25,33 @@
 //! | `lane` | the order of fcU calls |
 //! | `batch` | batches that hold one of them |
 //! | `observed_batch` | the same under `observe` |
+//! | `waiting` | answers that wait: for proofs, for a silent execution client |
 //! | `verdict` | the execution client's answer, the machine's decision, the bytes that go back |
-//! | `upstream` | the execution client |
+//! | `clients`, `upstream` | the execution clients; one of them |
+//! | `proofs_only` | every method where there is none |
+//! | `recent` | the payloads that came last, for a beacon node that asks |
 //! | `answers` | answers of the endpoint's own |
 //! | `stats` | the endpoint in numbers |
 
 mod answers;
 mod batch;
 mod body;
+mod clients;
 mod examine;
 mod forkchoice;
 mod headers;
 mod lane;
 mod new_payload;
 mod observed_batch;
+mod proofs_only;
+mod recent;
 mod server;
 mod service;
 mod sniff;
 mod stats;
 mod upstream;
 mod verdict;
+mod waiting;
 
 pub use stats::{EndpointCounts, EndpointStats};
 pub use upstream::UpstreamUrlError;
@@ -101,8 +108,8 @@ pub struct EndpointConfig {
     pub held_bytes: usize,
     /// How long a fork choice update that is not answered keeps the next one waiting.
     pub forkchoice_patience: Duration,
-    /// The execution client.
-    pub upstream: UpstreamConfig,
+    /// The execution clients; none under `proofs-only`.
+    pub upstreams: Vec<UpstreamConfig>,
 }
 
 impl EndpointConfig {
@@ -114,10 +121,22 @@ impl EndpointConfig {
             body_limit: DEFAULT_BODY_LIMIT,
             held_bytes: DEFAULT_HELD_BYTES,
             forkchoice_patience: IMPORT_TIMEOUT,
-            upstream: UpstreamConfig {
+            upstreams: vec![UpstreamConfig {
                 url: execution_endpoint,
                 jwt,
-            },
+            }],
+        }
+    }
+
+    /// Loopback, the usual port, no execution client.
+    pub fn proofs_only(jwt: JwtSecret) -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
+            jwt,
+            body_limit: DEFAULT_BODY_LIMIT,
+            held_bytes: DEFAULT_HELD_BYTES,
+            forkchoice_patience: IMPORT_TIMEOUT,
+            upstreams: Vec::new(),
         }
     }
 }
@@ -220,7 +239,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<RunningEndpoint, EndpointError> {
     let stats = Arc::new(EndpointStats::default());
-    let upstream = upstream::Upstream::new(config.upstream, Arc::clone(&stats))?;
+    let upstream = clients::Clients::new(config.upstreams, &stats)?;
     let bind = |source| EndpointError::Bind {
         address: config.listen,
         source,
@@ -238,6 +257,7 @@ pub async fn run(
         gate: context.gate,
         network: context.network,
         observer: context.observer,
+        payloads: recent::RecentPayloads::default(),
         lane: lane::Lane::default(),
         budget: body::Budget::new(config.held_bytes),
         in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
@@ -261,7 +281,9 @@ struct Shared {
     jwt: JwtSecret,
     body_limit: usize,
     forkchoice_patience: Duration,
-    upstream: upstream::Upstream,
+    upstream: clients::Clients,
+    /// `proofs-only`: what payloads came.
+    payloads: recent::RecentPayloads,
     gate: GateHandle,
     network: watch::Receiver<Option<Network>>,
     observer: Arc<dyn EngineObserver>,

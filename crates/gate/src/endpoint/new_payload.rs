@@ -2,7 +2,7 @@
 //!
 //! Every payload goes to the execution client at once, while its bytes still come (design.md gate rule 8); the gate's
 //! work on it runs beside. Under `observe` the answer goes back as soon as it is here; else it waits for the gate's
-//! work, never for a proof (rule 9). The call goes on when the beacon node hangs up: it does not send a payload twice.
+//! work, and for a proof only where that is asked for (rule 9). The call goes on when the beacon node hangs up: it does not send a payload twice.
 
 use super::{
     Shared, answers,
@@ -12,12 +12,16 @@ use super::{
     stats::count,
     upstream::{Head, NoAnswer, ReadAnswer, read},
     verdict::{Judged, judge},
+    waiting::{Running, for_proofs, without_answer},
 };
-use crate::machine::{AskedPayload, ElAnswer, ImportPolicy, RequestCheck};
-use assay_engine_api::{Id, status_edit::Shape};
+use crate::machine::{Asked, AskedPayload, Decision, ElAnswer, ImportPolicy, RequestCheck};
+use assay_engine_api::{ErrorObject, Id, status_edit::Shape};
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::Instant,
+};
 
 /// How long a call goes on after the beacon node hung up.
 pub(super) const ABANDONED_PATIENCE: Duration = Duration::from_secs(30);
@@ -28,6 +32,10 @@ pub(super) enum Outcome {
     Answered(ReadAnswer, Judged),
     /// It gave none.
     NoAnswer(Id, String),
+    /// An answer of the gate's own.
+    Own(Judged),
+    /// An error of the gate's own.
+    Error(Id, ErrorObject),
     /// The request itself was refused.
     Refused(Id, IntakeError),
 }
@@ -39,17 +47,40 @@ pub(super) async fn streamed(
     intake: Intake,
     place: OwnedSemaphorePermit,
 ) -> Answer {
-    let (reply, told) = oneshot::channel();
+    let (call, running) = new_call();
     let task = Arc::clone(&shared);
     shared.spawn(async move {
-        run_streamed(task, head, intake, reply).await;
+        run_streamed(task, head, intake, call).await;
         drop(place);
     });
-    match told.await {
-        Ok(outcome) => to_answer(&shared, outcome),
-        // The task ends without an answer only when the endpoint is ending.
-        Err(_) => answers::error(Id::null(), answers::no_answer("Assay is stopping")),
-    }
+    let outcome = running.outcome(&shared).await;
+    to_answer(&shared, outcome)
+}
+
+/// The inner ends of a call's channels.
+pub(super) struct Call {
+    reply: oneshot::Sender<Outcome>,
+    asked: oneshot::Sender<(Id, Asked)>,
+    received: Instant,
+}
+
+/// Both ends of a call that begins now.
+pub(super) fn new_call() -> (Call, Running) {
+    let (reply, told) = oneshot::channel();
+    let (asked, asked_of) = oneshot::channel();
+    let received = Instant::now();
+    let running = Running {
+        told,
+        asked: asked_of,
+        shape: Shape::NewPayload,
+        received,
+    };
+    let call = Call {
+        reply,
+        asked,
+        received,
+    };
+    (call, running)
 }
 
 /// A call out of a batch.
@@ -57,36 +88,60 @@ pub(super) async fn held(
     shared: Arc<Shared>,
     head: Head,
     id: Id,
-    body: HeldPart,
-    reply: oneshot::Sender<Outcome>,
+    (method, body): (String, HeldPart),
+    call: Call,
 ) {
     count(&shared.stats.new_payload_calls);
     let head = head.uncompressed();
-    let work = shared.spawn(work_on_part(Arc::clone(&shared), body.clone()));
+    let Call {
+        reply,
+        asked,
+        received,
+    } = call;
+    let (of_work, part, for_asked) = (Arc::clone(&shared), body.clone(), id.clone());
+    let work = shared.spawn(async move {
+        let examined = work_on_part(of_work, method, part).await;
+        tell_asked(asked, for_asked, &examined);
+        examined
+    });
     let (mut reply, sent) = while_wanted(reply, async {
         let response = shared.upstream.send_held(&head, &body.bytes).await?;
         read(response).await
     })
     .await;
     match sent {
-        Some(Ok(answer)) => conclude(&shared, id, answer, work, &mut reply).await,
+        Some(Ok(answer)) => conclude(&shared, id, answer, work, &mut reply, received).await,
         Some(Err(no_answer)) => fail(&shared, id, no_answer, work, &mut reply).await,
         None => {}
     }
 }
 
-async fn run_streamed(shared: Arc<Shared>, head: Head, mut intake: Intake, reply: oneshot::Sender<Outcome>) {
+/// Says what the call asks about, to whom that may matter.
+fn tell_asked(to: oneshot::Sender<(Id, Asked)>, id: Id, examined: &Result<Examined, Unexamined>) {
+    if let Ok(examined) = examined {
+        // Nobody may be waiting any more.
+        let _ = to.send((id, Asked::Payload(examined.asked())));
+    }
+}
+
+async fn run_streamed(shared: Arc<Shared>, head: Head, mut intake: Intake, call: Call) {
+    let Call {
+        reply,
+        asked,
+        received,
+    } = call;
     count(&shared.stats.new_payload_calls);
     let head = head.uncompressed();
     let (sender, relayed) = relay(intake.declared);
     let (body_is_here, body) = oneshot::channel::<(Id, Result<Bytes, IntakeError>)>();
     let for_work = Arc::clone(&shared);
+    let method = intake.method().to_owned();
     let work = shared.spawn(async move {
         let taken = intake.pass_on(Some(sender), true).await;
         let id = intake.id();
         // Given up on: nobody is there to hear of it.
         let _ = body_is_here.send((
-            id,
+            id.clone(),
             taken
                 .as_ref()
                 .map(|held| held.bytes.clone())
@@ -94,7 +149,11 @@ async fn run_streamed(shared: Arc<Shared>, head: Head, mut intake: Intake, reply
         ));
         match taken {
             // Counted against the budget until the work is done.
-            Ok(held) => work_on(for_work, held.bytes.clone()).await,
+            Ok(held) => {
+                let examined = work_on(for_work, &method, held.bytes.clone()).await;
+                tell_asked(asked, id, &examined);
+                examined
+            }
             Err(error) => {
                 let why = Unreadable::Params(error.to_string());
                 Err(Unexamined {
@@ -128,7 +187,7 @@ async fn run_streamed(shared: Arc<Shared>, head: Head, mut intake: Intake, reply
     })
     .await;
     match sent {
-        Some(Ok((id, Ok(answer)))) => conclude(&shared, id, answer, work, &mut reply).await,
+        Some(Ok((id, Ok(answer)))) => conclude(&shared, id, answer, work, &mut reply, received).await,
         Some(Ok((id, Err(no_answer)))) => fail(&shared, id, no_answer, work, &mut reply).await,
         Some(Err((id, refused))) => tell(&mut reply, Outcome::Refused(id, refused)),
         None => {}
@@ -161,13 +220,17 @@ fn tell(reply: &mut Reply, outcome: Outcome) {
 }
 
 /// As `work_on`; counted against the budget until it is done.
-pub(super) async fn work_on_part(shared: Arc<Shared>, body: HeldPart) -> Result<Examined, Unexamined> {
-    work_on(shared, body.bytes.clone()).await
+pub(super) async fn work_on_part(
+    shared: Arc<Shared>,
+    method: String,
+    body: HeldPart,
+) -> Result<Examined, Unexamined> {
+    work_on(shared, &method, body.bytes.clone()).await
 }
 
 /// Parses, hashes, and tells the machine and the chain view.
-async fn work_on(shared: Arc<Shared>, body: Bytes) -> Result<Examined, Unexamined> {
-    let examined = examine(body, shared.network.clone()).await;
+pub(super) async fn work_on(shared: Arc<Shared>, method: &str, body: Bytes) -> Result<Examined, Unexamined> {
+    let examined = examine(method, body, shared.network.clone()).await;
     match &examined {
         Ok(examined) => {
             if examined.check == RequestCheck::Mismatch {
@@ -179,39 +242,65 @@ async fn work_on(shared: Arc<Shared>, body: Bytes) -> Result<Examined, Unexamine
         Err(Unexamined { why, asked }) => {
             shared.gate.new_payload(*asked).await;
             count(&shared.stats.unreadable_payloads);
-            tracing::warn!(%why, "payload cannot be read; it passes to the execution client unjudged");
+            tracing::warn!(%why, "payload cannot be judged; what is said of it is the execution client's word");
         }
     }
     examined
 }
 
-async fn conclude(shared: &Arc<Shared>, id: Id, answer: ReadAnswer, work: Work, reply: &mut Reply) {
+async fn conclude(
+    shared: &Arc<Shared>,
+    id: Id,
+    answer: ReadAnswer,
+    work: Work,
+    reply: &mut Reply,
+    received: Instant,
+) {
     let read = judge(Shape::NewPayload, &answer);
     if shared.gate.config().policy == ImportPolicy::Observe {
         // The answer is the execution client's, whatever the machine will note.
         let said = read.said;
-        tell(reply, Outcome::Answered(answer, Judged::pass()));
+        tell(reply, Outcome::Answered(answer, Judged::Passed));
         note(shared, said, work).await;
     } else {
-        let decision = note(shared, read.said, work).await;
-        tell(reply, Outcome::Answered(answer, read.edit(decision, &id)));
+        let (asked, judgement) = note(shared, read.said, work).await;
+        let asked = Asked::Payload(asked);
+        let decision = for_proofs(shared, asked, read.said.word(), judgement, received).await;
+        let judged = match read.said {
+            ElAnswer::Unavailable => {
+                without_answer(Shape::NewPayload, decision, &id).unwrap_or(Judged::Passed)
+            }
+            _ => read.edit(decision, &answer.body, &id),
+        };
+        tell(reply, Outcome::Answered(answer, judged));
     }
 }
 
 async fn fail(shared: &Arc<Shared>, id: Id, no_answer: NoAnswer, work: Work, reply: &mut Reply) {
     shared.upstream.note_no_answer(&no_answer.why);
-    tell(reply, Outcome::NoAnswer(id, no_answer.why));
-    note(shared, ElAnswer::Unavailable, work).await;
+    if shared.gate.config().policy != ImportPolicy::AcceptProofs {
+        tell(reply, Outcome::NoAnswer(id, no_answer.why));
+        note(shared, ElAnswer::Unavailable, work).await;
+        return;
+    }
+    let (_, (decision, _)) = note(shared, ElAnswer::Unavailable, work).await;
+    match without_answer(Shape::NewPayload, decision, &id) {
+        Some(own) => {
+            count(&shared.stats.answered_for_silent_client);
+            tell(reply, Outcome::Own(own));
+        }
+        None => tell(reply, Outcome::NoAnswer(id, no_answer.why)),
+    }
 }
 
 /// Tells the machine what the execution client said, once the machine knows of the payload.
-async fn note(shared: &Arc<Shared>, said: ElAnswer, work: Work) -> crate::machine::Decision {
+async fn note(shared: &Arc<Shared>, said: ElAnswer, work: Work) -> (AskedPayload, (Decision, bool)) {
     let asked = match work.await.ok().flatten() {
         Some(Ok(examined)) => examined.asked(),
         Some(Err(unexamined)) => unexamined.asked,
         None => AskedPayload::Unread,
     };
-    shared.gate.new_payload_answered(asked, said).await
+    (asked, shared.gate.new_payload_judged(asked, said).await)
 }
 
 /// What goes back to the beacon node.
@@ -219,6 +308,8 @@ pub(super) fn to_answer(shared: &Shared, outcome: Outcome) -> Answer {
     match outcome {
         Outcome::Answered(answer, judged) => judged.apply(shared, answer),
         Outcome::NoAnswer(id, why) => answers::error(id, answers::no_answer(&why)),
+        Outcome::Own(judged) => judged.by_itself(shared),
+        Outcome::Error(id, error) => answers::error(id, error),
         Outcome::Refused(id, why) => intake_failed(shared, id, &why),
     }
 }

@@ -75,8 +75,9 @@ async fn run(
         let noted = match part.kind {
             Ok(MethodKind::NewPayload) => {
                 count(&shared.stats.new_payload_calls);
+                let part_method = part.method;
                 let part: HeldPart = held.part(part.bytes);
-                Noted::Payload(shared.spawn(work_on_part(Arc::clone(&shared), part)))
+                Noted::Payload(shared.spawn(work_on_part(Arc::clone(&shared), part_method, part)))
             }
             Ok(MethodKind::ForkchoiceUpdated) => {
                 count(&shared.stats.forkchoice_updated_calls);

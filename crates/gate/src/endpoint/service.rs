@@ -3,7 +3,7 @@
 use super::{
     Shared, answers, batch,
     body::{Answer, Intake, IntakeError, relay},
-    forkchoice, headers, new_payload,
+    forkchoice, headers, new_payload, proofs_only,
     sniff::Sniffed,
     stats::count,
     upstream::{Head, pass},
@@ -79,6 +79,9 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>, place: OwnedSem
         headers: headers::of_request(parts.headers),
     };
     let mut intake = Intake::new(body, shared.body_limit, shared.budget.clone());
+    if shared.upstream.is_empty() {
+        return proofs_only::serve(shared, is_post, intake, place).await;
+    }
     if !is_post {
         return relayed(shared, head, intake).await;
     }

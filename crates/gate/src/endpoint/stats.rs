@@ -42,8 +42,12 @@ stats! {
     unreadable_payloads,
     /// Payloads whose block hash or versioned hashes are not those of their fields.
     mismatched_payloads,
-    /// Answers lowered to SYNCING.
-    lowered_answers,
+    /// Answers whose status the gate changed, or made: lowered to SYNCING, raised to VALID.
+    changed_answers,
+    /// Answers by proofs while the execution client was silent.
+    answered_for_silent_client,
+    /// Calls that waited for proofs.
+    waited_for_proofs,
     /// Calls to which the execution client gave no answer.
     unanswered_calls,
     /// Calls sent a second time because the first met a connection that was closing.

@@ -224,6 +224,14 @@ impl Upstream {
 }
 
 impl NoAnswer {
+    /// There is nobody to ask.
+    pub(super) fn no_client() -> Self {
+        Self {
+            why: "there is none".to_owned(),
+            broke_off: false,
+        }
+    }
+
     /// Whether the call may be tried once more.
     pub(super) fn may_be_tried_again(&self) -> bool {
         self.broke_off

@@ -3,7 +3,7 @@
 use super::{Shared, answers, body::Answer, stats::count, upstream::ReadAnswer};
 use crate::machine::{Decision, ElAnswer, StatusWord};
 use assay_engine_api::{
-    ForkchoiceUpdatedResponse, Id, PayloadStatusV1, PayloadValidity, Response,
+    ErrorCode, ErrorObject, ForkchoiceUpdatedResponse, Id, PayloadStatusV1, PayloadValidity, Response,
     status_edit::{self, NewStatus, Shape, StatusAnswer},
 };
 
@@ -12,15 +12,16 @@ pub(super) struct ReadVerdict {
     /// What the machine is told.
     pub(super) said: ElAnswer,
     shape: Shape,
-    /// The answer as it would be lowered; `None` where it has no status to lower.
-    lowered: Option<Vec<u8>>,
 }
 
 /// What becomes of an answer.
-pub(super) struct Judged {
-    changed: Option<Vec<u8>>,
-    /// Made here because the answer could not be read: none of its headers or status hold for it.
-    own: bool,
+pub(super) enum Judged {
+    /// It passes as it came.
+    Passed,
+    /// The same answer with another status.
+    Edited(Vec<u8>),
+    /// Made here because the answer could not be read, or there is none: no header or status of its holds.
+    Own(Vec<u8>),
 }
 
 /// Reads what the execution client said.
@@ -28,14 +29,12 @@ pub(super) fn judge(shape: Shape, answer: &ReadAnswer) -> ReadVerdict {
     let unreadable = || ReadVerdict {
         said: ElAnswer::Unreadable,
         shape,
-        lowered: None,
     };
     if !answer.status().is_success() {
         // 401, 503 and the like: no answer to the call; clients take none from it either.
         return ReadVerdict {
             said: ElAnswer::Unavailable,
             shape,
-            lowered: None,
         };
     }
     if !answer.is_plain_success() {
@@ -48,18 +47,15 @@ pub(super) fn judge(shape: Shape, answer: &ReadAnswer) -> ReadVerdict {
         Ok(StatusAnswer::Error(_)) => ReadVerdict {
             said: ElAnswer::Error,
             shape,
-            lowered: None,
         },
         Ok(StatusAnswer::Status(status)) => ReadVerdict {
             said: el_answer(status.status()),
             shape,
-            lowered: Some(status.with(&NewStatus::SYNCING)),
         },
         // A notification's answer is empty.
         Err(_) if answer.body.is_empty() => ReadVerdict {
             said: ElAnswer::Unavailable,
             shape,
-            lowered: None,
         },
         Err(why) => {
             tracing::warn!(%why, "execution client's answer passes only where proofs are not required");
@@ -93,63 +89,85 @@ pub(super) fn said(shape: Shape, body: &[u8]) -> ElAnswer {
 }
 
 impl ReadVerdict {
-    /// What the decision makes of the answer.
-    pub(super) fn edit(self, decision: Decision, id: &Id) -> Judged {
-        match decision {
-            Decision::PassThrough => Judged::pass(),
+    /// What the decision makes of the answer in `body`.
+    pub(super) fn edit(&self, decision: Decision, body: &[u8], id: &Id) -> Judged {
+        let new = match decision {
+            Decision::PassThrough => return Judged::Passed,
             Decision::LowerToSyncing(why) => {
                 tracing::debug!(?why, "answer lowered to SYNCING");
-                match self.lowered {
-                    Some(lowered) => Judged {
-                        changed: Some(lowered),
-                        own: false,
-                    },
-                    None => Judged {
-                        changed: Some(syncing(self.shape, id)),
-                        own: true,
-                    },
-                }
+                NewStatus::SYNCING
             }
+            Decision::RaiseToValid(hash) => NewStatus {
+                status: PayloadValidity::Valid,
+                latest_valid_hash: Some(hash),
+                keep_payload_id: true,
+            },
+            // Only where there is no execution client.
+            Decision::Invalid | Decision::InvalidForkchoiceState => return made(self.shape, decision, id),
+        };
+        let has_status = matches!(self.said, ElAnswer::Status { .. });
+        match has_status.then(|| status_edit::read(self.shape, body)) {
+            Some(Ok(StatusAnswer::Status(status))) => Judged::Edited(status.with(&new)),
+            _ => made(self.shape, decision, id),
         }
     }
 }
 
-/// SYNCING in the place of an answer that could not be read.
-fn syncing(shape: Shape, id: &Id) -> Vec<u8> {
-    let status = PayloadStatusV1::syncing();
-    match shape {
+/// An answer of the gate's own, where the execution client gave none that could be read, or there is none.
+pub(super) fn made(shape: Shape, decision: Decision, id: &Id) -> Judged {
+    let status = match decision {
+        Decision::RaiseToValid(hash) => PayloadStatusV1::valid(hash),
+        Decision::Invalid => PayloadStatusV1::invalid(
+            None,
+            "the block hash or the versioned hashes are not those of the fields",
+        ),
+        Decision::InvalidForkchoiceState => {
+            let error = ErrorObject::new(
+                ErrorCode::InvalidForkchoiceState,
+                "the safe or the finalized payload is no ancestor of the head",
+            );
+            return Judged::Own(Response::error(id.clone(), error).to_json());
+        }
+        Decision::PassThrough | Decision::LowerToSyncing(_) => PayloadStatusV1::syncing(),
+    };
+    let response = match shape {
         Shape::NewPayload => Response::result(id.clone(), &status),
         Shape::ForkchoiceUpdated => Response::result(
             id.clone(),
             &ForkchoiceUpdatedResponse {
                 payload_status: status,
+                // Rule 8: never invented.
                 payload_id: None,
             },
         ),
-    }
-    .to_json()
+    };
+    Judged::Own(response.to_json())
 }
 
 impl Judged {
-    /// The answer as it came.
-    pub(super) fn pass() -> Self {
-        Self {
-            changed: None,
-            own: false,
+    /// An answer that was made here, there being none to change.
+    pub(super) fn by_itself(self, shared: &Shared) -> Answer {
+        match self {
+            Self::Own(body) | Self::Edited(body) => {
+                count(&shared.stats.changed_answers);
+                answers::json(body)
+            }
+            // Nothing passed: not reached, and answered as a call without an answer.
+            Self::Passed => answers::error(Id::null(), answers::no_answer("none")),
         }
     }
 
     /// The answer to the beacon node.
     pub(super) fn apply(self, shared: &Shared, answer: ReadAnswer) -> Answer {
-        match self.changed {
-            None => answer.unchanged(),
-            Some(changed) => {
-                count(&shared.stats.lowered_answers);
-                if self.own {
-                    answers::json(changed)
-                } else {
-                    answer.with_body(changed)
-                }
+        match self {
+            Self::Passed => answer.unchanged(),
+            Self::Edited(changed) => {
+                count(&shared.stats.changed_answers);
+                answer.with_body(changed)
+            }
+            Self::Own(made) => {
+                count(&shared.stats.changed_answers);
+                answers::json(made)
             }
         }
     }

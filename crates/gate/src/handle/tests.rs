@@ -4,7 +4,9 @@
 use super::*;
 use crate::{
     InMemory,
-    machine::{ImportPolicy, PayloadFacts, PayloadVerdict, Record, RecordChange, RequestCheck, StatusWord},
+    machine::{
+        ImportPolicy, PayloadFacts, PayloadVerdict, Record, RecordChange, RequestCheck, StatusWord, Step,
+    },
 };
 use assay_types::{ForkName, Hash256};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -199,9 +201,15 @@ async fn events_and_numbers() {
     );
     open.gate.proof_verified(key(2)).await;
     let mut verdicts = Vec::new();
-    while let Ok(GateEvent::VerdictChanged(change)) = events.try_recv() {
-        verdicts.push((change.block_hash, change.to));
+    let mut steps = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        match event {
+            GateEvent::VerdictChanged(change) => verdicts.push((change.block_hash, change.to)),
+            GateEvent::Reached(milestone) => steps.push(milestone.step),
+            GateEvent::Alarm(alarm) => panic!("{alarm:?}"),
+        }
     }
+    assert_eq!(steps, [Step::Payload, Step::FirstProof, Step::Proven]);
     assert_eq!(
         verdicts,
         [
@@ -231,7 +239,7 @@ async fn events_and_numbers() {
 #[tokio::test]
 async fn damaged_records_stop_the_start() {
     let disk = Arc::new(Disk::default());
-    disk.write(&[([5; 32], Some(vec![1, 1, 0xff]))]).unwrap();
+    disk.write(&[([5; 32], Some(vec![2, 1, 0xff]))]).unwrap();
     let opened = GateHandle::open(require(), disk, None, CancellationToken::new());
     assert!(matches!(opened, Err(OpenError::Restore(RestoreError::Damaged { key })) if key == hash(5)));
 }

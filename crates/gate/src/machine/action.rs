@@ -1,7 +1,7 @@
 //! What the gate asks for.
 
 use super::{
-    event::{CallId, UnixMillis},
+    event::{CallId, StatusWord, UnixMillis},
     node::ElStatus,
 };
 use assay_types::{BlockHash, ProofType, Root, Slot};
@@ -14,6 +14,24 @@ pub enum Decision {
     /// `status: SYNCING` with `latestValidHash`, `validationError` and `payloadId` null (rules 3 and 8), other fields
     /// as the EL sent them. Says why.
     LowerToSyncing(HeldBy),
+    /// `status: VALID` with this `latestValidHash`, by proofs (`accept-proofs`, `proofs-only`), other fields as the EL sent
+    /// them; a `payloadId` stays as it is, and is never invented (rule 8).
+    RaiseToValid(BlockHash),
+    /// `status: INVALID`, `latestValidHash` null: there is no EL, and the request is not what its block hash names (rule 1).
+    Invalid,
+    /// Error -38002: there is no EL, the head is VALID, and the safe or the finalized payload is not its ancestor.
+    InvalidForkchoiceState,
+}
+
+impl Decision {
+    /// Whether the beacon node is told VALID, the EL having said `status`.
+    pub fn is_valid(&self, status: Option<StatusWord>) -> bool {
+        match self {
+            Self::PassThrough => status == Some(StatusWord::Valid),
+            Self::RaiseToValid(_) => true,
+            Self::LowerToSyncing(_) | Self::Invalid | Self::InvalidForkchoiceState => false,
+        }
+    }
 }
 
 /// What keeps a payload from VALID.
@@ -64,6 +82,21 @@ impl HeldBy {
     }
 }
 
+impl HeldBy {
+    /// The rule of design.md (Gate) it follows from.
+    pub const fn rule(&self) -> u8 {
+        match self {
+            // The policy itself: `require-proofs` is never better than the EL.
+            Self::El(_) => 7,
+            Self::Proofs { .. } => 6,
+            Self::Ancestor(_) | Self::UnknownAncestor(_) => 2,
+            Self::Conflict(_) | Self::NotPersisted => 4,
+            Self::OtherRequestRoot | Self::Unreadable | Self::UnknownPayload => 5,
+            Self::OtherLatestValidHash => 3,
+        }
+    }
+}
+
 /// What the gate would answer for a payload if it were asked now and the EL said what it said last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PayloadVerdict {
@@ -99,6 +132,8 @@ pub enum Cause {
     Anchor,
     /// The operator's settings, or decision of a conflict.
     Operator,
+    /// The grace of `--on-missing-proofs trust-execution` is over.
+    Grace,
     /// The tree dropped what was finalized or too much.
     Pruning,
 }
@@ -112,6 +147,7 @@ impl Cause {
             Self::Payload => "payload",
             Self::Anchor => "anchor",
             Self::Operator => "operator",
+            Self::Grace => "grace",
             Self::Pruning => "pruning",
         }
     }
@@ -140,8 +176,34 @@ pub struct VerdictChange {
     pub first_proof_at: Option<UnixMillis>,
     /// When it had its k distinct types.
     pub proven_at: Option<UnixMillis>,
+    /// What keeps it from VALID now.
+    pub held_by: Option<HeldBy>,
     /// Whether the beacon node was told SYNCING before it was told VALID.
     pub first_told_syncing: bool,
+}
+
+/// What a payload came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// It got its place in the tree.
+    Payload,
+    /// Its first proof that counts.
+    FirstProof,
+    /// Its k-th distinct proof type.
+    Proven,
+}
+
+/// A payload came to something, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Milestone {
+    /// Which payload.
+    pub block_hash: BlockHash,
+    /// Its slot.
+    pub slot: Slot,
+    /// To what.
+    pub step: Step,
+    /// When.
+    pub at: UnixMillis,
 }
 
 /// Something an operator must see: logged, counted, sent as an event.
@@ -241,9 +303,13 @@ pub enum Action {
         call: CallId,
         /// What.
         decision: Decision,
+        /// Whether the answer is to wait for proofs, and to be asked for once more (`Event::AskedAgain`) before it is given.
+        waits: bool,
     },
     /// Tell whoever listens.
     VerdictChanged(VerdictChange),
+    /// Tell whoever measures.
+    Reached(Milestone),
     /// Tell the operator.
     Alarm(Alarm),
     /// A payload came: any proof of it that is in the store is to be brought as `Event::ProofVerified`.

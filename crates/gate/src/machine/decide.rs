@@ -4,7 +4,10 @@ use super::{
     Gate,
     action::{Alarm, Decision, HeldBy},
     config::ImportPolicy,
-    event::{AskedPayload, ElAnswer, ForkchoiceState, PayloadFacts, RequestCheck, StatusWord, UnixMillis},
+    event::{
+        Asked, AskedPayload, CallId, ElAnswer, ForkchoiceState, PayloadFacts, RequestCheck, StatusWord,
+        UnixMillis,
+    },
     node::ElStatus,
     tree::Placed,
 };
@@ -46,9 +49,10 @@ impl Gate {
         answer: ElAnswer,
         now: UnixMillis,
     ) -> Decision {
-        let (status, latest_valid_hash) = match answer {
+        let (status, latest_valid_hash) = match self.heard(answer) {
             // Rule 8: errors pass; without an answer the endpoint has its own error.
-            ElAnswer::Error | ElAnswer::Unavailable => return Decision::PassThrough,
+            ElAnswer::Error => return Decision::PassThrough,
+            ElAnswer::Unavailable => return self.payload_without_answer(payload, now),
             ElAnswer::Unreadable => return self.unless_observed(HeldBy::Unreadable),
             ElAnswer::Status {
                 status,
@@ -95,14 +99,58 @@ impl Gate {
                 if placed {
                     self.mark_el(hash, el_status(status), now);
                 }
-                self.not_better_than(status, latest_valid_hash)
+                let own = check == RequestCheck::Matches && self.root_belongs(&payload);
+                if own && status == StatusWord::Syncing && self.is_raised(&hash) {
+                    Decision::RaiseToValid(hash)
+                } else {
+                    self.not_better_than(status, latest_valid_hash)
+                }
             }
         };
         if self.root_belongs(&payload) {
             self.note_new_payload(hash, now);
-            self.note_told(hash, decision, status, latest_valid_hash, now);
+            let asked = AskedPayload::Read { payload, check };
+            if !self.waits_for_proofs(&Asked::Payload(asked), Some(status)) {
+                self.note_told(hash, decision, status, latest_valid_hash, now);
+            }
         }
         decision
+    }
+
+    /// The EL is silent, or there is none: what proofs alone say.
+    fn payload_without_answer(&mut self, asked: AskedPayload, now: UnixMillis) -> Decision {
+        let proofs_only = !self.config.policy.has_execution_client();
+        let otherwise = |held| match proofs_only {
+            true => Decision::LowerToSyncing(held),
+            // The endpoint's own error.
+            false => Decision::PassThrough,
+        };
+        let AskedPayload::Read { payload, check } = asked else {
+            return otherwise(HeldBy::Unreadable);
+        };
+        let hash = payload.block_hash;
+        if check != RequestCheck::Matches {
+            return match (proofs_only, check) {
+                (true, RequestCheck::Mismatch) => Decision::Invalid,
+                _ => otherwise(HeldBy::OtherRequestRoot),
+            };
+        }
+        match self.config.policy {
+            ImportPolicy::Observe | ImportPolicy::RequireProofs => return Decision::PassThrough,
+            ImportPolicy::AcceptProofs | ImportPolicy::ProofsOnly => {}
+        }
+        if self.place(payload, now) == Placed::Refused {
+            return otherwise(HeldBy::OtherRequestRoot);
+        }
+        self.note_new_payload(hash, now);
+        if self.is_raised(&hash) {
+            self.tell_valid(hash, now);
+            return Decision::RaiseToValid(hash);
+        }
+        if proofs_only && !self.waits_for_proofs(&Asked::Payload(asked), None) {
+            self.tell_syncing(hash, now);
+        }
+        otherwise(self.held_by(&hash).unwrap_or(HeldBy::UnknownPayload))
     }
 
     /// What the EL says of a payload whose request could not be read holds for its hash, as with fcU; but it is not
@@ -121,9 +169,11 @@ impl Gate {
                     self.touch(hash, now);
                     self.mark_el_valid(hash, now);
                 }
-                self.unless_observed(HeldBy::Unreadable)
+                self.unless_believed(latest_valid_hash.filter(|h| *h == hash))
             }
             StatusWord::Invalid => {
+                // To be remembered, whoever brings the payload later.
+                self.touch(hash, now);
                 self.called_invalid(Some(hash), Some(parent), latest_valid_hash, hash, now)
             }
             StatusWord::Syncing | StatusWord::Accepted => {
@@ -179,8 +229,9 @@ impl Gate {
         answer: ElAnswer,
         now: UnixMillis,
     ) -> Decision {
-        let (status, latest_valid_hash) = match answer {
-            ElAnswer::Error | ElAnswer::Unavailable => return Decision::PassThrough,
+        let (status, latest_valid_hash) = match self.heard(answer) {
+            ElAnswer::Error => return Decision::PassThrough,
+            ElAnswer::Unavailable => return self.head_without_answer(state, now),
             ElAnswer::Unreadable => return self.unless_observed(HeldBy::Unreadable),
             ElAnswer::Status {
                 status,
@@ -207,26 +258,178 @@ impl Gate {
             }
             StatusWord::Syncing | StatusWord::Accepted => {
                 self.mark_el(head, el_status(status), now);
-                self.not_better_than(status, latest_valid_hash)
+                if status == StatusWord::Syncing && self.is_raised(&head) {
+                    Decision::RaiseToValid(head)
+                } else {
+                    self.not_better_than(status, latest_valid_hash)
+                }
             }
         };
-        self.note_told(head, decision, status, latest_valid_hash, now);
+        if !self.waits_for_proofs(&Asked::Head(head), Some(status)) {
+            self.note_told(head, decision, status, latest_valid_hash, now);
+        }
         self.finalize(state.finalized, now);
         decision
+    }
+
+    /// As `payload_without_answer`, of a head.
+    fn head_without_answer(&mut self, state: Option<ForkchoiceState>, now: UnixMillis) -> Decision {
+        let proofs_only = !self.config.policy.has_execution_client();
+        let Some(state) = state.filter(|s| !s.head.is_zero()) else {
+            return match proofs_only {
+                true => Decision::LowerToSyncing(HeldBy::Unreadable),
+                false => Decision::PassThrough,
+            };
+        };
+        let head = state.head;
+        let raised = self.is_raised(&head);
+        if !proofs_only && !raised {
+            return Decision::PassThrough;
+        }
+        if proofs_only
+            && raised
+            && !(self.may_descend(head, state.safe) && self.may_descend(head, state.finalized))
+        {
+            return Decision::InvalidForkchoiceState;
+        }
+        self.touch(head, now);
+        let decision = if raised {
+            self.tell_valid(head, now);
+            Decision::RaiseToValid(head)
+        } else {
+            if !self.waits_for_proofs(&Asked::Head(head), None) {
+                self.tell_syncing(head, now);
+            }
+            Decision::LowerToSyncing(self.held_by(&head).unwrap_or(HeldBy::UnknownPayload))
+        };
+        self.finalize(state.finalized, now);
+        decision
+    }
+
+    /// Whether a payload may stand on another (zero: none). False only where it is known that it does not.
+    fn may_descend(&self, head: BlockHash, ancestor: BlockHash) -> bool {
+        if ancestor.is_zero() || self.tree.is_ancestor_or_self(&ancestor, &head) {
+            return true;
+        }
+        let settled = self.settled.get(&ancestor);
+        if settled.is_some_and(|s| s.canonical) {
+            // What left the tree by finality is an ancestor of all that stayed.
+            return true;
+        }
+        // The head's chain is known back to some slot: what is older may lie before that, and what was never seen anywhere.
+        let slot = |hash: &BlockHash| self.tree.get(hash).and_then(|n| n.facts).map(|f| f.slot);
+        let known_back_to = self.chain_of(head).iter().rev().find_map(slot);
+        let ancestors = slot(&ancestor).or_else(|| settled.and_then(|s| s.slot));
+        ancestors
+            .zip(known_back_to)
+            .is_none_or(|(ancestor, back_to)| ancestor < back_to)
+    }
+
+    /// Without an execution client nothing that is said in its name counts.
+    fn heard(&self, answer: ElAnswer) -> ElAnswer {
+        match self.config.policy.has_execution_client() {
+            true => answer,
+            false => ElAnswer::Unavailable,
+        }
+    }
+
+    /// Whether a proof might still turn the answer VALID, and is to be waited for (rule 9).
+    pub(crate) fn waits_for_proofs(&self, asked: &Asked, status: Option<StatusWord>) -> bool {
+        if self.config.wait_for_proofs_ms == 0 {
+            return false;
+        }
+        let hash = match asked {
+            Asked::Payload(AskedPayload::Read { payload, check }) if *check != RequestCheck::Mismatch => {
+                if !self.root_belongs(payload) {
+                    return false;
+                }
+                payload.block_hash
+            }
+            Asked::Payload(_) => return false,
+            Asked::Head(head) => *head,
+        };
+        let can = match self.config.policy {
+            ImportPolicy::Observe => false,
+            ImportPolicy::RequireProofs => status == Some(StatusWord::Valid),
+            ImportPolicy::AcceptProofs => status == Some(StatusWord::Syncing),
+            ImportPolicy::ProofsOnly => true,
+        };
+        can && !self.is_raised(&hash)
+            && matches!(
+                self.held_by(&hash),
+                Some(HeldBy::Proofs { .. } | HeldBy::Ancestor(_))
+            )
+    }
+
+    /// A call that waits is judged by what is known now.
+    pub(super) fn asked_again(
+        &mut self,
+        call: CallId,
+        asked: Asked,
+        status: Option<StatusWord>,
+        now: UnixMillis,
+    ) {
+        let hash = match asked {
+            Asked::Payload(AskedPayload::Read { payload, check })
+                if check != RequestCheck::Mismatch && self.root_belongs(&payload) =>
+            {
+                Some(payload.block_hash)
+            }
+            Asked::Payload(_) => None,
+            Asked::Head(head) => Some(head),
+        };
+        let held = match hash {
+            None => Some(HeldBy::OtherRequestRoot),
+            Some(hash) => self.held_by(&hash),
+        };
+        let valid = hash.filter(|hash| match self.config.policy {
+            // Rule 7: the EL's word then, and its present status.
+            ImportPolicy::Observe | ImportPolicy::RequireProofs => {
+                status == Some(StatusWord::Valid) && held.is_none()
+            }
+            ImportPolicy::AcceptProofs | ImportPolicy::ProofsOnly => self.is_raised(hash),
+        });
+        let decision = match (valid, status) {
+            (Some(_), Some(StatusWord::Valid)) => Decision::PassThrough,
+            (Some(hash), _) => Decision::RaiseToValid(hash),
+            (None, _) => Decision::LowerToSyncing(held.unwrap_or(HeldBy::UnknownPayload)),
+        };
+        match (valid, hash) {
+            (Some(hash), _) => self.tell_valid(hash, now),
+            (None, Some(hash)) => self.tell_syncing(hash, now),
+            (None, None) => {}
+        }
+        let answer = match status {
+            Some(status) => ElAnswer::Status {
+                status,
+                latest_valid_hash: None,
+            },
+            None => ElAnswer::Unavailable,
+        };
+        self.answer(call, decision, answer, false);
     }
 
     /// Under `observe` the EL's word, whatever it is; else SYNCING.
     fn unless_observed(&self, held: HeldBy) -> Decision {
         match self.config.policy {
             ImportPolicy::Observe => Decision::PassThrough,
-            ImportPolicy::RequireProofs => Decision::LowerToSyncing(held),
+            _ => Decision::LowerToSyncing(held),
+        }
+    }
+
+    /// The EL said VALID, naming this, of a request that could not be read: enough where the EL's VALID is all that is asked
+    /// for.
+    fn unless_believed(&self, named: Option<BlockHash>) -> Decision {
+        match (self.config.policy, named) {
+            (ImportPolicy::AcceptProofs, Some(named)) => self.valid_or_held(named),
+            _ => self.unless_observed(HeldBy::Unreadable),
         }
     }
 
     /// A call whose payload is not known is never VALID.
     fn without_payload(&self, status: StatusWord, latest_valid_hash: Option<BlockHash>) -> Decision {
         match status {
-            StatusWord::Valid => self.unless_observed(HeldBy::Unreadable),
+            StatusWord::Valid => self.unless_believed(latest_valid_hash),
             StatusWord::Invalid => Decision::PassThrough,
             StatusWord::Syncing | StatusWord::Accepted => self.not_better_than(status, latest_valid_hash),
         }
@@ -234,11 +437,13 @@ impl Gate {
 
     /// The EL said VALID.
     fn valid_or_held(&self, hash: BlockHash) -> Decision {
-        if self.config.policy == ImportPolicy::Observe {
-            return Decision::PassThrough;
-        }
-        self.held_by(&hash)
-            .map_or(Decision::PassThrough, Decision::LowerToSyncing)
+        let held = match self.config.policy {
+            ImportPolicy::Observe => None,
+            // The EL's VALID is enough, unless the operator has to decide first (rule 4).
+            ImportPolicy::AcceptProofs => self.held_by(&hash).filter(|h| matches!(h, HeldBy::Conflict(_))),
+            ImportPolicy::RequireProofs | ImportPolicy::ProofsOnly => self.held_by(&hash),
+        };
+        held.map_or(Decision::PassThrough, Decision::LowerToSyncing)
     }
 
     /// The EL said SYNCING or ACCEPTED. Rule 3: both carry a null `latestValidHash`.
@@ -275,7 +480,9 @@ impl Gate {
                     self.tell_valid(hash, now);
                 }
             }
-            (Decision::PassThrough, StatusWord::Invalid) => {}
+            (Decision::RaiseToValid(_), _) => self.tell_valid(hash, now),
+            (Decision::PassThrough, StatusWord::Invalid)
+            | (Decision::Invalid | Decision::InvalidForkchoiceState, _) => {}
             (Decision::PassThrough, StatusWord::Syncing | StatusWord::Accepted)
             | (Decision::LowerToSyncing(_), _) => self.tell_syncing(hash, now),
         }

@@ -82,6 +82,15 @@ pub enum AskedPayload {
     Unread,
 }
 
+/// What a call asks about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// newPayload: this request.
+    Payload(AskedPayload),
+    /// fcU: this head.
+    Head(BlockHash),
+}
+
 /// `PayloadStatusV1.status` as the EL sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatusWord {
@@ -111,6 +120,16 @@ pub enum ElAnswer {
     Unavailable,
     /// A result that is no payload status.
     Unreadable,
+}
+
+impl ElAnswer {
+    /// The status, where there is one.
+    pub const fn word(&self) -> Option<StatusWord> {
+        match self {
+            Self::Status { status, .. } => Some(*status),
+            Self::Error | Self::Unavailable | Self::Unreadable => None,
+        }
+    }
 }
 
 /// The hashes of `forkchoiceState`; zero means none.
@@ -163,6 +182,16 @@ pub enum Event {
         state: Option<ForkchoiceState>,
         /// `payloadStatus` of what the EL said.
         answer: ElAnswer,
+    },
+    /// A call whose answer waits is judged anew: for a proof (`--wait-for-proofs`), or because the EL is silent. Tells the
+    /// machine nothing of the EL.
+    AskedAgain {
+        /// The call to be answered.
+        call: CallId,
+        /// What it asks about.
+        asked: Asked,
+        /// What the EL said of it; `None` while it is silent.
+        status: Option<StatusWord>,
     },
     /// A payload was seen in a beacon block (or envelope): it gives the tree what the Engine API did not bring.
     PayloadSeen {

@@ -9,7 +9,7 @@ use super::{
 use assay_types::BlockHash;
 
 /// Ancestors looked at to say what holds a payload back.
-const MAX_EXPLAIN_DEPTH: usize = 4096;
+const MAX_EXPLAIN_DEPTH: u32 = 4096;
 
 impl Gate {
     /// What keeps a payload from VALID; `None` where nothing does.
@@ -30,11 +30,11 @@ impl Gate {
         if node.standing.conflict {
             return Some(HeldBy::Conflict(self.oldest_conflict(*hash)));
         }
-        if let Some(own) = self.held_by_itself(node) {
+        if let Some(own) = self.held_by_itself(node, 0) {
             return Some(own);
         }
         let mut cursor = node.parent();
-        for _ in 0..MAX_EXPLAIN_DEPTH {
+        for distance in 1..=MAX_EXPLAIN_DEPTH {
             let Some(at) = cursor else { break };
             let Some(ancestor) = self.tree.get(&at) else {
                 return Some(HeldBy::UnknownAncestor(at));
@@ -42,7 +42,7 @@ impl Gate {
             if ancestor.facts.is_none() && !ancestor.anchor {
                 return Some(HeldBy::UnknownAncestor(at));
             }
-            if self.held_by_itself(ancestor).is_some() {
+            if self.held_by_itself(ancestor, distance).is_some() {
                 return Some(HeldBy::Ancestor(at));
             }
             cursor = ancestor.parent();
@@ -50,15 +50,31 @@ impl Gate {
         Some(cursor.map_or(HeldBy::UnknownPayload, HeldBy::Ancestor))
     }
 
-    fn held_by_itself(&self, node: &Node) -> Option<HeldBy> {
-        if node.el != ElStatus::Valid {
-            return Some(HeldBy::El(node.el));
+    /// What a payload itself lacks for the verdict of its descendant so many payloads on; 0: its own.
+    fn held_by_itself(&self, node: &Node, distance: u32) -> Option<HeldBy> {
+        let el = Some(HeldBy::El(node.el));
+        let proofs = || {
+            if node.anchor || node.released || node.is_proven(&self.config) {
+                return None;
+            }
+            Some(match node.facts {
+                None => HeldBy::UnknownPayload,
+                Some(_) => HeldBy::Proofs {
+                    have: node.proof_count(&self.config.counted_types),
+                    need: self.config.required_proofs.get(),
+                },
+            })
+        };
+        match (self.config.policy, node.el) {
+            (ImportPolicy::Observe | ImportPolicy::AcceptProofs, ElStatus::Valid) => None,
+            (ImportPolicy::Observe, _) => el,
+            (ImportPolicy::RequireProofs, ElStatus::Valid) if distance < self.config.lag() => None,
+            (ImportPolicy::RequireProofs, ElStatus::Valid) => proofs(),
+            (ImportPolicy::RequireProofs, _) => el,
+            (ImportPolicy::AcceptProofs | ImportPolicy::ProofsOnly, ElStatus::Invalid) => el,
+            (ImportPolicy::AcceptProofs, ElStatus::Accepted) if distance == 0 => el,
+            (ImportPolicy::AcceptProofs | ImportPolicy::ProofsOnly, _) => proofs(),
         }
-        let (have, need) = (node.proof_count(), self.config.required_proofs.get());
-        if !node.anchor && node.facts.is_none() {
-            return Some(HeldBy::UnknownPayload);
-        }
-        (!node.anchor && have < need).then_some(HeldBy::Proofs { have, need })
     }
 
     /// The oldest payload in conflict among a payload and its ancestors.

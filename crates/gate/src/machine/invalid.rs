@@ -240,7 +240,7 @@ impl Gate {
                 // Nor is what stood on it rooted in anything VALID.
                 for top in &above {
                     if let Some(node) = self.tree.get_mut(top) {
-                        node.rooted = false;
+                        node.rooted = None;
                         self.out.dirty.insert(*top);
                     }
                 }
@@ -251,6 +251,7 @@ impl Gate {
                 true => SettledPayload {
                     told_valid: false,
                     valid: false,
+                    behind: None,
                     ..settled
                 },
                 false => SettledPayload {
@@ -293,7 +294,7 @@ impl Gate {
 
     /// The payloads of the tree that stand on one that left it.
     fn standing_on(&self, hash: &BlockHash, canonical: bool) -> Vec<BlockHash> {
-        let on_it = |node: &Node| node.parent() == Some(*hash) || (canonical && node.rooted);
+        let on_it = |node: &Node| node.parent() == Some(*hash) || (canonical && node.rooted.is_some());
         self.tree
             .iter()
             .filter(|(_, node)| on_it(node))
@@ -315,6 +316,7 @@ impl Gate {
             settled.conflict = false;
             if resolution == ConflictResolution::AcceptInvalid {
                 settled.valid = false;
+                settled.behind = None;
                 settled.told_valid = false;
             }
             let canonical = settled.canonical;

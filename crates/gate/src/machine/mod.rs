@@ -31,12 +31,16 @@ mod startup;
 mod tree;
 
 pub use action::{
-    Action, Alarm, Cause, Decision, Durability, HeldBy, PayloadVerdict, Record, RecordChange, VerdictChange,
+    Action, Alarm, Cause, Decision, Durability, HeldBy, Milestone, PayloadVerdict, Record, RecordChange,
+    Step, VerdictChange,
 };
-pub use config::{DEFAULT_ALERT_AFTER_SLOTS, GateConfig, ImportPolicy, UnknownPolicy};
+pub use config::{
+    DEFAULT_ALERT_AFTER_SLOTS, DEFAULT_EXECUTION_SLOW_AFTER_MS, GateConfig, ImportPolicy, MAX_PROOF_LAG,
+    MAX_WAIT_FOR_PROOFS_MS, OnMissingProofs, ProofTypeSet, UnknownPolicy,
+};
 pub use event::{
-    AskedPayload, CallId, ConflictResolution, ElAnswer, Event, ForkchoiceState, PayloadFacts, RequestCheck,
-    StatusWord, UnixMillis,
+    Asked, AskedPayload, CallId, ConflictResolution, ElAnswer, Event, ForkchoiceState, PayloadFacts,
+    RequestCheck, StatusWord, UnixMillis,
 };
 pub use node::{ElStatus, Times};
 pub use persist::RestoreError;
@@ -87,8 +91,9 @@ struct Out {
     meta: bool,
     durable: bool,
     changes: Vec<VerdictChange>,
+    reached: Vec<Milestone>,
     alarms: Vec<Alarm>,
-    answers: Vec<(CallId, Decision)>,
+    answers: Vec<(CallId, Decision, bool)>,
     recalls: Vec<Root>,
 }
 
@@ -159,13 +164,17 @@ impl Gate {
                 answer,
             } => {
                 let decision = self.new_payload_answered(payload, answer, now);
-                self.answer(call, decision, answer);
+                let waits = self.waits_for_proofs(&Asked::Payload(payload), answer.word());
+                self.answer(call, decision, answer, waits);
             }
             Event::ForkchoiceUpdated { state } => self.forkchoice_updated(state, now),
             Event::ForkchoiceUpdatedAnswered { call, state, answer } => {
                 let decision = self.forkchoice_updated_answered(state, answer, now);
-                self.answer(call, decision, answer);
+                let head = state.map_or(BlockHash::default(), |s| s.head);
+                let waits = self.waits_for_proofs(&Asked::Head(head), answer.word());
+                self.answer(call, decision, answer, waits);
             }
+            Event::AskedAgain { call, asked, status } => self.asked_again(call, asked, status, now),
             Event::PayloadSeen { payload, check } => {
                 if check == RequestCheck::Matches {
                     self.place(payload, now);
@@ -173,7 +182,7 @@ impl Gate {
             }
             Event::ProofVerified { key } => self.proof_verified(key, now),
             Event::Finalized { block_hash } => self.finalize(block_hash, now),
-            Event::SlotStarted(slot) => self.slot_started(slot),
+            Event::SlotStarted(slot) => self.slot_started(slot, now),
             Event::ConfigChanged(config) => self.config_changed(config, now),
             Event::AnchorSet { block_hash } => self.set_anchor(block_hash, now),
             Event::ConflictResolved {
@@ -196,9 +205,12 @@ impl Gate {
         &self.config
     }
 
-    fn answer(&mut self, call: CallId, decision: Decision, answer: ElAnswer) {
-        self.stats.count_answer(&decision, answer);
-        self.out.answers.push((call, decision));
+    /// A call that waits is counted when its wait is over.
+    fn answer(&mut self, call: CallId, decision: Decision, answer: ElAnswer, waits: bool) {
+        if !waits {
+            self.stats.count_answer(&decision, answer);
+        }
+        self.out.answers.push((call, decision, waits));
     }
 
     fn alarm(&mut self, alarm: Alarm) {
@@ -212,7 +224,7 @@ impl Gate {
             self.early.insert(key, now);
             return;
         };
-        let required = self.config.required_proofs.get();
+        let config = self.config;
         let Some(node) = self.tree.get_mut(&hash) else {
             return;
         };
@@ -220,21 +232,32 @@ impl Gate {
             return;
         }
         node.proofs.insert(key.proof_type, now);
-        if node.proof_count() >= required {
-            node.times.proven_at.get_or_insert(now);
+        let mut steps = Vec::new();
+        if config.counted_types.contains(key.proof_type) && node.proof_count(&config.counted_types) == 1 {
+            steps.push(Step::FirstProof);
+        }
+        if node.is_proven(&config) && node.times.proven_at.is_none() {
+            node.times.proven_at = Some(now);
+            steps.push(Step::Proven);
+        }
+        let facts = node.facts;
+        for (facts, step) in facts.iter().flat_map(|f| steps.iter().map(move |s| (f, *s))) {
+            self.reached(facts, step, now);
         }
         self.out.dirty.insert(hash);
         self.recompute(vec![hash], Cause::Proof, now);
     }
 
     /// The alarm of `--alert-after-slots`: canonical payloads that are old enough and lack proofs, each once.
-    fn slot_started(&mut self, slot: Slot) {
+    fn slot_started(&mut self, slot: Slot, now: UnixMillis) {
         self.slot = self.slot.max(slot);
+        self.release(now);
         let due = self.slot.saturating_sub(self.config.alert_after_slots);
         if due <= self.alerted_to {
             return;
         }
         let need = self.config.required_proofs.get();
+        let counted = self.config.counted_types;
         let mut cursor = self.head;
         let mut alarms = Vec::new();
         while let Some(node) = cursor.and_then(|hash| self.tree.get_mut(&hash)) {
@@ -242,7 +265,7 @@ impl Gate {
             if facts.slot <= self.alerted_to {
                 break;
             }
-            let have = node.proof_count();
+            let have = node.proof_count(&counted);
             if facts.slot <= due && have < need && !node.anchor && !node.alerted {
                 node.alerted = true;
                 self.out.dirty.insert(facts.block_hash);
@@ -263,8 +286,7 @@ impl Gate {
 
     /// Rule 2: what was VALID when the policy took effect is an anchor.
     fn config_changed(&mut self, config: GateConfig, now: UnixMillis) {
-        let judges_alike =
-            config.policy == self.config.policy && config.required_proofs == self.config.required_proofs;
+        let judges_alike = config.judges_as(&self.config);
         let valid: Vec<_> = self
             .tree
             .iter()
@@ -281,14 +303,40 @@ impl Gate {
         for hash in valid {
             self.mark_anchor(hash, now);
         }
-        let required = config.required_proofs.get();
         for (hash, node) in self.tree.iter_mut() {
-            if node.proof_count() >= required && node.times.proven_at.is_none() {
+            let proven = node.is_proven(&config) && node.times.proven_at.is_none();
+            if proven {
                 node.times.proven_at = Some(now);
+            }
+            if std::mem::take(&mut node.released) || proven {
                 self.out.dirty.insert(*hash);
             }
         }
         self.recompute_all(Cause::Operator, now);
+        self.release(now);
+    }
+
+    /// `--on-missing-proofs trust-execution`: payloads whose grace is over.
+    fn release(&mut self, now: UnixMillis) {
+        let Some(grace_slots) = self.config.grace_slots() else {
+            return;
+        };
+        let config = self.config;
+        let due: Vec<BlockHash> = self
+            .tree
+            .iter()
+            .filter(|(_, n)| n.facts.is_some() && !n.anchor && !n.released && !n.is_proven(&config))
+            .filter(|(_, n)| n.waits_from.saturating_add(grace_slots) <= self.slot)
+            .map(|(hash, _)| *hash)
+            .collect();
+        for hash in &due {
+            if let Some(node) = self.tree.get_mut(hash) {
+                node.released = true;
+                self.out.dirty.insert(*hash);
+            }
+        }
+        self.out.meta |= !due.is_empty();
+        self.recompute(due, Cause::Grace, now);
     }
 }
 

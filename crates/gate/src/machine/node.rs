@@ -2,9 +2,10 @@
 
 use super::{
     action::PayloadVerdict,
+    config::{GateConfig, ProofTypeSet},
     event::{PayloadFacts, UnixMillis},
 };
-use assay_types::{BlockHash, ProofType};
+use assay_types::{BlockHash, ProofType, Slot};
 use std::collections::BTreeMap;
 
 /// What the EL said last of a payload, directly or by a VALID or INVALID that implies it.
@@ -39,12 +40,22 @@ impl ElStatus {
 /// What follows for a payload from itself and its ancestors. Computed, never stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Standing {
-    /// It and its ancestors up to an anchor are proven.
-    pub(crate) proven: bool,
+    /// How many payloads back the newest lies that is proven (or released) with all its ancestors up to an anchor; 0: it
+    /// is itself. `None` where that is farther than `--proof-lag`, or there is none.
+    pub(crate) behind: Option<u32>,
+    /// `accept-proofs`: it is EL-VALID, an anchor, or proven on ancestors that are such.
+    pub(crate) supported: bool,
     /// It and every ancestor that is known are EL-VALID.
     pub(crate) el_valid: bool,
     /// It or an ancestor is in conflict (rule 4).
     pub(crate) conflict: bool,
+}
+
+impl Standing {
+    /// It and its ancestors up to an anchor are proven (or released).
+    pub(crate) fn proven(&self) -> bool {
+        self.behind == Some(0)
+    }
 }
 
 /// A payload. Known by hash alone while `facts` is `None`.
@@ -58,8 +69,12 @@ pub(crate) struct Node {
     pub(crate) proofs: BTreeMap<ProofType, UnixMillis>,
     /// Rule 2: trusted, as an anchor or the ancestor of one.
     pub(crate) anchor: bool,
-    /// Its ancestors were proven (or VALID) when they left the tree.
-    pub(crate) rooted: bool,
+    /// What its parent gave it when that left the tree: `Standing::behind`, 0 too where VALID was the EL's word.
+    pub(crate) rooted: Option<u32>,
+    /// `--on-missing-proofs trust-execution`: its grace is over.
+    pub(crate) released: bool,
+    /// From when its grace counts: its slot, or the one it was first seen in.
+    pub(crate) waits_from: Slot,
     /// The beacon node was told that it is VALID, or that a descendant is.
     pub(crate) told_valid: bool,
     /// Told VALID, then called INVALID by the EL: SYNCING until the operator decides (rule 4).
@@ -100,7 +115,9 @@ impl Node {
             el: ElStatus::Unknown,
             proofs: BTreeMap::new(),
             anchor: false,
-            rooted: false,
+            rooted: None,
+            released: false,
+            waits_from: facts.map_or(Slot(0), |f| f.slot),
             told_valid: false,
             conflict: false,
             alerted: false,
@@ -117,9 +134,15 @@ impl Node {
         self.facts.map(|f| f.parent_hash)
     }
 
-    /// Distinct proof types.
-    pub(crate) fn proof_count(&self) -> u8 {
-        u8::try_from(self.proofs.len()).unwrap_or(u8::MAX)
+    /// Distinct proof types that count.
+    pub(crate) fn proof_count(&self, counted: &ProofTypeSet) -> u8 {
+        let counts = self.proofs.keys().filter(|t| counted.contains(**t)).count();
+        u8::try_from(counts).unwrap_or(u8::MAX)
+    }
+
+    /// Whether it has the proofs it needs.
+    pub(crate) fn is_proven(&self, config: &GateConfig) -> bool {
+        self.proof_count(&config.counted_types) >= config.required_proofs.get()
     }
 
     /// Whether the beacon node was told SYNCING before it was told VALID.

@@ -7,7 +7,7 @@
 use super::{
     Gate, Out,
     action::{Action, Cause, Durability, Record, RecordChange, VerdictChange},
-    config::{GateConfig, ImportPolicy},
+    config::{GateConfig, ImportPolicy, OnMissingProofs, ProofTypeSet},
     event::{PayloadFacts, UnixMillis},
     node::{ElStatus, Node, Times},
     prune::Pruned,
@@ -17,8 +17,11 @@ use super::{
 use assay_types::{BlockHash, ForkName, Hash256, Slot};
 use std::num::NonZeroU8;
 
+/// Verdicts that change at once and are each told with what holds them; with more, as by a change of policy, the reason is
+/// left to be asked for.
+const MAX_EXPLAINED_CHANGES: usize = 256;
 /// Version of the encoding.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const KIND_GATE: u8 = 0;
 const KIND_PAYLOAD: u8 = 1;
 const KIND_SETTLED: u8 = 2;
@@ -27,9 +30,10 @@ const KIND_CLAIMED: u8 = 3;
 /// Why records could not be restored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
-    /// Written by a newer version.
+    /// Written by another version of the program.
     #[error(
-        "the gate's record {key} has version {version}, this program reads {VERSION}: use the program that wrote it"
+        "the gate's record {key} has version {version}, this program reads {VERSION}: use the program that wrote it, or \
+         delete the gate's records and set a trusted checkpoint"
     )]
     Version {
         /// Its key.
@@ -143,11 +147,13 @@ fn write_node(node: &Node) -> Vec<u8> {
     w.flags([
         node.facts.is_some(),
         node.anchor,
-        node.rooted,
+        node.released,
         node.told_valid,
         node.conflict,
         node.alerted,
     ]);
+    w.optional_number(node.rooted.map(u64::from));
+    w.number(node.waits_from.as_u64());
     w.byte(place_in(&EL_STATUSES, &node.el));
     if let Some(facts) = &node.facts {
         w.hash(&facts.parent_hash);
@@ -155,7 +161,7 @@ fn write_node(node: &Node) -> Vec<u8> {
         w.number(facts.slot.as_u64());
         w.byte(place_in(ForkName::ALL, &facts.fork));
     }
-    w.byte(node.proof_count());
+    w.byte(u8::try_from(node.proofs.len()).unwrap_or(u8::MAX));
     for (proof_type, at) in node.proofs.iter().take(usize::from(u8::MAX)) {
         w.byte(*proof_type);
         w.number(at.0);
@@ -176,7 +182,9 @@ fn write_node(node: &Node) -> Vec<u8> {
 }
 
 fn read_node(hash: BlockHash, mut r: Reader<'_>) -> Option<Node> {
-    let [has_facts, anchor, rooted, told_valid, conflict, alerted] = r.flags()?;
+    let [has_facts, anchor, released, told_valid, conflict, alerted] = r.flags()?;
+    let rooted = read_behind(&mut r)?;
+    let waits_from = Slot(r.number()?);
     let el = *EL_STATUSES.get(usize::from(r.byte()?))?;
     let facts = match has_facts {
         false => None,
@@ -210,6 +218,8 @@ fn read_node(hash: BlockHash, mut r: Reader<'_>) -> Option<Node> {
         el,
         anchor,
         rooted,
+        released,
+        waits_from,
         told_valid,
         conflict,
         alerted,
@@ -228,6 +238,7 @@ fn write_settled(settled: &SettledPayload) -> Vec<u8> {
     ]);
     w.optional_hash(settled.root);
     w.optional_number(settled.slot.map(Slot::as_u64));
+    w.optional_number(settled.behind.map(u64::from));
     w.0
 }
 
@@ -235,14 +246,23 @@ fn read_settled(mut r: Reader<'_>) -> Option<SettledPayload> {
     let [valid, told_valid, canonical, conflict] = r.flags()?;
     let root = r.optional_hash()?;
     let slot = r.optional_number()?.map(Slot);
+    let behind = read_behind(&mut r)?;
     r.end(SettledPayload {
         root,
         slot,
         valid,
+        behind,
         told_valid,
         canonical,
         conflict,
     })
+}
+
+fn read_behind(r: &mut Reader<'_>) -> Option<Option<u32>> {
+    match r.optional_number()? {
+        None => Some(None),
+        Some(behind) => u32::try_from(behind).ok().map(Some),
+    }
 }
 
 struct GateRecord {
@@ -251,22 +271,37 @@ struct GateRecord {
     head: Option<BlockHash>,
     finalized: Option<BlockHash>,
     alerted_to: Slot,
+    slot: Slot,
 }
 
 fn read_gate(mut r: Reader<'_>) -> Option<GateRecord> {
     let policy = *ImportPolicy::ALL.get(usize::from(r.byte()?))?;
     let required_proofs = NonZeroU8::new(r.byte()?)?;
-    let alert_after_slots = r.number()?;
+    let mut words = [0; 4];
+    for word in &mut words {
+        *word = r.number()?;
+    }
+    let proof_lag = u32::try_from(r.number()?).ok()?;
+    let on_missing_proofs = match r.optional_number()? {
+        None => OnMissingProofs::Wait,
+        Some(grace_slots) => OnMissingProofs::TrustExecution { grace_slots },
+    };
     let record = GateRecord {
         config: GateConfig {
             policy,
             required_proofs,
-            alert_after_slots,
+            counted_types: ProofTypeSet::from_words(words),
+            proof_lag,
+            on_missing_proofs,
+            alert_after_slots: r.number()?,
+            wait_for_proofs_ms: r.number()?,
+            execution_slow_after_ms: r.number()?,
         },
         started: r.bool()?,
         head: r.optional_hash()?,
         finalized: r.optional_hash()?,
         alerted_to: Slot(r.number()?),
+        slot: Slot(r.number()?),
     };
     r.end(record)
 }
@@ -276,11 +311,22 @@ impl Gate {
         let mut w = Writer::new(KIND_GATE);
         w.byte(place_in(ImportPolicy::ALL, &self.config.policy));
         w.byte(self.config.required_proofs.get());
+        for word in self.config.counted_types.words() {
+            w.number(word);
+        }
+        w.number(u64::from(self.config.proof_lag));
+        w.optional_number(match self.config.on_missing_proofs {
+            OnMissingProofs::Wait => None,
+            OnMissingProofs::TrustExecution { grace_slots } => Some(grace_slots),
+        });
         w.number(self.config.alert_after_slots);
+        w.number(self.config.wait_for_proofs_ms);
+        w.number(self.config.execution_slow_after_ms);
         w.byte(u8::from(self.startup.is_none()));
         w.optional_hash(self.head);
         w.optional_hash(self.pruned.map(|p| p.finalized));
         w.number(self.alerted_to.as_u64());
+        w.number(self.slot.as_u64());
         w.0
     }
 
@@ -321,11 +367,22 @@ impl Gate {
             actions.push(Action::Persist { changes, durability });
         }
         actions.extend(out.alarms.into_iter().map(Action::Alarm));
-        actions.extend(merged(out.changes).into_iter().map(Action::VerdictChanged));
+        let mut changes = merged(out.changes);
+        if changes.len() <= MAX_EXPLAINED_CHANGES {
+            for change in &mut changes {
+                change.held_by = self.held_by(&change.block_hash);
+            }
+        }
+        actions.extend(out.reached.into_iter().map(Action::Reached));
+        actions.extend(changes.into_iter().map(Action::VerdictChanged));
         actions.extend(
             out.answers
                 .into_iter()
-                .map(|(call, decision)| Action::Answer { call, decision }),
+                .map(|(call, decision, waits)| Action::Answer {
+                    call,
+                    decision,
+                    waits,
+                }),
         );
         actions.extend(out.recalls.into_iter().map(|root| self.recall(root)));
         actions
@@ -408,6 +465,7 @@ impl Gate {
             gate.config = ran_with.config;
             gate.head = ran_with.head;
             gate.alerted_to = ran_with.alerted_to;
+            gate.slot = ran_with.slot;
             gate.pruned = ran_with.finalized.map(|finalized| Pruned {
                 finalized,
                 complete: false,
@@ -420,6 +478,7 @@ impl Gate {
         gate.recompute_all(Cause::Payload, now);
         // Nothing changed: this is what was so before.
         gate.out.changes.clear();
+        gate.out.reached.clear();
         gate.out.durable = false;
         if gate.config != config {
             gate.config_changed(config, now);

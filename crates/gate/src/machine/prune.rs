@@ -9,6 +9,7 @@ use super::{
     event::UnixMillis,
     node::{ElStatus, Node},
     settled::SettledPayload,
+    tree::nearest,
 };
 use assay_types::{BlockHash, Slot};
 use std::collections::HashSet;
@@ -66,7 +67,16 @@ impl Gate {
 
     /// Whether its ancestors are not needed any more to judge its descendants.
     fn stands(&self, node: &Node) -> bool {
-        !node.standing.conflict && (node.standing.proven || self.verdict(node) == PayloadVerdict::Valid)
+        let standing = &node.standing;
+        // What the EL called INVALID carries nothing, however proven it is.
+        !standing.conflict
+            && node.el != ElStatus::Invalid
+            && match self.config.policy {
+                ImportPolicy::Observe => standing.proven() || self.verdict(node) == PayloadVerdict::Valid,
+                // VALID by `--proof-lag` alone is not enough: its descendants need its own proof.
+                ImportPolicy::RequireProofs | ImportPolicy::ProofsOnly => standing.proven(),
+                ImportPolicy::AcceptProofs => standing.supported,
+            }
     }
 
     /// Drops what is neither ancestor nor descendant of the finalized payload (first of `chain`).
@@ -101,7 +111,8 @@ impl Gate {
         if let Some(finalized_slot) = finalized_slot {
             tops.extend(self.tree.iter().filter_map(|(hash, node)| {
                 let facts = node.facts?;
-                let detached = !self.tree.contains(&facts.parent_hash) && !node.anchor && !node.rooted;
+                let detached =
+                    !self.tree.contains(&facts.parent_hash) && !node.anchor && node.rooted.is_none();
                 (detached && facts.slot <= finalized_slot && !on_chain.contains(hash)).then_some(*hash)
             }));
         }
@@ -116,6 +127,12 @@ impl Gate {
     pub(super) fn drop_node(&mut self, hash: BlockHash, canonical: bool, now: UnixMillis) {
         let Some(node) = self.tree.get(&hash) else { return };
         let stands = self.stands(node);
+        let valid = stands || self.verdict(node) == PayloadVerdict::Valid;
+        let behind = match (stands, node.el) {
+            (true, _) => Some(0),
+            (false, ElStatus::Invalid) => None,
+            (false, _) => node.standing.behind,
+        };
         let (el_valid, conflict, told_valid) =
             (node.standing.el_valid, node.standing.conflict, node.told_valid);
         let children = self.tree.children(&hash).to_vec();
@@ -123,25 +140,26 @@ impl Gate {
             return;
         };
         self.out.dirty.insert(hash);
-        if stands || told_valid {
+        if valid || told_valid {
             let settled = SettledPayload {
                 root: node.facts.map(|f| f.new_payload_request_root),
                 slot: node.facts.map(|f| f.slot),
-                valid: stands,
+                valid,
+                behind,
                 told_valid,
                 canonical,
                 conflict,
             };
             self.out.dirty.extend(self.settled.insert(hash, settled));
         }
-        let observed = self.config.policy == ImportPolicy::Observe;
+        let requires = self.config.policy == ImportPolicy::RequireProofs;
         for child_hash in &children {
             let Some(child) = self.tree.get_mut(child_hash) else {
                 continue;
             };
-            child.rooted |= stands;
+            child.rooted = nearest(child.rooted, behind);
             child.conflict |= conflict;
-            if !observed && !el_valid && child.el == ElStatus::Valid {
+            if requires && !el_valid && child.el == ElStatus::Valid {
                 // It was held back by its parent's status, which nobody will remember: the EL has to say it again.
                 child.el = ElStatus::Syncing;
             }
@@ -150,14 +168,15 @@ impl Gate {
         self.recompute(children, Cause::Pruning, now);
     }
 
-    /// Keeps the tree below its limit.
-    pub(super) fn shed(&mut self, now: UnixMillis) {
+    /// Keeps the tree below its limit. The payload that came last stays, however old: it is about to be judged.
+    pub(super) fn shed(&mut self, newest: BlockHash, now: UnixMillis) {
         if self.tree.len() <= self.max_payloads {
             return;
         }
         let spared = |hash: &BlockHash, node: &Node| {
             // The head, and anchors that wait for their payload.
             self.head == Some(*hash)
+                || newest == *hash
                 || (node.anchor && node.facts.is_none() && self.tree.children(hash).is_empty())
         };
         let mut oldest: Vec<(Slot, BlockHash)> = self

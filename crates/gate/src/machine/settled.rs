@@ -13,8 +13,10 @@ pub(crate) struct SettledPayload {
     pub(crate) root: Option<Root>,
     /// Its slot.
     pub(crate) slot: Option<Slot>,
-    /// It and its ancestors were proven, or VALID.
+    /// It was VALID, or proven with its ancestors.
     pub(crate) valid: bool,
+    /// What its children get from it; see `Node::rooted`.
+    pub(crate) behind: Option<u32>,
     /// The beacon node was told VALID.
     pub(crate) told_valid: bool,
     /// An ancestor of the finalized payload, not of a branch that was cut off.

@@ -28,8 +28,12 @@ pub struct PayloadView {
     pub proofs: Vec<(ProofType, UnixMillis)>,
     /// Distinct types it needs.
     pub required_proofs: u8,
-    /// Whether it and its ancestors up to an anchor are proven.
+    /// Whether it has them: distinct types that count.
+    pub proven: bool,
+    /// Whether it and its ancestors up to an anchor are proven, or were released.
     pub proven_chain: bool,
+    /// Whether the execution client's word is enough for it, its grace over (`--on-missing-proofs trust-execution`).
+    pub released: bool,
     /// What it would be answered now.
     pub verdict: PayloadVerdict,
     /// What keeps it from VALID.
@@ -69,6 +73,8 @@ pub struct GateStats {
     pub answered_syncing: u64,
     /// Of these, calls that the EL answered better.
     pub lowered: u64,
+    /// Of those answered VALID, calls that the EL did not answer so.
+    pub raised: u64,
     /// Calls without an answer of the EL's, or with an error of its.
     pub unanswered: u64,
     /// Alarms.
@@ -80,10 +86,16 @@ pub struct GateStats {
 impl GateStats {
     pub(super) fn count_answer(&mut self, decision: &Decision, answer: ElAnswer) {
         let counter = match (decision, answer) {
-            (Decision::LowerToSyncing(_), _) => {
-                self.lowered += 1;
+            (Decision::LowerToSyncing(_), answer) => {
+                self.lowered += u64::from(answer != ElAnswer::Unavailable);
                 &mut self.answered_syncing
             }
+            (Decision::RaiseToValid(_), _) => {
+                self.raised += 1;
+                &mut self.answered_valid
+            }
+            (Decision::Invalid, _) => &mut self.answered_invalid,
+            (Decision::InvalidForkchoiceState, _) => &mut self.unanswered,
             (Decision::PassThrough, ElAnswer::Status { status, .. }) => match status {
                 StatusWord::Valid => &mut self.answered_valid,
                 StatusWord::Invalid => &mut self.answered_invalid,
@@ -137,8 +149,9 @@ impl Gate {
     pub fn unproven(&self, limit: usize) -> Vec<Root> {
         let lacks = |node: &Node| {
             !node.anchor
-                && node.proof_count() < self.config.required_proofs.get()
-                && self.verdict(node) != PayloadVerdict::Valid
+                && !node.is_proven(&self.config)
+                // With a lag its descendants will need it soon.
+                && (self.verdict(node) != PayloadVerdict::Valid || self.config.lag() > 0)
         };
         let mut found: Vec<_> = self
             .tree
@@ -154,7 +167,7 @@ impl Gate {
     pub fn newest_proven(&self) -> Option<PayloadView> {
         let mut cursor = self.head;
         while let Some((hash, node)) = cursor.and_then(|h| self.tree.get(&h).map(|n| (h, n))) {
-            if node.standing.proven && !node.standing.conflict {
+            if node.standing.proven() && !node.standing.conflict {
                 return Some(self.view(hash, node));
             }
             cursor = node.parent();
@@ -185,7 +198,9 @@ impl Gate {
             el_status: node.el,
             proofs: node.proofs.iter().map(|(t, at)| (*t, *at)).collect(),
             required_proofs: self.config.required_proofs.get(),
-            proven_chain: node.standing.proven && !node.standing.conflict,
+            proven: node.is_proven(&self.config),
+            proven_chain: node.standing.proven() && !node.standing.conflict,
+            released: node.released,
             verdict: self.verdict(node),
             held_by: self.held_by(&block_hash),
             anchor: node.anchor,

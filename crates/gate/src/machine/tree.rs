@@ -2,7 +2,7 @@
 
 use super::{
     Gate,
-    action::{Alarm, Cause, PayloadVerdict, VerdictChange},
+    action::{Alarm, Cause, Milestone, PayloadVerdict, Step, VerdictChange},
     config::ImportPolicy,
     event::{PayloadFacts, UnixMillis},
     node::{ElStatus, Node, Standing},
@@ -12,6 +12,14 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Payloads known by hash alone that are kept (anchors apart); the oldest is forgotten first.
 pub(crate) const MAX_HASH_ONLY: usize = 1024;
+
+/// Of two ways back to what is proven the shorter.
+pub(crate) fn nearest(one: Option<u32>, other: Option<u32>) -> Option<u32> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
 
 /// Whether a payload has its place in the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,17 +159,47 @@ impl Tree {
 impl Gate {
     /// What it would answer for the node now.
     pub(super) fn verdict(&self, node: &Node) -> PayloadVerdict {
-        let held = match self.config.policy {
-            ImportPolicy::Observe => node.el != ElStatus::Valid,
+        let standing = &node.standing;
+        if standing.conflict && self.config.policy != ImportPolicy::Observe {
             // Rule 4: neither VALID nor INVALID while in conflict.
-            ImportPolicy::RequireProofs if node.standing.conflict => return PayloadVerdict::Syncing,
+            return PayloadVerdict::Syncing;
+        }
+        let valid = match self.config.policy {
+            ImportPolicy::Observe => node.el == ElStatus::Valid,
             // Rule 7: never better than the EL.
-            ImportPolicy::RequireProofs => !(node.standing.proven && node.standing.el_valid),
+            ImportPolicy::RequireProofs => standing.behind.is_some() && standing.el_valid,
+            // ACCEPTED is neither SYNCING nor silence.
+            ImportPolicy::AcceptProofs => standing.supported && node.el != ElStatus::Accepted,
+            ImportPolicy::ProofsOnly => standing.proven(),
         };
-        match (held, node.el) {
-            (false, _) => PayloadVerdict::Valid,
-            (true, ElStatus::Invalid) => PayloadVerdict::Invalid,
-            (true, _) => PayloadVerdict::Syncing,
+        match (valid, node.el) {
+            (true, _) => PayloadVerdict::Valid,
+            // Rule 1: the EL's own; without one there is none.
+            (false, ElStatus::Invalid) if self.config.policy.has_execution_client() => {
+                PayloadVerdict::Invalid
+            }
+            (false, _) => PayloadVerdict::Syncing,
+        }
+    }
+
+    /// Whether proofs alone make it VALID while the EL is SYNCING or silent, or where there is none.
+    pub(crate) fn is_raised(&self, hash: &BlockHash) -> bool {
+        let raises = |node: &Node| match self.config.policy {
+            ImportPolicy::Observe | ImportPolicy::RequireProofs => false,
+            ImportPolicy::AcceptProofs => node.standing.supported && !node.standing.conflict,
+            ImportPolicy::ProofsOnly => node.standing.proven() && !node.standing.conflict,
+        };
+        match (self.tree.get(hash), self.settled.get(hash)) {
+            (Some(node), _) => raises(node),
+            (None, Some(settled)) => {
+                settled.valid
+                    && !settled.conflict
+                    && matches!(
+                        self.config.policy,
+                        ImportPolicy::AcceptProofs | ImportPolicy::ProofsOnly
+                    )
+            }
+            (None, None) => false,
         }
     }
 
@@ -206,10 +244,31 @@ impl Gate {
         // What followed for it as a hash without a parent does not hold any more.
         node.standing = Standing::default();
         node.proofs = self.early.take(&claimed);
-        if node.proof_count() >= self.config.required_proofs.get() {
-            node.times.proven_at.get_or_insert(now);
+        node.waits_from = self.slot.max(facts.slot);
+        let counted = self.config.counted_types;
+        let mut came: Vec<_> = node
+            .proofs
+            .iter()
+            .filter(|(t, _)| counted.contains(**t))
+            .map(|(_, at)| *at)
+            .collect();
+        came.sort_unstable();
+        let required = usize::from(self.config.required_proofs.get());
+        let proven_at = came.get(required - 1).copied();
+        if proven_at.is_some() {
+            node.times.proven_at = node.times.proven_at.or(proven_at);
         }
+        let reached = [
+            (Step::Payload, Some(now)),
+            (Step::FirstProof, came.first().copied()),
+            (Step::Proven, proven_at),
+        ];
         let (anchor, el) = (node.anchor, node.el);
+        for (step, at) in reached {
+            if let Some(at) = at {
+                self.reached(&facts, step, at);
+            }
+        }
         self.tree.insert(hash, node);
         self.out.dirty.insert(hash);
         self.out.recalls.push(claimed);
@@ -235,8 +294,17 @@ impl Gate {
             self.spread_el_valid(hash, |el| matches!(el, ElStatus::Unknown | ElStatus::Valid), now);
         }
         self.recompute(vec![hash], Cause::Payload, now);
-        self.shed(now);
+        self.shed(hash, now);
         Placed::Here
+    }
+
+    pub(super) fn reached(&mut self, facts: &PayloadFacts, step: Step, at: UnixMillis) {
+        self.out.reached.push(Milestone {
+            block_hash: facts.block_hash,
+            slot: facts.slot,
+            step,
+            at,
+        });
     }
 
     /// Makes a payload known by its hash alone, unless it is known better.
@@ -359,7 +427,7 @@ impl Gate {
             node.anchor = true;
             changed.push(cursor);
             let Some(facts) = node.facts else { break };
-            if !node.rooted && !self.settled.contains(&facts.parent_hash) {
+            if node.rooted.is_none() && !self.settled.contains(&facts.parent_hash) {
                 self.touch_anchor(facts.parent_hash, now);
             }
             cursor = facts.parent_hash;
@@ -398,16 +466,16 @@ impl Gate {
     /// What a payload gets from its parent.
     fn inherited(&self, node: &Node) -> Standing {
         let none = Standing {
-            proven: false,
             el_valid: true,
-            conflict: false,
+            ..Standing::default()
         };
         let Some(parent) = node.parent() else { return none };
         if let Some(parent) = self.tree.get(&parent) {
             return parent.standing;
         }
         self.settled.get(&parent).map_or(none, |s| Standing {
-            proven: s.valid,
+            behind: s.behind,
+            supported: s.valid,
             el_valid: true,
             conflict: s.conflict,
         })
@@ -439,14 +507,25 @@ impl Gate {
 
     /// Whether its standing changed.
     fn recompute_one(&mut self, hash: BlockHash, cause: Cause, now: UnixMillis) -> bool {
-        let required = self.config.required_proofs.get();
         let Some(node) = self.tree.get(&hash) else {
             return false;
         };
         let parent = self.inherited(node);
-        let proven_itself = node.proof_count() >= required;
+        let proven_itself = node.is_proven(&self.config);
+        let invalid = node.el == ElStatus::Invalid;
+        let behind = match nearest(node.rooted, parent.behind) {
+            // What an EL called INVALID before there was none.
+            _ if invalid && !self.config.policy.has_execution_client() => None,
+            _ if node.anchor => Some(0),
+            Some(0) if proven_itself || node.released => Some(0),
+            Some(behind) if behind < self.config.lag() => Some(behind + 1),
+            _ => None,
+        };
+        let on_supported = node.rooted.is_some() || parent.supported;
         let standing = Standing {
-            proven: node.anchor || (proven_itself && (node.rooted || parent.proven)),
+            behind,
+            supported: !invalid
+                && (node.anchor || node.el == ElStatus::Valid || (proven_itself && on_supported)),
             el_valid: node.el == ElStatus::Valid && parent.el_valid,
             conflict: node.conflict || parent.conflict,
         };
@@ -492,6 +571,7 @@ impl Gate {
             seen_at: node.times.seen_at,
             first_proof_at: node.proofs.values().min().copied(),
             proven_at: node.times.proven_at,
+            held_by: None,
             first_told_syncing: node.first_told_syncing(),
         });
     }

@@ -243,7 +243,7 @@ async fn endpoints_that_cannot_start_say_why() {
         ("ws://a:1", "http://"),
         ("http://u:p@a:1", "JWT"),
     ] {
-        config.upstream.url = url.parse().unwrap();
+        config.upstreams[0].url = url.parse().unwrap();
         let error = endpoint::run(config.clone(), context(), rig.stop.clone())
             .await
             .err()

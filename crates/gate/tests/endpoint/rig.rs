@@ -7,8 +7,8 @@ use assay_gate::{
     RunningEndpoint, endpoint,
 };
 use assay_types::{
-    BlockHash, ExecutionPayload, ExecutionRequests, ForkName, Hash256, NewPayloadRequest, Root, Slot, Spec,
-    spec::Genesis,
+    BlockHash, ExecutionPayload, ExecutionRequests, ForkName, Hash256, NewPayloadRequest, ProofKey, Root,
+    Slot, Spec, spec::Genesis,
 };
 use std::{
     sync::{Arc, Mutex},
@@ -66,14 +66,32 @@ impl Rig {
         policy: ImportPolicy,
         change: impl FnOnce(&mut EndpointConfig),
     ) -> Self {
-        let stop = CancellationToken::new();
         let settings = GateConfig {
             policy,
             ..GateConfig::default()
         };
+        Self::start_as(el, settings, change).await
+    }
+
+    /// With all the gate's settings.
+    pub async fn start_as(
+        el: &MockEl,
+        settings: GateConfig,
+        change: impl FnOnce(&mut EndpointConfig),
+    ) -> Self {
+        let stop = CancellationToken::new();
         let (gate, _writer) =
             GateHandle::open(settings, Arc::new(InMemory::default()), None, stop.clone()).unwrap();
         Self::start_on(el, gate, stop, change).await
+    }
+
+    /// A proof of a payload is verified.
+    pub async fn prove(&self, payload: &NewPayloadRequest) {
+        let key = ProofKey {
+            new_payload_request_root: self.root(payload),
+            proof_type: 1,
+        };
+        self.gate.proof_verified(key).await;
     }
 
     /// In front of a gate that is open already.
@@ -85,7 +103,7 @@ impl Rig {
     ) -> Self {
         let mut config = EndpointConfig::new(el.url(), caller_secret());
         config.listen = "127.0.0.1:0".parse().unwrap();
-        config.upstream.jwt = upstream_secret();
+        config.upstreams[0].jwt = upstream_secret();
         change(&mut config);
         let spec = Arc::new(Spec::minimal());
         let genesis = Genesis {

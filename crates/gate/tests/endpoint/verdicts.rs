@@ -46,7 +46,7 @@ async fn valid_waits_for_the_proof_and_nothing_else_changes() {
     assert_eq!(raised.json()["result"]["payloadId"], "0x0102030405060708");
     let raised = rig.call(new_payload(&payload, 5)).await;
     assert_eq!(raised.json()["result"]["status"], "VALID");
-    assert_eq!(rig.endpoint.counts().lowered_answers, 2);
+    assert_eq!(rig.endpoint.counts().changed_answers, 2);
     assert_eq!(
         *rig.observed.forkchoices.lock().unwrap(),
         [BlockHash::from([7; 32]), hash, hash]

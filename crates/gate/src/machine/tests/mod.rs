@@ -4,6 +4,7 @@
 mod conflict;
 mod model;
 mod observation;
+mod policies;
 mod prune;
 mod restart;
 mod rules;
@@ -139,7 +140,9 @@ impl Bench {
 
     fn decided(actions: &[Action], call: CallId) -> Decision {
         let mut found = actions.iter().filter_map(|a| match a {
-            Action::Answer { call: c, decision } if *c == call => Some(*decision),
+            Action::Answer {
+                call: c, decision, ..
+            } if *c == call => Some(*decision),
             _ => None,
         });
         let decision = found.next().expect("every call is answered");

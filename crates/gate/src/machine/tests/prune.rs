@@ -223,6 +223,7 @@ fn settled_payloads_are_bounded() {
         root: None,
         slot: None,
         valid: true,
+        behind: Some(0),
         told_valid: true,
         canonical: true,
         conflict: false,

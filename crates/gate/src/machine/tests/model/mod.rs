@@ -9,7 +9,7 @@ mod judge;
 mod world;
 
 use super::*;
-use judge::Told;
+use judge::{Told, Waiting};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use world::*;
@@ -35,6 +35,13 @@ struct Model {
     claimed: Option<BTreeSet<u8>>,
     /// The EL's last word, by payload: whether it was VALID.
     el_valid: BTreeMap<u8, bool>,
+    /// Of these it was INVALID.
+    el_invalid: BTreeSet<u8>,
+    /// The clock.
+    slot: u64,
+    /// From when the grace of a payload in the tree counts.
+    waits_from: BTreeMap<u8, u64>,
+    waiting: VecDeque<Waiting>,
     /// In the tree after the last event.
     in_tree: BTreeSet<u8>,
     /// Left the tree and nothing is remembered of them: what the EL said of them is forgotten.
@@ -62,6 +69,10 @@ impl Model {
             anchors: BTreeSet::new(),
             claimed: Some(BTreeSet::new()),
             el_valid: BTreeMap::new(),
+            el_invalid: BTreeSet::new(),
+            slot: 0,
+            waits_from: BTreeMap::new(),
+            waiting: VecDeque::new(),
             in_tree: BTreeSet::new(),
             forgotten: BTreeSet::new(),
             told: BTreeMap::new(),
@@ -70,8 +81,18 @@ impl Model {
         }
     }
 
-    fn requires(&self) -> bool {
-        self.config.policy == ImportPolicy::RequireProofs
+    /// Whether answers are the gate's, not the EL's alone.
+    fn judges(&self) -> bool {
+        self.config.policy != ImportPolicy::Observe
+    }
+
+    fn may_wait(&mut self, actions: &[Action], waiting: Waiting) {
+        if actions
+            .iter()
+            .any(|a| matches!(a, Action::Answer { waits: true, .. }))
+        {
+            self.waiting.push_back(waiting);
+        }
     }
 
     fn event(&mut self, event: Event) -> Vec<Action> {
@@ -144,8 +165,11 @@ impl Model {
         let told_before = self.told_with_ancestors();
         let losses = self.losses(n, own, answer);
         // An unchecked request has its place only by the EL's VALID.
-        let heard =
-            own && (check == RequestCheck::Matches || self.bound_root(n).is_some() || answer == valid(n));
+        let heard = own
+            && (named
+                || check == RequestCheck::Matches
+                || self.bound_root(n).is_some()
+                || answer == valid(n));
         let no_place = check == RequestCheck::NotChecked && !named;
         self.el_said(
             n,
@@ -161,15 +185,27 @@ impl Model {
             payload: self.world.asked(n, request),
             answer,
         });
-        let must = own && self.requires() && self.must_be_valid(n) && self.bound_root(n) == Some(root);
-        let must = must && answer == valid(n) && !named;
+        let bound = own && self.bound_root(n) == Some(root) && !named;
+        let called = bound && answer == valid(n) && self.must_be_valid(n);
+        let silent = matches!(answer, ElAnswer::Unavailable) || is_syncing_answer(answer);
+        let raised = bound && silent && check == RequestCheck::Matches && self.must_be_raised(n);
+        let must = called || raised;
         let decision = Bench::decided(&actions, call);
-        if named && self.requires() && is_valid(answer) {
+        let believes = self.config.policy == ImportPolicy::AcceptProofs;
+        if named && self.judges() && !believes && is_valid(answer) {
             prop_assert_ne!(decision, Decision::PassThrough, "rule 5: {} was not read", n);
         }
+        let waiting = Waiting {
+            n,
+            asked: Asked::Payload(self.world.asked(n, request)),
+            status: answer.word(),
+            root: Some(root),
+        };
+        self.may_wait(&actions, waiting);
         let told = Told {
             n,
-            root: Some(root),
+            // Of one that could not be read nobody knows it.
+            root: (!named).then_some(root),
             own,
             answer,
             told_before,
@@ -196,7 +232,8 @@ impl Model {
         self.el_said(n, true, parent, answer);
         self.calls += 1;
         let call = CallId(self.calls);
-        let must_before = self.must_be_valid(n) && answer == valid(n) && self.requires();
+        let silent = matches!(answer, ElAnswer::Unavailable) || is_syncing_answer(answer);
+        let must_before = (self.must_be_valid(n) && answer == valid(n)) || (silent && self.must_be_raised(n));
         let actions = self.event(Event::ForkchoiceUpdatedAnswered {
             call,
             state: Some(state),
@@ -210,11 +247,41 @@ impl Model {
             told_before,
             losses,
         };
+        let waiting = Waiting {
+            n,
+            asked: Asked::Head(hash(n)),
+            status: answer.word(),
+            root: None,
+        };
+        self.may_wait(&actions, waiting);
         self.judge(&told, Bench::decided(&actions, call), must_before)
     }
 
+    fn again(&mut self) -> Result<(), TestCaseError> {
+        let Some(waiting) = self.waiting.pop_front() else {
+            return Ok(());
+        };
+        self.calls += 1;
+        let call = CallId(self.calls);
+        let actions = self.event(Event::AskedAgain {
+            call,
+            asked: waiting.asked,
+            status: waiting.status,
+        });
+        self.judge_again(&waiting, Bench::decided(&actions, call))
+    }
+
     fn change_config(&mut self, config: GateConfig) {
-        if (config.policy, config.required_proofs) != (self.config.policy, self.config.required_proofs) {
+        let judges_by = |c: &GateConfig| {
+            let requires = c.policy == ImportPolicy::RequireProofs;
+            (
+                c.policy,
+                c.required_proofs,
+                c.counted_types,
+                requires.then_some((c.proof_lag, c.on_missing_proofs)),
+            )
+        };
+        if judges_by(&config) != judges_by(&self.config) {
             for n in 1..=PAYLOADS {
                 let view = self.gate.payload(&hash(n));
                 let valid = view.is_some_and(|v| v.verdict == PayloadVerdict::Valid || v.told_valid);
@@ -234,10 +301,13 @@ impl Model {
         let records = self.records(batches);
         let (gate, actions) = Gate::restore(records, self.config, UnixMillis(self.now)).unwrap();
         self.gate = gate;
+        self.slot = self.gate.slot.0;
+        // Whoever asked is gone.
+        self.waiting.clear();
         self.gate.max_payloads = self.world.max_payloads;
         self.log.truncate(batches);
         self.carry_out(&actions);
-        if self.requires() {
+        if self.judges() {
             for n in valid_before {
                 let settled = self
                     .gate
@@ -295,15 +365,12 @@ impl Model {
                 self.event(Event::ProofVerified { key });
             }
             Op::Finalized(n) => drop(self.event(Event::Finalized { block_hash: hash(n) })),
-            Op::SlotStarted(slot) => drop(self.event(Event::SlotStarted(Slot(u64::from(slot))))),
-            Op::Config { observe: observes, k } => {
-                let config = match observes {
-                    true => GateConfig {
-                        policy: ImportPolicy::Observe,
-                        ..require(k)
-                    },
-                    false => require(k),
-                };
+            Op::SlotStarted(slot) => {
+                self.slot = self.slot.max(u64::from(slot));
+                self.event(Event::SlotStarted(Slot(u64::from(slot))));
+            }
+            Op::Again => self.again()?,
+            Op::Config(config) => {
                 self.change_config(config);
                 self.event(Event::ConfigChanged(config));
             }
@@ -354,6 +421,10 @@ impl Model {
             Some(status) => status == ElStatus::Valid,
         };
         self.el_valid.insert(n, valid);
+        match el(n) {
+            Some(ElStatus::Invalid) => self.el_invalid.insert(n),
+            _ => self.el_invalid.remove(&n),
+        };
     }
 
     /// Payloads that were dropped, as of a branch that finality cut off, begin anew.
@@ -367,12 +438,23 @@ impl Model {
                 self.hear_again(*n);
             }
         }
+        let placed = |n: &u8| self.gate.payload(&hash(*n)).is_some_and(|v| v.slot.is_some());
+        let now: BTreeSet<u8> = in_tree.iter().copied().filter(placed).collect();
+        // Of what left by finality it is remembered that it was let go.
+        let gate = &self.gate;
+        self.waits_from
+            .retain(|n, _| now.contains(n) || gate.settled.contains(&hash(*n)));
+        for n in now {
+            self.waits_from
+                .entry(n)
+                .or_insert_with(|| self.slot.max(u64::from(n)));
+        }
         self.in_tree = in_tree;
     }
 
     /// Rules 2, 4, 6 and 7 on what the gate says when nobody asks it.
     fn verdicts_are_sound(&self) -> Result<(), TestCaseError> {
-        if !self.requires() {
+        if !self.judges() {
             return Ok(());
         }
         for n in 1..=PAYLOADS {
@@ -413,6 +495,16 @@ impl Model {
         }
         Ok(())
     }
+}
+
+const fn is_syncing_answer(answer: ElAnswer) -> bool {
+    matches!(
+        answer,
+        ElAnswer::Status {
+            status: StatusWord::Syncing,
+            ..
+        }
+    )
 }
 
 const fn is_invalid(answer: ElAnswer) -> bool {

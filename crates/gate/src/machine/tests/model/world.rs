@@ -44,11 +44,44 @@ pub(super) enum Op {
     Prove(u8, ProofType, bool),
     Finalized(u8),
     SlotStarted(u8),
-    Config { observe: bool, k: u8 },
+    Config(GateConfig),
+    /// The oldest call that waits is judged anew.
+    Again,
     Anchor(u8),
     Resolve(u8, bool),
     Restart,
-    Crash { lost: usize },
+    Crash {
+        lost: usize,
+    },
+}
+
+/// Any policy with any of its settings.
+pub(super) fn any_config() -> impl Strategy<Value = GateConfig> {
+    let policy = prop_oneof![
+        1 => Just(ImportPolicy::Observe),
+        4 => Just(ImportPolicy::RequireProofs),
+        3 => Just(ImportPolicy::AcceptProofs),
+        3 => Just(ImportPolicy::ProofsOnly),
+    ];
+    let lag = prop_oneof![3 => Just(0_u32), 2 => 1_u32..4];
+    let missing = prop_oneof![
+        2 => Just(OnMissingProofs::Wait),
+        1 => (1_u64..20).prop_map(|grace_slots| OnMissingProofs::TrustExecution { grace_slots }),
+    ];
+    let counted = prop_oneof![
+        2 => Just(ProofTypeSet::ALL),
+        1 => Just([1, 2].into_iter().collect::<ProofTypeSet>()),
+    ];
+    (policy, 1_u8..3, lag, missing, counted, any::<bool>()).prop_map(
+        |(policy, k, lag, missing, counted, waits)| GateConfig {
+            policy,
+            proof_lag: lag,
+            on_missing_proofs: missing,
+            counted_types: counted,
+            wait_for_proofs_ms: if waits { 500 } else { 0 },
+            ..require(k)
+        },
+    )
 }
 
 pub(super) fn any_payload() -> impl Strategy<Value = u8> {
@@ -98,7 +131,8 @@ pub(super) fn any_op() -> impl Strategy<Value = Op> {
         12 => (any_payload(), 1_u8..4, prop::bool::weighted(0.05)).prop_map(|(n, t, o)| Op::Prove(n, t, o)),
         1 => any_payload().prop_map(Op::Finalized),
         1 => (1_u8..60).prop_map(Op::SlotStarted),
-        1 => (any::<bool>(), 1_u8..3).prop_map(|(observe, k)| Op::Config { observe, k }),
+        1 => any_config().prop_map(Op::Config),
+        4 => Just(Op::Again),
         1 => any_payload().prop_map(Op::Anchor),
         1 => (any_payload(), any::<bool>()).prop_map(|(n, keep)| Op::Resolve(n, keep)),
         1 => Just(Op::Restart),
@@ -125,14 +159,13 @@ pub(super) fn any_world() -> impl Strategy<Value = World> {
             }
             parents
         });
-    let start = prop_oneof![1 => Just(observe()), 3 => Just(require(1)), 2 => Just(require(2))];
-    (parents, start, prop_oneof![Just(MAX_PAYLOADS), Just(6)]).prop_map(|(parents, start, max_payloads)| {
-        World {
+    (parents, any_config(), prop_oneof![Just(MAX_PAYLOADS), Just(6)]).prop_map(
+        |(parents, start, max_payloads)| World {
             parents,
             start,
             max_payloads,
-        }
-    })
+        },
+    )
 }
 
 impl World {
