@@ -6,6 +6,7 @@ mod network_file;
 mod observer;
 mod proving;
 mod reload;
+mod secrets;
 mod waiting;
 mod warnings;
 
@@ -20,22 +21,21 @@ use assay_chain::{
     Chain, ChainView, NodeApi, NodeBlocks, NodeBlocksConfig, SystemClock,
     follower::{Bootstrap, Follower},
 };
-use assay_engine_api::JwtSecret;
 use assay_gate::{
-    GateHandle, ImportPolicy, ProofRecall,
+    GateHandle, ProofRecall,
     endpoint::{self, EndpointConfig, EndpointContext, RunningEndpoint, UpstreamConfig},
 };
 use assay_network::{NetworkConfig, NetworkParts, PeerAddress, ProofSync, ProofSyncConfig, enr::Enr};
-use assay_prover::KeySigner;
+use assay_prover::{KeySigner, RecentRequests};
 use assay_store::{Store, StoreConfig};
 use assay_types::{Epoch, Revision, Spec, spec::ConfigMap};
 use assay_verification::{KnownProofs, Verifier, VerifierConfig, VerifierParts};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
+use secrets::Secrets;
 use std::{
     fmt::Display,
     net::SocketAddr,
-    path::Path,
     str::FromStr,
     sync::{Arc, Weak},
     time::Duration,
@@ -257,6 +257,7 @@ impl Node {
             .metrics()
             .register(registry.sub_registry_with_prefix("assay_verification"));
 
+        let recent = Arc::new(RecentRequests::default());
         proving::start(
             config,
             proving::ProvingParts {
@@ -264,6 +265,7 @@ impl Node {
                 beacon: beacon.clone(),
                 engine: engine.clone(),
                 intake: verifier.intake(),
+                recent: recent.clone(),
                 key_signers,
             },
             &mut registry,
@@ -309,7 +311,11 @@ impl Node {
                 let context = EndpointContext {
                     gate: gate.clone(),
                     network: values,
-                    observer: Arc::new(observer::Observer::new(view.clone(), engine.clone())),
+                    observer: Arc::new(observer::Observer::new(
+                        view.clone(),
+                        engine.clone(),
+                        config.prover.then_some(recent),
+                    )),
                 };
                 let mut upstreams = Vec::new();
                 if let Some((url, jwt)) = config.execution_endpoint.as_ref().zip(secrets.execution) {
@@ -447,36 +453,6 @@ impl Node {
             tracing::warn!("not everything ended within {STOP_TIMEOUT:?}");
         }
         tracing::info!("ended");
-    }
-}
-
-/// Secrets of the Engine API, read before anything is started.
-struct Secrets {
-    /// `None` under `proofs-only`.
-    execution: Option<JwtSecret>,
-    engine: JwtSecret,
-}
-
-impl Secrets {
-    fn read(config: &NodeConfig) -> anyhow::Result<Option<Self>> {
-        let has_client = config.execution_endpoint.is_some();
-        let proofs_only = !ImportPolicy::from(config.import_policy).has_execution_client();
-        if !has_client && !proofs_only {
-            return Ok(None);
-        }
-        let read = |flag: &str, path: &Path| JwtSecret::from_file(path).with_context(|| format!("--{flag}"));
-        let execution = match &config.execution_jwt {
-            Some(path) => Some(read("execution-jwt", path)?),
-            None => None,
-        };
-        let engine = match &config.engine_jwt {
-            Some(path) => Some(read("engine-jwt", path)?),
-            None => execution.clone(),
-        };
-        Ok(Some(Self {
-            engine: engine.context("--engine-jwt: needed where an Engine API is served")?,
-            execution: execution.filter(|_| has_client),
-        }))
     }
 }
 

@@ -209,6 +209,7 @@ async fn prove(
             engine,
             signer: signer.clone(),
             door: Arc::new(endpoint),
+            recent: Arc::default(),
         },
     );
     let metrics = prover.metrics().clone();

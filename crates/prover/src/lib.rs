@@ -10,6 +10,7 @@
 //! | `duty` | what is done when for each payload and proof type: a state machine without I/O |
 //! | `prover` | the shell around it: chain events, engine, signer, door |
 //! | `steps` | one step each: fetch and request, verify, sign |
+//! | `recent_requests` | payload requests that the Engine API brought to the node around |
 //! | `proof_door` | where signed proofs go: a beacon endpoint, or the `Intake` of this node |
 //! | `metrics` | what is counted |
 //! | `validator_signer` | `ValidatorSigner`: whose keys these are, whose turn it is, the signature verified |
@@ -33,6 +34,7 @@ mod lock_file;
 mod metrics;
 mod proof_door;
 mod prover;
+mod recent_requests;
 mod steps;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -48,5 +50,6 @@ pub use local_keys::{LoadError, LocalKeys};
 pub use metrics::{ProverCounts, ProverMetrics, SignerMetrics};
 pub use proof_door::{BeaconEndpoint, EndpointError, ProofDoor};
 pub use prover::{Prover, ProverParts};
+pub use recent_requests::RecentRequests;
 pub use validator_signer::ValidatorSigner;
 pub use web3signer::{Web3Signer, Web3SignerConfig, Web3SignerError};

@@ -2,7 +2,7 @@
 //! tasks come to goes back in.
 
 use crate::{
-    ProofDoor, ProverMetrics, ValidatorSigner,
+    ProofDoor, ProverMetrics, RecentRequests, ValidatorSigner,
     duty::{Action, Duty, DutyConfig, End, Event, Outcome},
     steps::{self, Asked},
 };
@@ -39,6 +39,8 @@ pub struct ProverParts {
     pub signer: Arc<ValidatorSigner>,
     /// Where proofs go.
     pub door: Arc<dyn ProofDoor>,
+    /// Payload requests that need not be asked of the beacon node; empty where nobody fills it.
+    pub recent: Arc<RecentRequests>,
 }
 
 struct Held {
@@ -89,6 +91,7 @@ impl Prover {
                 engine: parts.engine,
                 signer: parts.signer,
                 door: parts.door,
+                recent: parts.recent,
             },
             clock: parts.clock,
             duty: Duty::new(config),

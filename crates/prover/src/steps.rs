@@ -1,6 +1,6 @@
 //! One step each of a proof's way. None of them decides what comes next: that is `duty`.
 
-use crate::{ProofDoor, duty::Outcome};
+use crate::{ProofDoor, RecentRequests, duty::Outcome};
 use assay_chain::{Chain, NodeApi};
 use assay_proof_engine::ProofEngine;
 use assay_types::{
@@ -19,6 +19,7 @@ pub(crate) struct Asked {
     pub(crate) engine: Arc<dyn ProofEngine>,
     pub(crate) signer: Arc<dyn ProofSigner>,
     pub(crate) door: Arc<dyn ProofDoor>,
+    pub(crate) recent: Arc<RecentRequests>,
 }
 
 fn not_now(why: impl ToString) -> Outcome {
@@ -33,7 +34,7 @@ pub(crate) async fn request(
     types: &[ProofType],
     known: Option<Arc<NewPayloadRequest>>,
 ) -> (Option<Arc<NewPayloadRequest>>, Outcome) {
-    let request = match known {
+    let request = match known.or_else(|| asked.recent.get(&root)) {
         Some(request) => request,
         None => match fetch(asked, block_root, root).await {
             Ok(request) => request,

@@ -8,7 +8,9 @@ use assay_chain::{
     seen,
 };
 use assay_proof_engine::{DevConfig, DevEngine};
-use assay_prover::{DutyConfig, LocalKeys, ProofDoor, Prover, ProverParts, ValidatorSigner, duty::Outcome};
+use assay_prover::{
+    DutyConfig, LocalKeys, ProofDoor, Prover, ProverParts, RecentRequests, ValidatorSigner, duty::Outcome,
+};
 use assay_types::{
     BeaconBlockSummary, ForkName, ProofType, Root, SecretKey, SignedExecutionProof, Slot, Spec, spec::Genesis,
 };
@@ -25,7 +27,10 @@ use std::{
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
@@ -64,6 +69,13 @@ struct Recorded {
 
 type Blocks = Arc<HashMap<Root, Recorded>>;
 
+/// What a beacon node has, and how often blocks were asked of it.
+#[derive(Clone)]
+struct Node {
+    blocks: Blocks,
+    asked: Arc<AtomicUsize>,
+}
+
 fn recorded(folder: &Path) -> Blocks {
     let roots = json_file(folder, "roots.json");
     let text = |entry: &Value, field: &str| entry[field].as_str().unwrap().to_owned();
@@ -97,15 +109,17 @@ fn in_ssz(fork: ForkName, bytes: &[u8]) -> Response {
     (headers, bytes.to_vec()).into_response()
 }
 
-async fn block(State(blocks): State<Blocks>, UrlPath(root): UrlPath<Root>) -> Response {
-    match blocks.get(&root) {
+async fn block(State(node): State<Node>, UrlPath(root): UrlPath<Root>) -> Response {
+    node.asked.fetch_add(1, Ordering::Relaxed);
+    match node.blocks.get(&root) {
         Some(block) => in_ssz(block.fork, &block.ssz),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
-async fn envelope(State(blocks): State<Blocks>, UrlPath(root): UrlPath<Root>) -> Response {
-    match blocks
+async fn envelope(State(node): State<Node>, UrlPath(root): UrlPath<Root>) -> Response {
+    match node
+        .blocks
         .get(&root)
         .and_then(|b| Some((b.fork, b.envelope.as_ref()?)))
     {
@@ -122,12 +136,12 @@ async fn validator(UrlPath(key): UrlPath<String>) -> Response {
     .into_response()
 }
 
-async fn beacon_node(blocks: Blocks) -> Arc<NodeApi> {
+async fn beacon_node(node: Node) -> Arc<NodeApi> {
     let routes = Router::new()
         .route("/eth/v2/beacon/blocks/{root}", get(block))
         .route("/eth/v1/beacon/execution_payload_envelope/{root}", get(envelope))
         .route("/eth/v1/beacon/states/head/validators/{key}", get(validator))
-        .with_state(blocks);
+        .with_state(node);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, routes).await });
@@ -157,7 +171,11 @@ async fn every_payload_from_electra_to_gloas_once_a_type_under_its_forks_version
         genesis_validators_root: meta["genesisValidatorsRoot"].as_str().unwrap().parse().unwrap(),
     };
     let blocks = recorded(&folder);
-    let api = beacon_node(blocks.clone()).await;
+    let node = Node {
+        blocks: blocks.clone(),
+        asked: Arc::default(),
+    };
+    let api = beacon_node(node.clone()).await;
     let clock = Arc::new(ManualClock::new(Duration::from_secs(genesis.genesis_time)));
     let view = Arc::new(ChainView::new(spec.clone(), genesis, clock.clone(), api.clone()));
     let dev = DevConfig {
@@ -172,6 +190,7 @@ async fn every_payload_from_electra_to_gloas_once_a_type_under_its_forks_version
         vec![Arc::new(LocalKeys::from_keys([key]))],
     ));
     let (door, mut proofs) = mpsc::unbounded_channel();
+    let recent = Arc::new(RecentRequests::default());
     let prover = Prover::new(
         DutyConfig {
             proof_types: TYPES.to_vec(),
@@ -186,6 +205,7 @@ async fn every_payload_from_electra_to_gloas_once_a_type_under_its_forks_version
             engine: Arc::new(DevEngine::new(dev).unwrap()),
             signer: signer.clone(),
             door: Arc::new(Door(door)),
+            recent: recent.clone(),
         },
     );
     let metrics = prover.metrics().clone();
@@ -201,7 +221,7 @@ async fn every_payload_from_electra_to_gloas_once_a_type_under_its_forks_version
     view.set_synced(true);
     let mut order: Vec<&Root> = blocks.keys().collect();
     order.sort_by_key(|root| blocks[*root].slot);
-    let (mut forks, mut total) = (Vec::new(), 0);
+    let (mut forks, mut total, mut fetched) = (Vec::new(), 0, 0);
     let last = order.pop().unwrap();
     for (at, root) in order.into_iter().enumerate() {
         let block = &blocks[root];
@@ -222,6 +242,11 @@ async fn every_payload_from_electra_to_gloas_once_a_type_under_its_forks_version
             tokio::time::sleep(Duration::from_millis(20)).await;
             assert!(proofs.try_recv().is_err(), "slot {}", block.slot);
             let envelope = ssz(envelope).envelope(&spec).unwrap();
+            // The Engine API brought it before the beacon node has it.
+            if at % 5 == 0 {
+                recent.insert(block.request_root, Arc::new(envelope.request(&summary).unwrap()));
+                fetched -= 1;
+            }
             view.on_envelope(seen::envelope(&envelope, &summary, &spec, &genesis).unwrap());
         }
         let mut types = Vec::new();
@@ -249,6 +274,8 @@ async fn every_payload_from_electra_to_gloas_once_a_type_under_its_forks_version
         // The head again, and a block that is known: nothing is proven twice.
         view.on_head(*root, false);
         total += 2;
+        fetched += 1;
+        assert_eq!(node.asked.load(Ordering::Relaxed), fetched, "slot {}", block.slot);
         forks.push(block.fork);
     }
     // What is older than an epoch when it comes is left alone.

@@ -5,6 +5,7 @@
 
 mod args;
 mod engine_endpoint;
+mod forms;
 mod overrides;
 mod resolve;
 mod signer;

@@ -5,6 +5,7 @@ use assay_chain::{Chain, ChainView, PayloadObserver, PayloadSeen, tree::SeenPayl
 use assay_engine_api::{ForkchoiceStateV1, block_hash};
 use assay_gate::{GateHandle, PayloadFacts, RequestCheck, endpoint::EngineObserver, machine::Event};
 use assay_proof_engine::ProofEngine;
+use assay_prover::RecentRequests;
 use assay_types::{NewPayloadRequest, Root, Slot};
 use futures::FutureExt;
 use std::{sync::Arc, time::Duration};
@@ -14,17 +15,27 @@ use tokio::sync::mpsc;
 pub(super) struct Observer {
     view: Arc<ChainView>,
     engine: Arc<dyn ProofEngine>,
+    recent: Option<Arc<RecentRequests>>,
 }
 
 impl Observer {
-    pub(super) fn new(view: Arc<ChainView>, engine: Arc<dyn ProofEngine>) -> Self {
-        Self { view, engine }
+    /// `recent` is filled for a prover in this node.
+    pub(super) fn new(
+        view: Arc<ChainView>,
+        engine: Arc<dyn ProofEngine>,
+        recent: Option<Arc<RecentRequests>>,
+    ) -> Self {
+        Self { view, engine, recent }
     }
 }
 
 impl EngineObserver for Observer {
     fn on_payload(&self, new_payload_request_root: &Root, request: &Arc<NewPayloadRequest>) {
         let payload = &request.execution_payload;
+        // First: the prover hears of the payload by the view.
+        if let Some(recent) = &self.recent {
+            recent.insert(*new_payload_request_root, request.clone());
+        }
         let seen = PayloadSeen::of(request, *new_payload_request_root);
         if let Err(error) = self.view.on_engine_payload(seen) {
             tracing::warn!(%error, block_hash = %payload.block_hash, "a payload has no place on this network");

@@ -3,7 +3,7 @@
 use crate::{config::NodeConfig, prover};
 use assay_chain::{Chain, NodeApi, SystemClock};
 use assay_proof_engine::ProofEngine;
-use assay_prover::{KeySigner, Prover, ProverParts, ValidatorSigner};
+use assay_prover::{KeySigner, Prover, ProverParts, RecentRequests, ValidatorSigner};
 use assay_verification::Intake;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ pub(super) struct ProvingParts {
     pub(super) beacon: Arc<NodeApi>,
     pub(super) engine: Arc<dyn ProofEngine>,
     pub(super) intake: Intake,
+    pub(super) recent: Arc<RecentRequests>,
     pub(super) key_signers: Vec<Arc<dyn KeySigner>>,
 }
 
@@ -47,6 +48,7 @@ pub(super) fn start(
                 engine: parts.engine,
                 signer: signer.clone(),
                 door: Arc::new(parts.intake),
+                recent: parts.recent,
             },
         );
         let metrics = prover.metrics().clone();
