@@ -12,6 +12,8 @@ mod support;
 
 mod bad_input;
 mod devnet;
+mod foreign_prover;
+mod openapi;
 mod peers;
 mod proof_engines;
 mod proof_travels;

@@ -8,7 +8,11 @@
 //! | `server` | the router (the API's table of contents), limits, binding, shutdown |
 //! | `state` | what the routes share |
 //! | `error` | `ApiError`: JSON `{code, message, failures}` |
+//! | `openapi` | the OpenAPI document, from the table of routes |
+//! | `posted` | reading a body as it comes |
 //! | `proof_body` | bodies of one or several proofs, JSON or SSZ |
+//! | `ssz_split` | a list of proofs taken apart while it comes |
+//! | `verdicts` | what became of several proofs, as one answer |
 //! | `events` | accepted proofs as server-sent events |
 //! | `gate_events` | the gate's verdicts and alarms as server-sent events |
 //! | `passthrough` | the way to the beacon node behind |
@@ -21,11 +25,15 @@ mod collector;
 mod error;
 mod events;
 mod gate_events;
+mod openapi;
 mod passthrough;
+mod posted;
 mod proof_body;
 mod routes;
 mod server;
+mod ssz_split;
 mod state;
+mod verdicts;
 
 pub use collector::{EndpointCounters, NodeCollector};
 pub use error::{ApiError, IndexedFailure};

@@ -1,7 +1,8 @@
 //! Bodies that hold one or several `SignedExecutionProof`s, as JSON or SSZ (protocol.md section 8).
 
+use super::ssz_split::SszSplit;
 use crate::ApiError;
-use assay_types::{SignedExecutionProof, proof::SIGNED_PROOF_OVERHEAD};
+use assay_types::SignedExecutionProof;
 use assay_verification::Candidate;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
@@ -88,45 +89,15 @@ fn from_json(body: &Bytes) -> Result<Vec<Result<Candidate, String>>, ApiError> {
     Ok(vec![Ok(Candidate::Signed(one))])
 }
 
-/// One `SignedExecutionProof`, or a list of them. The first offset tells: a list's is four bytes an element, one
-/// container's is that of its first field (108, the fixed part).
+/// One `SignedExecutionProof`, or a list of them.
 fn from_ssz(body: &Bytes) -> Result<Vec<Candidate>, ApiError> {
-    const FIXED_PART: usize = OFFSET_BYTES + 8 + 96;
-    let refused = |why: &str| ApiError::bad_request(format!("not SSZ of SignedExecutionProofs: {why}"));
-    let first = offset_at(body, 0).ok_or_else(|| refused("shorter than an offset"))?;
-    // A list of 27 proofs has this first offset too; then the second offset lies far behind it, where one container has
-    // a validator index in its place.
-    if first == FIXED_PART && SignedExecutionProof::from_ssz_bytes(body).is_ok() {
-        return Ok(vec![Candidate::Ssz(body.clone())]);
-    }
-    if first == 0 || first % OFFSET_BYTES != 0 {
-        return Err(refused("neither one proof nor a list"));
-    }
-    let count = first / OFFSET_BYTES;
-    if count > MAX_PROOFS_PER_POST {
-        return Err(too_many());
-    }
-    let mut bounds = Vec::with_capacity(count + 1);
-    for index in 0..count {
-        bounds.push(offset_at(body, index * OFFSET_BYTES).ok_or_else(|| refused("offsets end early"))?);
-    }
-    bounds.push(body.len());
-    bounds
-        .windows(2)
-        .enumerate()
-        .map(|(index, pair)| match *pair {
-            [start, end] if start <= end && end <= body.len() && end - start >= SIGNED_PROOF_OVERHEAD => {
-                // A copy, once: a slice would keep the whole body in memory for as long as one of its proofs waits.
-                Ok(Candidate::Ssz(Bytes::copy_from_slice(&body[start..end])))
-            }
-            _ => Err(refused(&format!("proof {index} has no room between its offsets"))),
-        })
-        .collect()
+    let mut split = SszSplit::new(MAX_PROOFS_PER_POST, Some(body.len()));
+    let parts = split.feed(body).and_then(|()| split.finish());
+    Ok(parts.map_err(not_ssz)?.into_iter().map(Candidate::Ssz).collect())
 }
 
-fn offset_at(body: &[u8], at: usize) -> Option<usize> {
-    let bytes: [u8; OFFSET_BYTES] = body.get(at..at + OFFSET_BYTES)?.try_into().ok()?;
-    usize::try_from(u32::from_le_bytes(bytes)).ok()
+pub(crate) fn not_ssz(why: String) -> ApiError {
+    ApiError::bad_request(format!("not SSZ of SignedExecutionProofs: {why}"))
 }
 
 /// Where each of a list's elements of these lengths lies: what stands before them in SSZ. `None` where an offset does not
@@ -211,6 +182,58 @@ mod tests {
         let gib = 1_u64 << 30;
         assert!(ssz_list_head([gib; 3].into_iter()).is_some());
         assert!(ssz_list_head([gib; 4].into_iter()).is_none());
+    }
+
+    #[test]
+    fn json_that_is_wrong_says_what_is_wrong() {
+        let good = serde_json::to_string(&proof(3, 7)).unwrap();
+        assert!(read(BodyEncoding::Json, good.clone().into()).is_ok());
+        for (from, to, says) in [
+            (
+                r#""proof_type":"1""#,
+                r#""proof_type":"1","proof_type":"2""#,
+                "duplicate field `proof_type`",
+            ),
+            (
+                r#""validator_index":"7""#,
+                r#""validator_index":"7","validator_index":"7""#,
+                "duplicate field `validator_index`",
+            ),
+            (r#""proof_type":"1""#, r#""proof_type":"256""#, "256"),
+            (r#""proof_type":"1""#, r#""proof_type":1"#, "expected a string"),
+            (r#""validator_index":"7""#, r#""validator_index":"-7""#, "decimal"),
+            (
+                r#""validator_index":"7""#,
+                r#""validator_index":"99999999999999999999999999""#,
+                "too large",
+            ),
+            (
+                r#""validator_index":"7""#,
+                r#""validator_index":1e400"#,
+                "number out of range",
+            ),
+            ("0x070707", "070707", "0x"),
+            ("0x070707", "0X070707", "0x"),
+            ("0x070707", "0x07070", "Odd"),
+            ("0x070707", "0x0707zz", "nvalid character"),
+            ("0x0303", "0x03", "32 expected"),
+            (r#""signature""#, r#""Signature""#, "missing field `signature`"),
+        ] {
+            assert!(good.contains(from), "{from}");
+            let bad = good.replacen(from, to, 1);
+            let alone = read(BodyEncoding::Json, bad.clone().into()).unwrap_err();
+            assert!(
+                alone.code == 400 && alone.message.contains(says),
+                "{to}: {alone:?}"
+            );
+            // In a list it is named by its place, and the others are read.
+            let found = candidates(BodyEncoding::Json, &format!("[{good},{bad}]").into());
+            // A number that no reader takes spoils the list.
+            let Ok(found) = found else { continue };
+            assert!(found[0].is_ok());
+            let error = found[1].as_ref().unwrap_err();
+            assert!(error.contains(says), "{to}: {error}");
+        }
     }
 
     #[test]

@@ -12,4 +12,10 @@ pub(crate) mod node_peer_count;
 pub(crate) mod node_peers;
 pub(crate) mod node_syncing;
 pub(crate) mod node_version;
+pub(crate) mod openapi_json;
 pub(crate) mod post_execution_proofs;
+pub(crate) mod post_prover_execution_proofs;
+
+/// Most bytes of a body that holds proofs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyLimit(pub(crate) usize);

@@ -1,12 +1,16 @@
 //! The router, which reads as the API's table of contents; limits, binding, shutdown.
 
-use crate::{ApiError, ApiState, routes};
+use crate::{
+    ApiError, ApiState,
+    openapi::{Route, document},
+    routes::{self, BodyLimit, openapi_json::Document},
+};
 use axum::{
-    Router,
-    extract::{DefaultBodyLimit, Request, State},
+    Extension, Router,
+    extract::{Request, State},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, get},
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,7 +24,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceExt, limit::GlobalConcurrencyLimitLayer};
-use tower_http::timeout::TimeoutLayer;
 
 /// Bytes around the proofs of one request: JSON names, quotes, commas.
 const BODY_OVERHEAD: usize = 64 * 1024;
@@ -28,8 +31,6 @@ const BODY_OVERHEAD: usize = 64 * 1024;
 const LARGEST_PROOFS_PER_POST: usize = 4;
 /// POSTs of proofs at the same time; more wait. Each may hold a body of some 33 MB.
 const POSTS_AT_ONCE: usize = 4;
-/// How long one may take, its body included.
-const POST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long answers under way may take once the node is told to end.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
@@ -97,45 +98,69 @@ pub async fn serve_metrics(
     listen("metrics server", address, router, Limits::default(), stop).await
 }
 
-fn router(state: ApiState, stop: &CancellationToken) -> Router {
-    // In hex a byte is two characters.
-    let proof_body = 2 * LARGEST_PROOFS_PER_POST * state.chain.spec().max_signed_proof_size() + BODY_OVERHEAD;
+/// Every route: what the router serves and the OpenAPI document says. `proof_body` is the most bytes of a body of proofs.
+pub(crate) fn table(proof_body: usize) -> Vec<Route> {
     // One for all POST routes: what they hold in memory is bounded, and slow senders do not keep places for ever.
     let at_once = GlobalConcurrencyLimitLayer::new(POSTS_AT_ONCE);
-    let post_proofs = || -> MethodRouter<ApiState> {
-        let route: MethodRouter<ApiState> = post(routes::post_execution_proofs::post);
+    let limited = |route: MethodRouter<ApiState>| -> MethodRouter<ApiState> {
         route
-            .layer::<_, std::convert::Infallible>(DefaultBodyLimit::max(proof_body))
-            .layer::<_, std::convert::Infallible>(TimeoutLayer::with_status_code(
-                StatusCode::REQUEST_TIMEOUT,
-                POST_TIMEOUT,
-            ))
+            .layer::<_, std::convert::Infallible>(Extension(BodyLimit(proof_body)))
             .layer(at_once.clone())
     };
-    Router::new()
-        .route("/eth/v1/beacon/execution_proofs", post_proofs())
-        .route(
-            "/eth/v1/beacon/pool/execution_proofs",
-            post_proofs().get(routes::get_pool_execution_proofs::get),
-        )
-        .route(
-            "/eth/v1/beacon/execution_proofs/{block_id}",
-            get(routes::get_execution_proofs::get),
-        )
-        .route("/eth/v1/events", get(routes::events::get))
-        .route("/eth/v1/node/identity", get(routes::node_identity::get))
-        .route("/eth/v1/node/peers", get(routes::node_peers::list))
-        .route("/eth/v1/node/peers/{peer_id}", get(routes::node_peers::one))
-        .route("/eth/v1/node/peer_count", get(routes::node_peer_count::get))
-        .route("/eth/v1/node/health", get(routes::node_health::get))
-        .route("/eth/v1/node/version", get(routes::node_version::get))
-        .route("/eth/v1/node/syncing", get(routes::node_syncing::get))
-        .route("/assay/v1/status", get(routes::assay_status::get))
-        .route("/assay/v1/payloads", get(routes::assay_payloads::get))
-        .route("/metrics", get(routes::metrics::get))
+    let post = routes::post_execution_proofs::post;
+    let describe_post = routes::post_execution_proofs::describe;
+    vec![
+        Route::at("/eth/v1/beacon/execution_proofs").post(
+            post,
+            limited,
+            describe_post("postExecutionProofs"),
+        ),
+        Route::at("/eth/v1/beacon/pool/execution_proofs")
+            .post(post, limited, describe_post("postPoolExecutionProofs"))
+            .get(
+                routes::get_pool_execution_proofs::get,
+                routes::get_pool_execution_proofs::describe(),
+            ),
+        Route::at("/eth/v1/beacon/execution_proofs/{block_id}").get(
+            routes::get_execution_proofs::get,
+            routes::get_execution_proofs::describe(),
+        ),
+        Route::at("/eth/v1/prover/execution_proofs").post(
+            routes::post_prover_execution_proofs::post,
+            limited,
+            routes::post_prover_execution_proofs::describe(),
+        ),
+        Route::at("/eth/v1/events").get(routes::events::get, routes::events::describe()),
+        Route::at("/eth/v1/node/identity").get(routes::node_identity::get, routes::node_identity::describe()),
+        Route::at("/eth/v1/node/peers").get(routes::node_peers::list, routes::node_peers::describe_list()),
+        Route::at("/eth/v1/node/peers/{peer_id}")
+            .get(routes::node_peers::one, routes::node_peers::describe_one()),
+        Route::at("/eth/v1/node/peer_count")
+            .get(routes::node_peer_count::get, routes::node_peer_count::describe()),
+        Route::at("/eth/v1/node/health").get(routes::node_health::get, routes::node_health::describe()),
+        Route::at("/eth/v1/node/version").get(routes::node_version::get, routes::node_version::describe()),
+        Route::at("/eth/v1/node/syncing").get(routes::node_syncing::get, routes::node_syncing::describe()),
+        Route::at("/assay/v1/status").get(routes::assay_status::get, routes::assay_status::describe()),
+        Route::at("/assay/v1/payloads").get(routes::assay_payloads::get, routes::assay_payloads::describe()),
+        Route::at("/metrics").get(routes::metrics::get, routes::metrics::describe()),
+        Route::at("/openapi.json").get(routes::openapi_json::get, routes::openapi_json::describe()),
+    ]
+}
+
+fn router(state: ApiState, stop: &CancellationToken) -> Router {
+    let spec = state.chain.spec();
+    // In hex a byte is two characters.
+    let routes = table(2 * LARGEST_PROOFS_PER_POST * spec.max_signed_proof_size() + BODY_OVERHEAD);
+    let document = document(&routes, &state.info.version, spec);
+    let mut router = Router::new();
+    for route in routes {
+        router = router.route(route.path, route.router);
+    }
+    router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(forward)
-        .layer(axum::Extension(stop.clone()))
+        .layer(Extension(stop.clone()))
+        .layer(Extension(Document(document.to_string().into())))
         .with_state(state)
 }
 

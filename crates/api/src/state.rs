@@ -4,9 +4,10 @@ use crate::{EventSink, Upstream};
 use assay_chain::Chain;
 use assay_gate::GateHandle;
 use assay_network::NetworkHandle;
+use assay_proof_engine::RequestBook;
 use assay_store::Store;
 use assay_types::ProofType;
-use assay_verification::Intake;
+use assay_verification::{Intake, UnsignedProofs};
 use axum::extract::FromRef;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -36,6 +37,10 @@ pub struct ApiState {
     pub gate: GateHandle,
     /// The network.
     pub network: NetworkHandle,
+    /// Requests for proofs that this node made.
+    pub requests: RequestBook,
+    /// Where unsigned proofs are judged and, with a signer, signed.
+    pub unsigned: UnsignedProofs,
     /// Accepted proofs, as they come.
     pub events: Arc<EventSink>,
     /// The beacon node behind.

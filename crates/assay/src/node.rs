@@ -22,14 +22,15 @@ use assay_chain::{
     follower::{Bootstrap, Follower},
 };
 use assay_gate::{
-    GateHandle, ProofRecall,
+    GateHandle, ProofRecall, ProofService,
     endpoint::{self, EndpointConfig, EndpointContext, RunningEndpoint, UpstreamConfig},
 };
 use assay_network::{NetworkConfig, NetworkParts, PeerAddress, ProofSync, ProofSyncConfig, enr::Enr};
+use assay_proof_engine::RequestBook;
 use assay_prover::{KeySigner, RecentRequests};
 use assay_store::{Store, StoreConfig};
 use assay_types::{Epoch, Revision, Spec, spec::ConfigMap};
-use assay_verification::{KnownProofs, Verifier, VerifierConfig, VerifierParts};
+use assay_verification::{KnownProofs, ProofSigner, UnsignedProofs, Verifier, VerifierConfig, VerifierParts};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use secrets::Secrets;
@@ -188,7 +189,8 @@ impl Node {
         let chain: Arc<dyn Chain> = view.clone();
         tasks.spawn(until(stop, assay_store::follow(store.clone(), chain.clone())));
 
-        let (engine, engine_metrics) = engine::from_config(config, &spec)?;
+        let requests = RequestBook::default();
+        let (engine, engine_metrics) = engine::from_config(config, &spec, &requests)?;
         engine_metrics.register(registry.sub_registry_with_prefix("assay_proof_engine"));
         let known: Arc<dyn KnownProofs> = Arc::new(store.clone());
         // Where nothing is verified, nothing can be missing.
@@ -258,7 +260,7 @@ impl Node {
             .register(registry.sub_registry_with_prefix("assay_verification"));
 
         let recent = Arc::new(RecentRequests::default());
-        proving::start(
+        let signer = proving::start(
             config,
             proving::ProvingParts {
                 chain: chain.clone(),
@@ -272,6 +274,9 @@ impl Node {
             &mut tasks,
             stop,
         );
+        // Nobody signs in a node without keys: what comes unsigned counts for this node alone.
+        let signer = signer.map(|signer| signer as Arc<dyn ProofSigner>);
+        let unsigned = UnsignedProofs::new(verifier.intake(), signer);
 
         let blocks = Arc::new(NodeBlocks::new(
             beacon.clone(),
@@ -308,7 +313,14 @@ impl Node {
                     spec: spec.clone(),
                     genesis,
                 }));
+                // Without a proof engine the methods are the execution client's.
+                let proofs = (!engine.proof_types().is_empty())
+                    .then(|| ProofService::new(engine.clone(), unsigned.clone()));
+                if let Some(proofs) = &proofs {
+                    tasks.spawn(proofs.clone().take_finished(stop.clone()));
+                }
                 let context = EndpointContext {
+                    proofs,
                     gate: gate.clone(),
                     network: values,
                     observer: Arc::new(observer::Observer::new(
@@ -358,6 +370,8 @@ impl Node {
             store: store.clone(),
             gate: gate.clone(),
             network: network_handle.clone(),
+            requests,
+            unsigned,
             events,
             upstream: Upstream::new(config.beacon_node.parse()?)?,
             registry: Arc::new(Mutex::new(registry)),

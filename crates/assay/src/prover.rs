@@ -11,6 +11,7 @@ use crate::{
 };
 use anyhow::Context;
 use assay_chain::{Chain, ChainView, SystemClock, follower::Follower};
+use assay_proof_engine::RequestBook;
 use assay_prover::{
     BeaconEndpoint, DutyConfig, KeySigner, Prover, ProverMetrics, ProverParts, ValidatorSigner,
 };
@@ -190,7 +191,7 @@ async fn prove(
     let told = assay_chain::connect(&args.beacon_node, &overrides)
         .await
         .context("--beacon-node")?;
-    let (engine, engine_metrics) = engine::from_config(config, &told.spec)?;
+    let (engine, engine_metrics) = engine::from_config(config, &told.spec, &RequestBook::default())?;
     let clock = Arc::new(SystemClock);
     let view = Arc::new(ChainView::new(
         told.spec.clone(),

@@ -8,10 +8,12 @@
 //! | `jsonrpc` | requests, responses, batches, ids of any JSON kind |
 //! | `error_code` | JSON-RPC's and the Engine API's error codes as one enum |
 //! | `methods` | method names by fork, and how long each call may take |
+//! | `capabilities` | adding to the list in an answer of `engine_exchangeCapabilities` |
 //! | `fields` | QUANTITY and DATA: strict reading and writing |
 //! | `payload_json` | `engine_newPayload*` parameters to `NewPayloadRequest` |
 //! | `payload_writer` | `NewPayloadRequest` and `ExecutionPayload` to the Engine API's JSON |
-//! | `proof_json` | parameters and results of the EIP-8025 methods |
+//! | `proof_json` | parameters and results of the EIP-8025 methods, written |
+//! | `proof_params` | parameters of the EIP-8025 methods, read |
 //! | `block_hash` | a payload's block hash and versioned hashes held against its fields |
 //! | `status` | payload status, fork choice state and answers |
 //! | `status_edit` | changing a status inside an answer, every other byte kept |
@@ -19,6 +21,7 @@
 //! | `client` | the HTTP client of those that originate calls |
 
 pub mod block_hash;
+pub mod capabilities;
 pub mod client;
 pub mod error_code;
 pub mod fields;
@@ -28,6 +31,7 @@ pub mod methods;
 pub mod payload_json;
 pub mod payload_writer;
 pub mod proof_json;
+pub mod proof_params;
 pub mod status;
 pub mod status_edit;
 

@@ -1,5 +1,6 @@
 //! Names of the Engine API's methods by fork, and how long a caller waits for each (execution-apis, src/engine/*.md).
 
+use crate::proof_json::{REQUEST_PROOFS, VERIFY_EXECUTION_PROOF, VERIFY_NEW_PAYLOAD_REQUEST_HEADER};
 use assay_types::ForkName;
 use std::time::Duration;
 
@@ -12,6 +13,38 @@ pub const BODIES_TIMEOUT: Duration = Duration::from_secs(10);
 /// Methods for which the Engine API names no time-out (`eth_*`, proof methods).
 pub const OTHER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Asks for the list of methods.
+pub const EXCHANGE_CAPABILITIES: &str = "engine_exchangeCapabilities";
+
+/// A method of EIP-8025 (protocol.md section 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProofMethod {
+    /// `engine_requestProofsV1`.
+    RequestProofs,
+    /// `engine_verifyExecutionProofV1`.
+    VerifyExecutionProof,
+    /// `engine_verifyNewPayloadRequestHeaderV1`.
+    VerifyNewPayloadRequestHeader,
+}
+
+impl ProofMethod {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::RequestProofs,
+        Self::VerifyExecutionProof,
+        Self::VerifyNewPayloadRequestHeader,
+    ];
+
+    /// Its name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RequestProofs => REQUEST_PROOFS,
+            Self::VerifyExecutionProof => VERIFY_EXECUTION_PROOF,
+            Self::VerifyNewPayloadRequestHeader => VERIFY_NEW_PAYLOAD_REQUEST_HEADER,
+        }
+    }
+}
+
 /// What kind of call a method name is, as far as this project treats calls differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MethodKind {
@@ -21,6 +54,8 @@ pub enum MethodKind {
     ForkchoiceUpdated,
     /// `engine_exchangeCapabilities`.
     ExchangeCapabilities,
+    /// A method of EIP-8025.
+    Proofs(ProofMethod),
     /// Everything else.
     Other,
 }
@@ -37,8 +72,10 @@ impl MethodKind {
             Self::NewPayload
         } else if versioned("engine_forkchoiceUpdatedV") {
             Self::ForkchoiceUpdated
-        } else if method == "engine_exchangeCapabilities" {
+        } else if method == EXCHANGE_CAPABILITIES {
             Self::ExchangeCapabilities
+        } else if let Some(method) = ProofMethod::ALL.iter().find(|m| m.name() == method) {
+            Self::Proofs(*method)
         } else {
             Self::Other
         }
@@ -135,6 +172,11 @@ mod tests {
             ("engine_newPayloadV5x", MethodKind::Other),
             ("engine_forkchoiceUpdatedV4", MethodKind::ForkchoiceUpdated),
             ("engine_exchangeCapabilities", MethodKind::ExchangeCapabilities),
+            (
+                "engine_requestProofsV1",
+                MethodKind::Proofs(ProofMethod::RequestProofs),
+            ),
+            ("engine_requestProofsV2", MethodKind::Other),
             ("engine_getPayloadV4", MethodKind::Other),
             ("", MethodKind::Other),
         ] {

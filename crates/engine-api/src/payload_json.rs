@@ -71,12 +71,19 @@ pub struct NewPayloadParams {
 
 /// Which of the payload's fields of later forks were there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct OptionalFields {
-    withdrawals: bool,
-    blob_gas_used: bool,
-    excess_blob_gas: bool,
-    block_access_list: bool,
-    slot_number: bool,
+pub(crate) struct OptionalFields {
+    pub(crate) withdrawals: bool,
+    pub(crate) blob_gas_used: bool,
+    pub(crate) excess_blob_gas: bool,
+    pub(crate) block_access_list: bool,
+    pub(crate) slot_number: bool,
+}
+
+/// Roots that stand in a header in the place of the payload's lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct HeaderRoots {
+    pub(crate) transactions: Option<Root>,
+    pub(crate) withdrawals: Option<Root>,
 }
 
 impl NewPayloadParams {
@@ -105,6 +112,16 @@ impl NewPayloadParams {
     /// The payload's parent.
     pub fn parent_hash(&self) -> BlockHash {
         self.payload.parent_hash
+    }
+
+    /// A call that has no place for execution requests: an empty list of them is taken where none were given and `fork`
+    /// has them. Whether that was so the block hash tells.
+    #[must_use]
+    pub fn or_without_execution_requests(mut self, fork: ForkName) -> Self {
+        if fork >= ForkName::Electra && self.execution_requests.is_none() {
+            self.execution_requests = Some(Vec::new());
+        }
+        self
     }
 
     /// Unix seconds; the fork follows from it.
@@ -205,18 +222,15 @@ impl<'de> Visitor<'de> for ParamsSeed {
         f.write_str("params as an array that begins with executionPayload")
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<NewPayloadParams, A::Error> {
-        let Some((payload, has)) = seq.next_element_seed(PayloadSeed)? else {
+        let Some((payload, has, _)) = seq.next_element_seed(PayloadSeed::Payload)? else {
             return Err(A::Error::custom("params: executionPayload is missing"));
         };
-        let hashes = list("expectedBlobVersionedHashes", MAX_VERSIONED_HASHES, fixed::<32>);
+        let hashes = versioned_hashes_seed("expectedBlobVersionedHashes");
         let versioned_hashes = seq.next_element_seed(Nullable(hashes))?.flatten();
         let parent_beacon_block_root = seq
             .next_element_seed(Nullable(fixed::<32>("parentBeaconBlockRoot")))?
             .flatten();
-        let requests = list("executionRequests", MAX_REQUEST_LISTS, |field| {
-            bytes(field, usize::MAX)
-        });
-        let execution_requests = seq.next_element_seed(Nullable(requests))?.flatten();
+        let execution_requests = seq.next_element_seed(Nullable(requests_seed()))?.flatten();
         if seq.next_element::<IgnoredAny>()?.is_some() {
             return Err(A::Error::custom("params: more than four"));
         }
@@ -230,18 +244,35 @@ impl<'de> Visitor<'de> for ParamsSeed {
     }
 }
 
-/// One `ExecutionPayloadV1` to `V4`, and which optional fields it had. Unknown fields are passed over.
-struct PayloadSeed;
+/// One `ExecutionPayloadV1` to `V4`, or its header, and which optional fields it had. Unknown fields are passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PayloadSeed {
+    Payload,
+    /// Its transactions and withdrawals are roots.
+    Header,
+}
+
+pub(crate) fn versioned_hashes_seed<'de>(
+    field: &'static str,
+) -> impl DeserializeSeed<'de, Value = Vec<[u8; 32]>> {
+    list(field, MAX_VERSIONED_HASHES, fixed::<32>)
+}
+
+pub(crate) fn requests_seed<'de>() -> impl DeserializeSeed<'de, Value = Vec<Bytes>> {
+    list("executionRequests", MAX_REQUEST_LISTS, |field| {
+        bytes(field, usize::MAX)
+    })
+}
 
 impl<'de> DeserializeSeed<'de> for PayloadSeed {
-    type Value = (ExecutionPayload, OptionalFields);
+    type Value = (ExecutionPayload, OptionalFields, HeaderRoots);
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
         d.deserialize_map(self)
     }
 }
 
 /// Reads a field once; a second one of the same name is an error, since callee and gate might each take another.
-fn once<'de, A: MapAccess<'de>, S: DeserializeSeed<'de>>(
+pub(crate) fn once<'de, A: MapAccess<'de>, S: DeserializeSeed<'de>>(
     map: &mut A,
     slot: &mut Option<S::Value>,
     field: &'static str,
@@ -255,10 +286,13 @@ fn once<'de, A: MapAccess<'de>, S: DeserializeSeed<'de>>(
 }
 
 impl<'de> Visitor<'de> for PayloadSeed {
-    type Value = (ExecutionPayload, OptionalFields);
+    type Value = (ExecutionPayload, OptionalFields, HeaderRoots);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an executionPayload object")
+        f.write_str(match self {
+            Self::Payload => "an executionPayload object",
+            Self::Header => "an executionPayloadHeader object",
+        })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
@@ -269,6 +303,8 @@ impl<'de> Visitor<'de> for PayloadSeed {
         let (mut block_hash, mut transactions, mut withdrawals) = (None, None, None);
         let (mut blob_gas_used, mut excess_blob_gas) = (None, None);
         let (mut block_access_list, mut slot_number) = (None, None);
+        let (mut transactions_root, mut withdrawals_root) = (None, None);
+        let is_header = self == Self::Header;
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             let m = &mut map;
             match key.as_ref() {
@@ -299,6 +335,17 @@ impl<'de> Visitor<'de> for PayloadSeed {
                     once(m, &mut base_fee, "baseFeePerGas", seed)?;
                 }
                 "blockHash" => once(m, &mut block_hash, "blockHash", fixed::<32>("blockHash"))?,
+                "transactionsRoot" if is_header => {
+                    let seed = fixed::<32>("transactionsRoot");
+                    once(m, &mut transactions_root, "transactionsRoot", seed)?;
+                }
+                "withdrawalsRoot" if is_header => {
+                    let seed = Nullable(fixed::<32>("withdrawalsRoot"));
+                    once(m, &mut withdrawals_root, "withdrawalsRoot", seed)?;
+                }
+                "transactions" | "withdrawals" if is_header => {
+                    m.next_value::<IgnoredAny>()?;
+                }
                 "transactions" => once(m, &mut transactions, "transactions", transactions_seed())?,
                 "withdrawals" => {
                     let seed = list("withdrawals", MAX_WITHDRAWALS_READ, |_| WithdrawalSeed);
@@ -357,14 +404,21 @@ impl<'de> Visitor<'de> for PayloadSeed {
             extra_data: extra_data.ok_or_else(|| missing("extraData"))?,
             base_fee_per_gas: base_fee.ok_or_else(|| missing("baseFeePerGas"))?,
             block_hash: Hash256(block_hash.ok_or_else(|| missing("blockHash"))?),
-            transactions: transactions.ok_or_else(|| missing("transactions"))?,
+            transactions: match transactions {
+                None if is_header => Vec::new(),
+                transactions => transactions.ok_or_else(|| missing("transactions"))?,
+            },
             withdrawals: withdrawals.unwrap_or_default(),
             blob_gas_used: blob_gas_used.unwrap_or_default(),
             excess_blob_gas: excess_blob_gas.unwrap_or_default(),
             block_access_list: block_access_list.unwrap_or_default(),
             slot_number: slot_number.unwrap_or_default(),
         };
-        Ok((payload, has))
+        let roots = HeaderRoots {
+            transactions: transactions_root.map(Hash256),
+            withdrawals: withdrawals_root.flatten().map(Hash256),
+        };
+        Ok((payload, has, roots))
     }
 }
 

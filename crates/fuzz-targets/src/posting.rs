@@ -6,6 +6,8 @@
 pub mod error;
 #[path = "../../api/src/proof_body.rs"]
 pub mod proof_body;
+#[path = "../../api/src/ssz_split.rs"]
+pub mod ssz_split;
 
 use crate::{Seen, choose};
 use assay_types::{SignedExecutionProof, proof::SIGNED_PROOF_OVERHEAD};

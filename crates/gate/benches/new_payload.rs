@@ -162,6 +162,7 @@ async fn gate(
         gate,
         network,
         observer: Arc::new(Deaf),
+        proofs: None,
     };
     Ok(endpoint::run(config, context, stop.clone()).await?.local_addr())
 }

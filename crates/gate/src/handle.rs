@@ -13,7 +13,7 @@ use crate::{
     persistence::{GatePersistence, PersistenceError},
 };
 use assay_types::{BlockHash, ProofKey, ProofType, Root, Slot};
-use assay_verification::{KnownProofs, ProofSink, SinkError, Source, VerifiedProof};
+use assay_verification::{CheckedProof, KnownProofs, ProofSink, SinkError, Source, VerifiedProof};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::{
@@ -507,6 +507,11 @@ impl ProofSink for GateHandle {
     async fn accepted(&self, proof: &Arc<VerifiedProof>, _source: &Source) -> Result<(), SinkError> {
         self.proof_verified(proof.key()).await;
         Ok(())
+    }
+
+    /// What an unsigned proof proves it proves: who would have signed it is no matter of the gate's.
+    async fn verified_unsigned(&self, proof: &CheckedProof) {
+        self.proof_verified(proof.key()).await;
     }
 }
 

@@ -18,7 +18,8 @@ pub mod machine;
 pub mod persistence;
 
 pub use endpoint::{
-    EndpointConfig, EndpointContext, EndpointError, EngineObserver, Network, RunningEndpoint, UpstreamConfig,
+    EndpointConfig, EndpointContext, EndpointError, EngineObserver, Network, ProofService, RunningEndpoint,
+    UpstreamConfig,
 };
 pub use handle::{GateEvent, GateHandle, OpenError, ProofRecall};
 pub use machine::{

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 
 /// Names one request for proofs: 8 bytes (Engine API `ProofGenId`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProofGenId(pub [u8; 8]);
 
 /// What an engine says of a proof.

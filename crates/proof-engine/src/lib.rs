@@ -14,6 +14,7 @@
 //! | `router` | types to backends, failover |
 //! | `endpoint` | one backend under the router: time-outs, contained panics, bounds, health |
 //! | `metrics` | what the router counts |
+//! | `requests` | requests this node made, by their `ProofGenId` |
 //! | `testing` | a stub of the proof node's HTTP API with faults (feature `testing`) |
 
 pub mod dev;
@@ -24,6 +25,7 @@ pub mod engine_api;
 mod metrics;
 pub mod proof_node;
 mod proof_type_names;
+pub mod requests;
 pub mod router;
 #[cfg(test)]
 mod test_support;
@@ -38,4 +40,5 @@ pub use engine_api::{EngineApiConfig, EngineApiEngine};
 pub use metrics::RouterMetrics;
 pub use proof_node::{BackendConfigError, ProofNodeConfig, ProofNodeEngine};
 pub use proof_type_names::{NamesError, ProofTypeNames};
+pub use requests::{ProofRequests, RequestBook, RequestMismatch};
 pub use router::{Route, Router, RouterConfig, RouterError};

@@ -1,6 +1,6 @@
 //! What comes through the one door (`verifier::Intake`), who brings it, and who is told.
 
-use crate::{ParkReason, Verdict, VerifiedProof};
+use crate::{CheckedProof, ParkReason, Verdict, VerifiedProof};
 use assay_types::{ProofKey, SignedExecutionProof, Slot, ValidatorIndex};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -87,6 +87,8 @@ pub trait ProofSink: Send + Sync + 'static {
     /// Takes the proof. An error of the first sink (the store) turns the verdict into `Ignore(Internal)`: what is not
     /// durable is told to nobody. Errors of later ones are logged and counted.
     async fn accepted(&self, proof: &Arc<VerifiedProof>, source: &Source) -> Result<(), SinkError>;
+    /// A valid proof came without a signature. It counts (gate), and is neither kept nor published. The store is not told.
+    async fn verified_unsigned(&self, _proof: &CheckedProof) {}
 }
 
 /// What the store knows; asked for rules 3 and 9 after a restart.

@@ -9,6 +9,7 @@
 //! | `verdict` | `Verdict` and every reason it can have |
 //! | `intake` | `Candidate`, `Source`, `Submission`, and the traits others implement |
 //! | `verified` | `VerifiedProof`, which only the verifier makes |
+//! | `unsigned` | proofs without a signature: judged, and signed where somebody signs |
 //! | `signer` | `CheckedProof`, unsigned and called valid by an engine; `ProofSigner`, which signs nothing else |
 //! | `config` | `VerifierConfig`: every bound |
 //! | `candidate` | the first look: size, container, rule 7 |
@@ -29,6 +30,7 @@ mod perform;
 pub mod signer;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod unsigned;
 pub mod verdict;
 mod verified;
 pub mod verifier;
@@ -40,6 +42,7 @@ pub use intake::{
 };
 pub use metrics::{MetricsSnapshot, VerificationMetrics};
 pub use signer::{CheckError, CheckedProof, ProofSigner, SignError};
+pub use unsigned::{Brought, UnsignedError, UnsignedProofs, UnsignedVerdict};
 pub use verdict::{IgnoreReason, ParkReason, RejectReason, Verdict};
 pub use verified::VerifiedProof;
 pub use verifier::{Intake, Verifier, VerifierParts, Waited};

@@ -6,7 +6,8 @@ use crate::{
     verifier::Inner,
 };
 use assay_chain::ValidatorAnswer;
-use assay_proof_engine::EngineError;
+use assay_proof_engine::{EngineError, Verification};
+use assay_types::ExecutionProof;
 use futures::FutureExt;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
@@ -72,14 +73,7 @@ impl Inner {
                 .await
             }
             Action::AskEngine { proof, .. } => {
-                let limit = self.config.engine_timeout;
-                let asked = AssertUnwindSafe(tokio::time::timeout(limit, self.parts.engine.verify(&proof)));
-                // An engine that panics is one that could not judge: the proof is not lost.
-                let answer = match asked.catch_unwind().await {
-                    Ok(Ok(answer)) => answer,
-                    Ok(Err(_)) => Err(EngineError::TimedOut(limit)),
-                    Err(_) => Err(EngineError::Protocol("it panicked".to_owned())),
-                };
+                let answer = self.ask_engine(&proof).await;
                 if let Err(error) = &answer {
                     tracing::debug!(engine = self.parts.engine.name(), %error, "proof not judged");
                 }
@@ -90,6 +84,17 @@ impl Inner {
                 Outcome::Committed { proof, durable }
             }
             Action::Reply { .. } | Action::Parked { .. } | Action::Contain { .. } => Outcome::Crashed,
+        }
+    }
+
+    /// The proof engine's word, in time. An engine that panics is one that could not judge: the proof is not lost.
+    pub(crate) async fn ask_engine(&self, proof: &ExecutionProof) -> Result<Verification, EngineError> {
+        let limit = self.config.engine_timeout;
+        let asked = AssertUnwindSafe(tokio::time::timeout(limit, self.parts.engine.verify(proof)));
+        match asked.catch_unwind().await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(EngineError::TimedOut(limit)),
+            Err(_) => Err(EngineError::Protocol("it panicked".to_owned())),
         }
     }
 

@@ -57,6 +57,11 @@ impl CheckedProof {
         }
     }
 
+    /// Of a proof that the verifier has judged.
+    pub(crate) fn judged(proof: ExecutionProof) -> Self {
+        Self(proof)
+    }
+
     /// The proof.
     pub fn proof(&self) -> &ExecutionProof {
         &self.0

@@ -4,7 +4,8 @@ use crate::{
     Candidate, ContainmentRecord, IgnoreReason, KnownProofs, ParkReason, ProofSink, Source, Submission,
     Verdict, VerificationMetrics, VerifierConfig,
     candidate::Parsed,
-    machine::{Action, Event, Machine, Ticket, View},
+    machine::{Action, Event, Judgement, Machine, Ticket, View},
+    unsigned::{MAX_UNSIGNED_PROOFS, UNSIGNED_AT_ONCE},
 };
 use assay_chain::{Chain, ChainEvent, PayloadInfo};
 use assay_proof_engine::ProofEngine;
@@ -12,7 +13,7 @@ use assay_types::{Epoch, ProofKey, ProofType, Root, Slot, ValidatorIndex};
 use parking_lot::{Mutex, RwLock};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
-    sync::{Notify, broadcast, oneshot},
+    sync::{Notify, Semaphore, broadcast, oneshot},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -39,7 +40,7 @@ pub struct Verifier {
 /// The one door: `submit` is the only way in. Clones lead to the same verifier.
 #[derive(Clone)]
 pub struct Intake {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 /// What `submit_and_wait` came to.
@@ -69,9 +70,30 @@ pub(crate) struct Inner {
     started: Instant,
     /// Told when the next tick may have come nearer.
     timer: Notify,
+    pub(crate) unsigned: UnsignedPlaces,
     pub(crate) tasks: TaskTracker,
     ended: CancellationToken,
     runtime: tokio::runtime::Handle,
+}
+
+/// Places for unsigned proofs.
+pub(crate) struct UnsignedPlaces {
+    /// Held at once.
+    pub(crate) held: Semaphore,
+    /// At work at once.
+    pub(crate) at_work: Semaphore,
+    /// Being signed behind an answer.
+    pub(crate) signing: Arc<Semaphore>,
+}
+
+impl Default for UnsignedPlaces {
+    fn default() -> Self {
+        Self {
+            held: Semaphore::new(MAX_UNSIGNED_PROOFS),
+            at_work: Semaphore::new(UNSIGNED_AT_ONCE),
+            signing: Arc::new(Semaphore::new(MAX_UNSIGNED_PROOFS)),
+        }
+    }
 }
 
 /// The machine and those who wait for its words.
@@ -98,6 +120,7 @@ impl Verifier {
             }),
             started: Instant::now(),
             timer: Notify::new(),
+            unsigned: UnsignedPlaces::default(),
             tasks: TaskTracker::new(),
             ended: CancellationToken::new(),
             runtime: tokio::runtime::Handle::current(),
@@ -178,6 +201,11 @@ impl Intake {
         }
     }
 
+    /// The network's values.
+    pub fn spec(&self) -> &Arc<assay_types::Spec> {
+        self.inner.parts.chain.spec()
+    }
+
     /// What the verifier counts.
     pub fn metrics(&self) -> &VerificationMetrics {
         &self.inner.metrics
@@ -217,6 +245,30 @@ impl Inner {
             self.step(&mut state, event)
         };
         self.perform(actions);
+    }
+
+    /// What is known of a message, signed or not.
+    pub(crate) fn judgement(&self, proof_root: &Root) -> Option<Judgement> {
+        self.state.lock().machine.judgement(proof_root)
+    }
+
+    /// Whether a valid proof is known, signed or not.
+    pub(crate) fn is_proven(&self, key: &ProofKey) -> bool {
+        self.state.lock().machine.is_proven(key, self)
+    }
+
+    /// Whether a valid signed proof is known.
+    pub(crate) fn has_valid_signed(&self, key: &ProofKey) -> bool {
+        self.state.lock().machine.is_valid(key, self)
+    }
+
+    /// Runs work that ends with the verifier.
+    pub(crate) fn spawn_until_end(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let ended = self.ended.clone();
+        let task = async move {
+            ended.run_until_cancelled(work).await;
+        };
+        self.tasks.spawn_on(task, &self.runtime);
     }
 
     /// One event through the machine. Who waits is told at once; the rest is for `perform`, outside the lock.

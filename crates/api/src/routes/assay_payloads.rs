@@ -1,6 +1,7 @@
-//! GET `/assay/v1/payloads?from_slot=&to_slot=&limit=`: payloads of the gate's tree by slot: proofs, verdict, what holds
+//! GET `/assay/v1/payloads?from_slot=&to_slot=&number=`: payloads of the gate's tree by slot: proofs, verdict, what holds
 //! it back, and when what happened (Unix milliseconds).
 
+use crate::openapi::{Operation, data, list_of, schema};
 use crate::{ApiError, ApiState};
 use assay_gate::PayloadView;
 use assay_types::Slot;
@@ -65,4 +66,21 @@ fn row(payload: &PayloadView) -> Value {
         "valid_at_ms": times.valid_at.map(|t| t.0),
         "told_valid_at_ms": times.told_valid_at.map(|t| t.0),
     })
+}
+
+pub(crate) fn describe() -> Operation {
+    let number = json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX });
+    Operation::new(
+        "getPayloads",
+        "Payloads of the gate's tree by slot, the newest where there are more than `limit`",
+    )
+    .query("from_slot", "first slot", &number)
+    .query("to_slot", "last slot", &number)
+    .query(
+        "limit",
+        "most payloads; 64 where nothing is said, never more than 4096",
+        &number,
+    )
+    .json(data(list_of(schema("Payload"))))
+    .error(400, "a number that is none")
 }

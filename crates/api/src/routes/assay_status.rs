@@ -1,6 +1,7 @@
 //! GET `/assay/v1/status`: the node in numbers, for people, scripts and `assay devnet`.
 
 use crate::ApiState;
+use crate::openapi::{Operation, data, list_of, object, or_null};
 use assay_verification::{IgnoreReason, RejectReason, Source};
 use axum::{Json, extract::State};
 use serde_json::{Map, Value, json};
@@ -68,4 +69,21 @@ pub(crate) async fn get(State(state): State<ApiState>) -> Json<Value> {
             "unreachable_slots": sync.unreachable.map(|(from, to)| json!({ "from": from.0, "to": to.0 })),
         },
     }}))
+}
+
+pub(crate) fn describe() -> Operation {
+    let (number, text) = (json!({ "type": "integer" }), json!({ "type": "string" }));
+    let counts = json!({ "type": "object", "additionalProperties": { "type": "integer" } });
+    Operation::new("getStatus", "The node in numbers").json(data(object(json!({
+        "version": text,
+        "proof_types": list_of(number.clone()),
+        "proofs_prove_nothing": { "type": "boolean" },
+        "head_slot": or_null("integer"),
+        "current_slot": number,
+        "synced": { "type": "boolean" },
+        "gate": { "type": "object", "required": ["import_policy", "required_proofs", "head_verdict"] },
+        "proofs": object(json!({ "accepted": number, "by_source": counts, "ignored": counts, "rejected": counts })),
+        "network": counts,
+        "sync": { "type": "object", "required": ["blocks", "held", "missing"] },
+    }))))
 }

@@ -1,6 +1,7 @@
 //! GET `/eth/v1/events?topics=...`: `execution_proof`, `gate_verdict` and `gate_alarm` are ours; other topics are the
 //! beacon node's, merged into one stream as they come.
 
+use crate::openapi::{Operation, list_of};
 use crate::{ApiError, ApiState, ProofEvent, gate_events};
 use axum::{
     body::Body,
@@ -10,6 +11,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream, stream::BoxStream};
+use serde_json::json;
 use std::time::Duration;
 use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
 use tokio_util::sync::CancellationToken;
@@ -153,6 +155,21 @@ fn until_first_ends(
     stream::select(theirs, ours.map(Some))
         .take_while(|chunk| std::future::ready(chunk.is_some()))
         .filter_map(std::future::ready)
+}
+
+pub(crate) fn describe() -> Operation {
+    Operation::new(
+        "getEvents",
+        "Server-sent events: `execution_proof`, `gate_verdict`, `gate_alarm`, and the beacon node's topics in the same stream",
+    )
+    .required_query(
+        "topics",
+        "repeated, or with commas",
+        &list_of(json!({ "type": "string", "minLength": 1 })),
+    )
+    .answer(200, "A stream that lasts", &[("text/event-stream", json!({ "type": "string" }))])
+    .error(400, "no topics, or one the beacon node does not have")
+    .error(503, "the beacon node does not answer")
 }
 
 #[cfg(test)]

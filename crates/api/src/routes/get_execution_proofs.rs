@@ -1,5 +1,6 @@
 //! GET `/eth/v1/beacon/execution_proofs/{block_id}`: the proofs of one block's payload, JSON or SSZ by `Accept`.
 
+use crate::openapi::{Operation, list_of, object, schema};
 use crate::{ApiError, ApiState, block_id, proof_body::ssz_list};
 use assay_types::SignedExecutionProof;
 use axum::{
@@ -10,6 +11,7 @@ use axum::{
 };
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::json;
 
 #[derive(Serialize)]
 struct Body {
@@ -77,6 +79,27 @@ pub(super) fn prefers_ssz(headers: &HeaderMap) -> bool {
     };
     let ssz = quality(&["application/octet-stream"]);
     ssz > 0.0 && ssz >= quality(&["application/json", "application/*", "*/*"])
+}
+
+pub(crate) fn describe() -> Operation {
+    let flag = json!({ "type": "boolean" });
+    let body = object(json!({
+        "execution_optimistic": flag, "finalized": flag, "data": list_of(schema("SignedExecutionProof")),
+    }));
+    let ssz = json!({ "type": "string", "format": "binary" });
+    Operation::new("getExecutionProofs", "The proofs of a block's payload")
+        .path(
+            "block_id",
+            "`head`, `genesis`, `finalized`, a slot or a block root",
+            &schema("BlockId"),
+        )
+        .answer(
+            200,
+            "OK",
+            &[("application/json", body), ("application/octet-stream", ssz)],
+        )
+        .error(400, "no block id")
+        .error(404, "no such block")
 }
 
 #[cfg(test)]

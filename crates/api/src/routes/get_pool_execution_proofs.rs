@@ -2,6 +2,7 @@
 //! by `Accept`, streamed one by one, so that an answer of any length needs the memory of one proof.
 
 use super::get_execution_proofs::prefers_ssz;
+use crate::openapi::{Operation, data, list_of, schema};
 use crate::{ApiError, ApiState, proof_body::ssz_list_head};
 use assay_store::{ProofStream, ProofSummary, Store};
 use axum::{
@@ -12,6 +13,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{Stream, stream};
+use serde_json::json;
 use std::io;
 
 /// Where the stream stands.
@@ -88,4 +90,19 @@ fn ssz(head: Vec<u8>, found: Vec<ProofSummary>, store: Store) -> impl Stream<Ite
             _ => Err(io::Error::other("a proof is gone; ask again")),
         }
     })
+}
+
+pub(crate) fn describe() -> Operation {
+    let ssz = json!({ "type": "string", "format": "binary" });
+    let list = data(list_of(schema("SignedExecutionProof")));
+    Operation::new(
+        "getPoolExecutionProofs",
+        "The proofs of the canonical chain from the finalized epoch on",
+    )
+    .answer(
+        200,
+        "OK",
+        &[("application/json", list), ("application/octet-stream", ssz)],
+    )
+    .error(406, "more than one SSZ list can hold")
 }

@@ -1,6 +1,6 @@
 //! GET `/metrics`: Prometheus text (OpenMetrics).
 
-use crate::ApiError;
+use crate::{ApiError, openapi::Operation};
 use axum::{
     extract::State,
     http::header,
@@ -8,6 +8,7 @@ use axum::{
 };
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
+use serde_json::json;
 use std::sync::Arc;
 
 pub(crate) async fn get(State(registry): State<Arc<Mutex<Registry>>>) -> Result<Response, ApiError> {
@@ -16,4 +17,13 @@ pub(crate) async fn get(State(registry): State<Arc<Mutex<Registry>>>) -> Result<
         .map_err(|e| ApiError::internal(format!("metrics: {e}")))?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+pub(crate) fn describe() -> Operation {
+    let text = json!({ "type": "string" });
+    Operation::new("getMetrics", "Prometheus text").answer(
+        200,
+        "OpenMetrics",
+        &[("application/openmetrics-text", text)],
+    )
 }

@@ -2,6 +2,7 @@
 
 use super::node_peers::listed;
 use crate::ApiState;
+use crate::openapi::{Operation, data, object, schema};
 use assay_network::PeerState;
 use axum::{Json, extract::State};
 use serde_json::{Value, json};
@@ -20,4 +21,11 @@ pub(crate) async fn get(State(state): State<ApiState>) -> Json<Value> {
         "connected": count(PeerState::Connected),
         "disconnecting": count(PeerState::Disconnecting),
     }}))
+}
+
+pub(crate) fn describe() -> Operation {
+    let number = schema("Number");
+    Operation::new("getPeerCount", "How many peers are in each state").json(data(object(json!({
+        "disconnected": number, "connecting": number, "connected": number, "disconnecting": number,
+    }))))
 }

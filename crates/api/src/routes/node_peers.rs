@@ -1,6 +1,7 @@
 //! GET `/eth/v1/node/peers`, `/eth/v1/node/peers/{peer_id}`: the peers, with what the Beacon API has of them and beside
 //! it what proofs add: `eproof`, `proof_aware`, score, latest proof status.
 
+use crate::openapi::{Operation, data, list_of, object, schema};
 use crate::{ApiError, ApiState};
 use assay_network::{Direction, PeerId, PeerInfo, PeerState};
 use axum::{
@@ -23,7 +24,7 @@ impl Filters {
         let mut url = Url::parse("http://query/").map_err(|e| ApiError::internal(e.to_string()))?;
         url.set_query(query);
         for (key, value) in url.query_pairs() {
-            for value in value.split(',').map(str::trim).filter(|v| !v.is_empty()) {
+            for value in value.split(',').map(str::trim) {
                 match key.as_ref() {
                     "state" => filters.states.push(state(value)?),
                     "direction" => filters.directions.push(direction(value)?),
@@ -116,6 +117,30 @@ fn shown(peer: &PeerInfo) -> Value {
     })
 }
 
+pub(crate) fn describe_list() -> Operation {
+    let states =
+        json!({ "type": "string", "enum": ["disconnected", "connecting", "connected", "disconnecting"] });
+    let directions = json!({ "type": "string", "enum": ["inbound", "outbound"] });
+    let meta = object(json!({ "count": { "type": "integer" } }));
+    Operation::new("getPeers", "Peers, filtered")
+        .query("state", "repeated, or with commas", &list_of(states))
+        .query("direction", "repeated, or with commas", &list_of(directions))
+        .json(object(json!({ "data": list_of(schema("Peer")), "meta": meta })))
+        .error(400, "a filter that is none")
+}
+
+pub(crate) fn describe_one() -> Operation {
+    Operation::new("getPeer", "One peer")
+        .path(
+            "peer_id",
+            "its libp2p id",
+            &json!({ "type": "string", "minLength": 1 }),
+        )
+        .json(data(schema("Peer")))
+        .error(400, "no peer id")
+        .error(404, "no such peer")
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -153,7 +178,12 @@ mod tests {
             parsed("state=connected,disconnected&direction=inbound%2Coutbound"),
             Ok((vec![Connected, Disconnected], vec![Inbound, Outbound]))
         );
-        for wrong in ["state=gone", "direction=sideways", "state=connected,Connected"] {
+        for wrong in [
+            "state=gone",
+            "direction=sideways",
+            "state=connected,Connected",
+            "state=",
+        ] {
             assert_eq!(parsed(wrong).unwrap_err().code, 400, "{wrong}");
         }
         let filters = Filters::parse(Some("state=connected&direction=inbound")).unwrap();

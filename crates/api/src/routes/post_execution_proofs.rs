@@ -5,16 +5,20 @@
 //! the node cannot judge one now (its payload is not known yet, the validator or the proof engine cannot be asked).
 
 use crate::{
-    ApiError, ApiState, IndexedFailure,
-    proof_body::{BodyEncoding, candidates},
+    ApiError, ApiState, posted,
+    verdicts::{self, Outcome},
+};
+use crate::{
+    openapi::{Operation, schema},
+    proof_body::MAX_PROOFS_PER_POST,
 };
 use assay_verification::{Candidate, IgnoreReason, Intake, Source, Verdict, Waited};
 use axum::{
-    extract::{State, rejection::BytesRejection},
-    http::{HeaderMap, StatusCode},
+    Extension,
+    extract::{Request, State},
 };
-use bytes::Bytes;
 use futures::{StreamExt, stream};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// How long all proofs of a request together may wait for payloads, validators or the engine before the caller is told
@@ -23,20 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Proofs of one request that are judged at the same time.
 const AT_ONCE: usize = 4;
 
-/// What became of one proof.
-enum Outcome {
-    OnTheNetwork,
-    Refused(String),
-    NotNow(String),
-}
-
 pub(crate) async fn post(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    Extension(limit): Extension<super::BodyLimit>,
+    request: Request,
 ) -> Result<(), ApiError> {
-    let body = body.map_err(|e| ApiError::new(e.status(), e.body_text()))?;
-    let found = candidates(BodyEncoding::of(&headers)?, &body)?;
+    let found = posted::proofs(request, limit.0).await?;
     answer(&state.intake, found, PATIENCE).await
 }
 
@@ -50,26 +46,7 @@ async fn answer(
         .into_iter()
         .map(|candidate| judge(intake, candidate, deadline));
     let outcomes: Vec<Outcome> = stream::iter(judging).buffered(AT_ONCE).collect().await;
-    let (mut failures, mut refused) = (Vec::new(), false);
-    for (index, outcome) in outcomes.into_iter().enumerate() {
-        match outcome {
-            Outcome::OnTheNetwork => {}
-            Outcome::Refused(message) => {
-                refused = true;
-                failures.push(IndexedFailure { index, message });
-            }
-            Outcome::NotNow(message) => failures.push(IndexedFailure { index, message }),
-        }
-    }
-    if failures.is_empty() {
-        return Ok(());
-    }
-    let error = if refused {
-        ApiError::new(StatusCode::BAD_REQUEST, "some proofs were not accepted")
-    } else {
-        ApiError::unavailable("some proofs cannot be judged now; send them again")
-    };
-    Err(error.with_failures(failures))
+    verdicts::answer(outcomes)
 }
 
 async fn judge(intake: &Intake, candidate: Result<Candidate, String>, deadline: Instant) -> Outcome {
@@ -101,6 +78,30 @@ async fn judge(intake: &Intake, candidate: Result<Candidate, String>, deadline: 
     }
 }
 
+/// `id` tells the two paths apart.
+pub(crate) fn describe(id: &'static str) -> Operation {
+    let one = schema("SignedExecutionProof");
+    let several = json!({ "type": "array", "items": one, "minItems": 1, "maxItems": MAX_PROOFS_PER_POST });
+    let ssz = json!({ "type": "string", "format": "binary" });
+    Operation::new(
+        id,
+        "Proofs, signed: judged, stored and published, each on its own",
+    )
+    .body(&[
+        ("application/json", json!({ "anyOf": [one, several] })),
+        ("application/octet-stream", ssz),
+    ])
+    .empty(200, "every one is on the network, now or already")
+    .error(
+        400,
+        "the body cannot be read, or `failures` says what was not accepted",
+    )
+    .error(408, "the body did not come in time")
+    .error(413, "the body is too large")
+    .error(415, "neither JSON nor SSZ")
+    .error(503, "`failures` says what cannot be judged now")
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -111,7 +112,10 @@ mod tests {
         MemoryContainment, RoomLimits, Verifier, VerifierConfig, VerifierParts,
         testing::{MemoryChain, MemorySink, ScriptedEngine, sign},
     };
-    use axum::{http::header, response::IntoResponse};
+    use axum::{
+        http::{StatusCode, header},
+        response::IntoResponse,
+    };
     use std::sync::Arc;
 
     struct House {

@@ -5,17 +5,20 @@ use anyhow::Context;
 use assay_engine_api::JwtSecret;
 use assay_proof_engine::{
     DevConfig, DevEngine, EngineApiConfig, EngineApiEngine, EngineError, EngineEvent, ProofEngine,
-    ProofGenId, ProofNodeConfig, ProofNodeEngine, Route, Router, RouterConfig, RouterMetrics, Verification,
+    ProofGenId, ProofNodeConfig, ProofNodeEngine, RequestBook, Route, Router, RouterConfig, RouterMetrics,
+    Verification,
 };
 use assay_types::{ExecutionProof, NewPayloadRequest, ProofType, Root, Spec};
 use async_trait::async_trait;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::broadcast;
 
-/// The router over what `--proof-engine-endpoint` names, and what it counts; without one, an engine that verifies no type.
+/// The router over what `--proof-engine-endpoint` names, whose requests `requests` remembers, and what it counts; without
+/// one, an engine that verifies no type.
 pub(crate) fn from_config(
     config: &NodeConfig,
     spec: &Spec,
+    requests: &RequestBook,
 ) -> anyhow::Result<(Arc<dyn ProofEngine>, RouterMetrics)> {
     let endpoints = config.engine_endpoints()?;
     if endpoints.is_empty() {
@@ -56,7 +59,8 @@ pub(crate) fn from_config(
                     notify: config.proof_engine_notify,
                     ..EngineApiConfig::new(url, jwt.clone(), types)
                 };
-                Arc::new(EngineApiEngine::new(api).with_context(named)?)
+                // Its own ids: it posts what it has made under them, not under the router's.
+                requests.noting(Arc::new(EngineApiEngine::new(api).with_context(named)?))
             }
         };
         routes.push(Route::from(engine));
@@ -67,7 +71,7 @@ pub(crate) fn from_config(
     };
     let router = Router::new(routes, router_config)?;
     let metrics = router.metrics().clone();
-    Ok((Arc::new(router), metrics))
+    Ok((requests.noting(Arc::new(router)), metrics))
 }
 
 /// No proof engine: every type is unsupported, so proofs are neither kept nor forwarded.

@@ -1,18 +1,22 @@
 //! A batch that holds newPayload or fcU is taken apart where proofs are required: each request goes to the execution client
 //! by itself, handled as if it had come alone, and the answers are put together in the batch's order. Under `observe` it
-//! passes whole, its answer byte for byte (`observed_batch`). Any other batch passes as it is.
+//! passes whole, its answer byte for byte (`observed_batch`). One that holds a method the gate serves is taken apart
+//! always. Any other batch passes as it is.
 
 use super::{
     Shared, answers,
     body::{Answer, Held, Intake, full},
-    forkchoice, new_payload, observed_batch,
+    capabilities, forkchoice, new_payload, observed_batch, proof_methods,
     service::intake_failed,
     stats::count,
     upstream::{Head, pass, read},
     waiting::Running,
 };
 use crate::machine::ImportPolicy;
-use assay_engine_api::{ErrorCode, ErrorObject, Id, Incoming, Response, methods::MethodKind};
+use assay_engine_api::{
+    ErrorCode, ErrorObject, Id, Incoming, Response,
+    methods::{MethodKind, ProofMethod},
+};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::header::CONTENT_LENGTH;
@@ -35,6 +39,8 @@ pub(super) struct Part {
 enum Pending {
     Running(Running),
     Send(Bytes),
+    Serve(ProofMethod, Bytes),
+    Capabilities(Bytes),
     Known(ErrorObject),
 }
 
@@ -57,6 +63,16 @@ pub(super) async fn batch(shared: Arc<Shared>, head: Head, mut intake: Intake) -
             Ok(MethodKind::NewPayload | MethodKind::ForkchoiceUpdated)
         )
     };
+    let served = |part: &Part| {
+        matches!(
+            part.kind,
+            Ok(MethodKind::Proofs(_) | MethodKind::ExchangeCapabilities)
+        )
+    };
+    if shared.proofs.is_some() && parts.iter().any(served) {
+        count(&shared.stats.split_batches);
+        return split(shared, head, &held, parts).await;
+    }
     if !parts.iter().any(ours) {
         count(&shared.stats.passed_calls);
         return match shared.upstream.send(&head, full(held.bytes.clone())).await {
@@ -129,6 +145,12 @@ async fn split(shared: Arc<Shared>, mut head: Head, held: &Arc<Held>, parts: Vec
                         Err((_, error)) => Pending::Known(error),
                     }
                 }
+                Ok(MethodKind::Proofs(method)) if shared.proofs.is_some() => {
+                    Pending::Serve(method, part.bytes)
+                }
+                Ok(MethodKind::ExchangeCapabilities) if shared.proofs.is_some() => {
+                    Pending::Capabilities(part.bytes)
+                }
                 Ok(_) => Pending::Send(part.bytes),
                 Err(error) => Pending::Known(error),
             };
@@ -150,6 +172,10 @@ async fn finish(shared: &Arc<Shared>, head: &Head, id: Option<Id>, pending: Pend
         Pending::Running(running) => {
             let outcome = running.outcome(shared).await;
             body_of(new_payload::to_answer(shared, outcome)).await
+        }
+        Pending::Serve(method, bytes) => Ok(proof_methods::answer(shared, method, bytes).await.to_json()),
+        Pending::Capabilities(bytes) => {
+            body_of(capabilities::held(shared, head, id.clone().unwrap_or_else(Id::null), &bytes).await).await
         }
         Pending::Send(bytes) => match shared.upstream.send(head, full(bytes)).await {
             Ok(response) => match read(response).await {

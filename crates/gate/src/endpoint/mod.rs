@@ -8,6 +8,7 @@
 //!            ┌ service ─ sniff ─┬─ newPayload ─▶ new_payload ─▶ upstream ──▶ execution client
 //! beacon ──▶ │ (JWT, limits)    │                    └ examine ─▶ machine ─▶ verdict
 //! node       │                  ├─ fcU ────────▶ forkchoice (lane) ─▶ upstream
+//!            │                  ├─ proofs ─────▶ proof_methods (EIP-8025, answered here)
 //!            └ server           ├─ batch ──────▶ batch ─▶ either of the above, or as it is
 //!                               └─ else ───────▶ byte for byte
 //! ```
@@ -30,12 +31,16 @@
 //! | `clients`, `upstream` | the execution clients; one of them |
 //! | `proofs_only` | every method where there is none |
 //! | `recent` | the payloads that came last, for a beacon node that asks |
+//! | `capabilities` | `engine_exchangeCapabilities`: the execution client's list and the gate's |
+//! | `proof_methods` | the methods of EIP-8025, served here |
+//! | `proof_service` | what they work with |
 //! | `answers` | answers of the endpoint's own |
 //! | `stats` | the endpoint in numbers |
 
 mod answers;
 mod batch;
 mod body;
+mod capabilities;
 mod clients;
 mod examine;
 mod forkchoice;
@@ -43,6 +48,8 @@ mod headers;
 mod lane;
 mod new_payload;
 mod observed_batch;
+mod proof_methods;
+mod proof_service;
 mod proofs_only;
 mod recent;
 mod server;
@@ -53,6 +60,7 @@ mod upstream;
 mod verdict;
 mod waiting;
 
+pub use proof_service::{MAX_REQUESTED_PROOFS, ProofService};
 pub use stats::{EndpointCounts, EndpointStats};
 pub use upstream::UpstreamUrlError;
 
@@ -169,6 +177,9 @@ pub struct EndpointContext {
     pub network: watch::Receiver<Option<Network>>,
     /// Hears of payloads and fork choices.
     pub observer: Arc<dyn EngineObserver>,
+    /// Serves the methods of EIP-8025, whether or not the execution client knows them: the gate must hear of every proof.
+    /// `None`, in a node without a proof engine: they pass to the execution client like any other.
+    pub proofs: Option<ProofService>,
 }
 
 /// Why the endpoint could not start.
@@ -258,6 +269,7 @@ pub async fn run(
         network: context.network,
         observer: context.observer,
         payloads: recent::RecentPayloads::default(),
+        proofs: context.proofs,
         lane: lane::Lane::default(),
         budget: body::Budget::new(config.held_bytes),
         in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
@@ -287,6 +299,7 @@ struct Shared {
     gate: GateHandle,
     network: watch::Receiver<Option<Network>>,
     observer: Arc<dyn EngineObserver>,
+    proofs: Option<ProofService>,
     lane: lane::Lane,
     budget: body::Budget,
     in_flight: Arc<Semaphore>,

@@ -9,6 +9,7 @@ use super::{
     examine::{Unexamined, Unreadable},
     forkchoice::read_state,
     new_payload::work_on,
+    proof_methods,
     service::intake_failed,
     sniff::Sniffed,
     stats::count,
@@ -17,7 +18,8 @@ use super::{
 };
 use crate::machine::{Asked, ElAnswer, ForkchoiceState};
 use assay_engine_api::{
-    ErrorCode, ErrorObject, Id, PayloadAttributes, Request, Response, methods, methods::MethodKind,
+    ErrorCode, ErrorObject, Id, PayloadAttributes, Request, Response, methods,
+    methods::{MethodKind, ProofMethod},
     status_edit::Shape,
 };
 use assay_types::{BlockHash, ForkName, NewPayloadRequest};
@@ -152,7 +154,12 @@ async fn one(shared: &Arc<Shared>, body: Bytes) -> Vec<u8> {
     let outcome = match MethodKind::of(&request.method) {
         MethodKind::NewPayload => new_payload(shared, &id, &request.method, body.clone(), received).await,
         MethodKind::ForkchoiceUpdated => forkchoice(shared, &id, &request, &body, received).await,
-        MethodKind::ExchangeCapabilities | MethodKind::Other => {
+        MethodKind::Proofs(method) if shared.proofs.is_some() => {
+            Ok(proof_methods::answer(shared, method, body.clone())
+                .await
+                .to_json())
+        }
+        MethodKind::ExchangeCapabilities | MethodKind::Proofs(_) | MethodKind::Other => {
             count(&shared.stats.passed_calls);
             other(shared, &request).map(|result| Response::result(id.clone(), &result).to_json())
         }
@@ -282,7 +289,14 @@ fn other(shared: &Shared, request: &Request<'_>) -> Result<Value, ErrorObject> {
         ));
     }
     match method {
-        "engine_exchangeCapabilities" => Ok(json!(CAPABILITIES)),
+        "engine_exchangeCapabilities" => {
+            let ours = ProofMethod::ALL.iter().filter(|_| shared.proofs.is_some());
+            let names: Vec<&str> = CAPABILITIES
+                .into_iter()
+                .chain(ours.map(|method| method.name()))
+                .collect();
+            Ok(json!(names))
+        }
         "engine_getClientVersionV1" => Ok(json!([{
             "code": "AS", "name": "Assay", "version": env!("CARGO_PKG_VERSION"), "commit": "0x00000000",
         }])),

@@ -3,7 +3,7 @@
 use super::{
     Shared, answers, batch,
     body::{Answer, Intake, IntakeError, relay},
-    forkchoice, headers, new_payload, proofs_only,
+    capabilities, forkchoice, headers, new_payload, proof_methods, proofs_only,
     sniff::Sniffed,
     stats::count,
     upstream::{Head, pass},
@@ -99,8 +99,15 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>, place: OwnedSem
             MethodKind::ForkchoiceUpdated => {
                 forkchoice::single(Arc::clone(shared), head, intake, place).await
             }
-            // The list of capabilities is the execution client's: the gate serves no method of its own.
-            MethodKind::ExchangeCapabilities | MethodKind::Other => relayed(shared, head, intake).await,
+            MethodKind::Proofs(method) if shared.proofs.is_some() => {
+                proof_methods::single(shared, method, intake).await
+            }
+            MethodKind::ExchangeCapabilities if shared.proofs.is_some() => {
+                capabilities::single(shared, head, intake).await
+            }
+            MethodKind::ExchangeCapabilities | MethodKind::Proofs(_) | MethodKind::Other => {
+                relayed(shared, head, intake).await
+            }
         },
         Sniffed::Batch => batch::batch(Arc::clone(shared), head, intake).await,
         Sniffed::NoMethod => refuse(ErrorCode::InvalidRequest, "the request has no method"),

@@ -35,6 +35,8 @@ stats! {
     forkchoice_updated_calls,
     /// Everything that passed byte for byte.
     passed_calls,
+    /// Calls of EIP-8025's methods that were answered here, in batches too.
+    proof_calls,
     /// Batches that were taken apart.
     split_batches,
     /// Payloads whose request could not be read; they are never answered VALID but by the execution client's own word

@@ -7,6 +7,7 @@ mod faults;
 mod http;
 mod order;
 mod passing;
+mod proof_methods;
 mod proofs_only;
 mod refusing;
 mod restart;

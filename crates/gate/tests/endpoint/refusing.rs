@@ -226,6 +226,7 @@ async fn endpoints_that_cannot_start_say_why() {
         gate: rig.gate.clone(),
         network: rig.network.subscribe(),
         observer: rig.observed.clone(),
+        proofs: None,
     };
     let mut config = EndpointConfig::new(el.url(), caller_secret());
     config.listen = rig.endpoint.local_addr();

@@ -4,7 +4,7 @@ use crate::http::{Caller, Message, MockEl, Reply, ok, post};
 use assay_engine_api::{ForkchoiceStateV1, JwtSecret, NewPayloadParamsJson, block_hash, methods};
 use assay_gate::{
     EndpointConfig, EndpointContext, EngineObserver, GateConfig, GateHandle, ImportPolicy, InMemory, Network,
-    RunningEndpoint, endpoint,
+    ProofService, RunningEndpoint, endpoint,
 };
 use assay_types::{
     BlockHash, ExecutionPayload, ExecutionRequests, ForkName, Hash256, NewPayloadRequest, ProofKey, Root,
@@ -101,6 +101,17 @@ impl Rig {
         stop: CancellationToken,
         change: impl FnOnce(&mut EndpointConfig),
     ) -> Self {
+        Self::start_serving(el, gate, stop, change, None).await
+    }
+
+    /// As `start_on`; serves the methods of EIP-8025 over `proofs`.
+    pub async fn start_serving(
+        el: &MockEl,
+        gate: GateHandle,
+        stop: CancellationToken,
+        change: impl FnOnce(&mut EndpointConfig),
+        proofs: Option<ProofService>,
+    ) -> Self {
         let mut config = EndpointConfig::new(el.url(), caller_secret());
         config.listen = "127.0.0.1:0".parse().unwrap();
         config.upstreams[0].jwt = upstream_secret();
@@ -119,6 +130,7 @@ impl Rig {
             gate: gate.clone(),
             network: network.subscribe(),
             observer: Arc::clone(&observed) as Arc<dyn EngineObserver>,
+            proofs,
         };
         let endpoint = endpoint::run(config, context, stop.clone()).await.unwrap();
         Self {

@@ -15,6 +15,13 @@ pub(crate) enum Event {
         parsed: Parsed,
         source: Source,
     },
+    /// The proof engine called an unsigned proof valid. It is not known on gossip; a signed one of the same message needs no
+    /// engine any more.
+    UnsignedValid {
+        key: ProofKey,
+        proof_root: Root,
+        slot: Slot,
+    },
     /// Work that an action asked for is done.
     Done { id: CandidateId, outcome: Outcome },
     /// A payload became known, or its block did (then its state can be asked).

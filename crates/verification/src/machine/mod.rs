@@ -21,6 +21,7 @@ mod work;
 
 pub(crate) use event::{Action, Event, Outcome, View};
 pub(crate) use held::{CandidateId, Stage, Ticket};
+pub(crate) use observed::Judgement;
 
 use crate::{
     IgnoreReason, ParkReason, PeerRef, Source, Verdict,
@@ -31,7 +32,7 @@ use assay_chain::PayloadInfo;
 use assay_types::{Epoch, ProofKey, Root, Spec, ValidatorIndex};
 use held::{Held, Holder, Sharer, State, Worth, is_unsolicited};
 use lru::LruCache;
-use observed::{Judgement, Observed};
+use observed::Observed;
 use room::Room;
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -104,6 +105,11 @@ impl Machine {
                 parsed,
                 source,
             } => self.submitted(ticket, parsed, source, view),
+            Event::UnsignedValid {
+                key,
+                proof_root,
+                slot,
+            } => self.observed.set_unsigned(key, proof_root, slot),
             Event::Done { id, outcome } => self.done(id, outcome, view),
             Event::PayloadKnown(root) => self.payload_known(root),
             Event::Finalized { slot, orphaned } => self.finalized(slot, &orphaned),
@@ -221,8 +227,21 @@ impl Machine {
         Ok(payload)
     }
 
+    /// What is known of a message, signed or not.
+    pub(crate) fn judgement(&mut self, proof_root: &Root) -> Option<Judgement> {
+        if self.observed.is_valid_unsigned(proof_root) {
+            return Some(Judgement::Valid);
+        }
+        self.observed.seen(proof_root)
+    }
+
+    /// Whether a valid proof is known, signed or not.
+    pub(crate) fn is_proven(&mut self, key: &ProofKey, view: &dyn View) -> bool {
+        self.observed.has_unsigned(key) || self.is_valid(key, view)
+    }
+
     /// Rules 3 and 9.
-    fn is_valid(&mut self, key: &ProofKey, view: &dyn View) -> bool {
+    pub(crate) fn is_valid(&mut self, key: &ProofKey, view: &dyn View) -> bool {
         self.observed.is_valid(key) || view.has_valid(key)
     }
 

@@ -34,6 +34,9 @@ pub(crate) struct Observed {
     valid: LruCache<ProofKey, Slot>,
     tries: LruCache<(ProofKey, ValidatorIndex), Try>,
     seen: LruCache<Root, Seen>,
+    /// Messages that came unsigned and are valid, and what they prove. Rules 1, 3 and 4 know nothing of them.
+    unsigned: LruCache<Root, (ProofKey, Slot)>,
+    unsigned_keys: LruCache<ProofKey, Slot>,
 }
 
 fn put<K: Hash + Eq, V>(cache: &mut LruCache<K, V>, entries: usize, key: K, value: V) {
@@ -50,6 +53,8 @@ impl Observed {
             valid: LruCache::unbounded(),
             tries: LruCache::unbounded(),
             seen: LruCache::unbounded(),
+            unsigned: LruCache::unbounded(),
+            unsigned_keys: LruCache::unbounded(),
         }
     }
 
@@ -120,16 +125,34 @@ impl Observed {
         put(&mut self.seen, self.entries, proof_root, seen);
     }
 
+    /// The proof engine called a message valid that came unsigned.
+    pub(crate) fn set_unsigned(&mut self, key: ProofKey, proof_root: Root, slot: Slot) {
+        put(&mut self.unsigned, self.entries, proof_root, (key, slot));
+        put(&mut self.unsigned_keys, self.entries, key, slot);
+    }
+
+    /// Whether this message came unsigned and is valid.
+    pub(crate) fn is_valid_unsigned(&mut self, proof_root: &Root) -> bool {
+        self.unsigned.get(proof_root).is_some()
+    }
+
+    /// Whether a valid proof of this payload and type came unsigned.
+    pub(crate) fn has_unsigned(&mut self, key: &ProofKey) -> bool {
+        self.unsigned_keys.get(key).is_some()
+    }
+
     /// Finality moved to `slot`: what is older, and what was orphaned, is forgotten.
     pub(crate) fn prune(&mut self, slot: Slot, orphaned: &HashSet<Root>) {
         let keep = |key: &ProofKey, at: Slot| at >= slot && !orphaned.contains(&key.new_payload_request_root);
         self.valid.retain(|key, at| keep(key, *at));
         self.tries.retain(|(key, _), t| keep(key, t.slot));
         self.seen.retain(|_, s| keep(&s.key, s.slot));
+        self.unsigned.retain(|_, (key, at)| keep(key, *at));
+        self.unsigned_keys.retain(|key, at| keep(key, *at));
     }
 
     /// Entries of all caches together.
     pub(crate) fn len(&self) -> usize {
-        self.valid.len() + self.tries.len() + self.seen.len()
+        self.valid.len() + self.tries.len() + self.seen.len() + self.unsigned.len() + self.unsigned_keys.len()
     }
 }

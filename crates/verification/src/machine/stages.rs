@@ -58,7 +58,10 @@ impl Machine {
                         lane.active = Some(id);
                         lane.last_authenticated = authenticated;
                     }
-                    return self.ready(id, stage);
+                    return match stage {
+                        Stage::Engine => self.ask_engine(id, view),
+                        stage => self.ready(id, stage),
+                    };
                 }
             }
         }
@@ -241,12 +244,22 @@ impl Machine {
                 if self.is_settled(id, view) {
                     self.finish(id, Verdict::Ignore(IgnoreReason::AlreadyValid));
                 } else {
-                    self.ready(id, Stage::Engine);
+                    self.ask_engine(id, view);
                 }
             }
             (false, true) => self.finish(id, Verdict::Reject(RejectReason::BadSignature)),
             // On another branch the index may be somebody else's.
             (false, false) => self.park(id, ParkReason::ValidatorUnavailable),
+        }
+    }
+
+    /// Rule 8, unless the proof engine has called this very message valid when it came unsigned.
+    fn ask_engine(&mut self, id: CandidateId, view: &dyn View) {
+        let root = self.room.get(id).and_then(|held| held.proof_root);
+        if root.is_some_and(|root| self.observed.is_valid_unsigned(&root)) {
+            self.engine(id, Ok(Verification::Valid), view);
+        } else {
+            self.ready(id, Stage::Engine);
         }
     }
 

@@ -14,6 +14,8 @@ struct Script {
     asked: usize,
     under_way: usize,
     most_under_way: usize,
+    makes: bool,
+    requested: Vec<(Root, Vec<ProofType>)>,
 }
 
 /// Proofs that begin with `I` are invalid, with `U` unsupported, with `P` make it panic; all others are valid.
@@ -33,11 +35,13 @@ impl ScriptedEngine {
             asked: 0,
             under_way: 0,
             most_under_way: 0,
+            makes: false,
+            requested: Vec::new(),
         };
         Self {
             types: types.into(),
             script: Mutex::new(script),
-            events: broadcast::channel(1).0,
+            events: broadcast::channel(16).0,
         }
     }
 
@@ -54,6 +58,22 @@ impl ScriptedEngine {
     /// Time that each call takes.
     pub fn set_delay(&self, delay: Duration) {
         self.script.lock().delay = delay;
+    }
+
+    /// Takes requests for proofs from now on; their ids are the first bytes of the root.
+    pub fn set_makes_proofs(&self, makes: bool) {
+        self.script.lock().makes = makes;
+    }
+
+    /// The requests it took.
+    pub fn requested(&self) -> Vec<(Root, Vec<ProofType>)> {
+        self.script.lock().requested.clone()
+    }
+
+    /// Tells an event.
+    pub fn tell(&self, event: EngineEvent) {
+        // Nobody listening is fine.
+        drop(self.events.send(event));
     }
 
     /// Calls of `verify` so far, and most at once.
@@ -106,11 +126,18 @@ impl ProofEngine for ScriptedEngine {
     }
     async fn request(
         &self,
-        _: Root,
+        root: Root,
         _: Arc<NewPayloadRequest>,
-        _: &[ProofType],
+        types: &[ProofType],
     ) -> Result<ProofGenId, EngineError> {
-        Err(EngineError::Unavailable("it makes no proofs".to_owned()))
+        let mut script = self.script.lock();
+        if !script.makes || script.down {
+            return Err(EngineError::Unavailable("it makes no proofs".to_owned()));
+        }
+        script.requested.push((root, types.to_vec()));
+        let mut id = [0; 8];
+        id.copy_from_slice(&root.0[..8]);
+        Ok(ProofGenId(id))
     }
     fn events(&self) -> broadcast::Receiver<EngineEvent> {
         self.events.subscribe()

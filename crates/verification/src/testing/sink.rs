@@ -1,6 +1,6 @@
 //! A `ProofSink` in memory.
 
-use crate::{KnownProofs, ProofSink, SinkError, Source, VerifiedProof};
+use crate::{CheckedProof, KnownProofs, ProofSink, SinkError, Source, VerifiedProof};
 use assay_types::ProofKey;
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 struct Kept {
     proofs: Vec<(Arc<VerifiedProof>, Source)>,
+    unsigned: Vec<ProofKey>,
     fails: bool,
     delay: Duration,
 }
@@ -25,6 +26,7 @@ impl MemorySink {
             name,
             kept: Mutex::new(Kept {
                 proofs: Vec::new(),
+                unsigned: Vec::new(),
                 fails: false,
                 delay: Duration::ZERO,
             }),
@@ -39,6 +41,11 @@ impl MemorySink {
     /// How long it takes.
     pub fn set_delay(&self, delay: Duration) {
         self.kept.lock().delay = delay;
+    }
+
+    /// Unsigned proofs it was told of.
+    pub fn unsigned(&self) -> Vec<ProofKey> {
+        self.kept.lock().unsigned.clone()
     }
 
     /// What it was given.
@@ -66,6 +73,9 @@ impl ProofSink for MemorySink {
         }
         kept.proofs.push((Arc::clone(proof), source.clone()));
         Ok(())
+    }
+    async fn verified_unsigned(&self, proof: &CheckedProof) {
+        self.kept.lock().unsigned.push(proof.key());
     }
 }
 

@@ -4,5 +4,6 @@
 
 mod house;
 mod many;
+mod unsigned;
 mod waiting;
 mod way;

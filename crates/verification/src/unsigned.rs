@@ -1,0 +1,260 @@
+//! Proofs without a signature: what a proof engine or prover brings over the Engine API or the relay.
+//!
+//! A valid one counts for the gate and saves the engine's work for the same bytes. It is not known on gossip, and it is
+//! neither stored nor served: that takes a signature. Where a signer is configured it is signed, and goes the one way
+//! that every signed proof goes (design.md, Verification). Nothing is signed that was not verified.
+
+use crate::{
+    Candidate, CheckedProof, IgnoreReason, Intake, ProofSigner, RejectReason, Source, Verdict, Waited,
+    machine::{Event, Judgement},
+    verifier::Inner,
+};
+use assay_proof_engine::{EngineError, Verification};
+use assay_types::{ExecutionProof, ProofKey, Root};
+use futures::FutureExt;
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Unsigned proofs held at once, waiting or at work; more are refused. Each may be of `MAX_PROOF_SIZE`.
+pub const MAX_UNSIGNED_PROOFS: usize = 32;
+/// Unsigned proofs at work at once: hashed, or judged by the proof engine.
+pub const UNSIGNED_AT_ONCE: usize = 4;
+/// Longest wait for the verdict on a proof that was signed here.
+const SIGNED_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is said of an unsigned proof.
+#[derive(Debug, Clone)]
+pub enum UnsignedVerdict {
+    /// It holds.
+    Valid(CheckedProof),
+    /// It does not, and why.
+    Invalid(String),
+    /// No proof engine here verifies this type.
+    Unsupported,
+}
+
+/// Why nothing is said of an unsigned proof.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnsignedError {
+    /// Rule 7: the proof is empty or too large.
+    #[error("{0}")]
+    Refused(RejectReason),
+    /// Too many are held.
+    #[error("too many unsigned proofs wait")]
+    Overloaded,
+    /// The proof engine could not judge it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The node is ending, or its work on the proof ended without a result.
+    #[error("this node could not process it")]
+    Internal,
+}
+
+impl UnsignedError {
+    /// Whether the same proof may be taken later.
+    pub fn may_pass(&self) -> bool {
+        !matches!(self, Self::Refused(_))
+    }
+}
+
+impl Intake {
+    /// Judges an unsigned proof, and tells the sinks of a valid one. Asks no proof engine where these bytes were judged
+    /// before, signed or not.
+    pub async fn verify_unsigned(&self, proof: ExecutionProof) -> Result<UnsignedVerdict, UnsignedError> {
+        let inner = &self.inner;
+        let max = inner.parts.chain.spec().max_proof_size;
+        match proof.proof_data.len() as u64 {
+            0 => return Err(UnsignedError::Refused(RejectReason::EmptyProof)),
+            size if size > max => return Err(UnsignedError::Refused(RejectReason::OversizeProof)),
+            _ => {}
+        }
+        if !inner.parts.engine.proof_types().contains(&proof.proof_type) {
+            return Ok(UnsignedVerdict::Unsupported);
+        }
+        let places = &inner.unsigned;
+        let _held = places.held.try_acquire().map_err(|_| UnsignedError::Overloaded)?;
+        let _turn = places
+            .at_work
+            .acquire()
+            .await
+            .map_err(|_| UnsignedError::Internal)?;
+        inner.verify_unsigned(proof).await
+    }
+
+    /// How many types of proofs of a payload are known to be valid, signed or not.
+    pub fn proven_types(&self, new_payload_request_root: &Root) -> usize {
+        let types = self.inner.parts.engine.proof_types();
+        let proven = |proof_type| {
+            self.inner.is_proven(&ProofKey {
+                new_payload_request_root: *new_payload_request_root,
+                proof_type,
+            })
+        };
+        types.into_iter().filter(|t| proven(*t)).count()
+    }
+}
+
+impl Inner {
+    async fn verify_unsigned(
+        self: &Arc<Self>,
+        proof: ExecutionProof,
+    ) -> Result<UnsignedVerdict, UnsignedError> {
+        let (chain, key) = (&self.parts.chain, proof.key());
+        let slot = chain
+            .payload(&key.new_payload_request_root)
+            .map_or_else(|| chain.current_slot(), |payload| payload.slot);
+        let (spec, hashed) = (Arc::clone(chain.spec()), proof.clone());
+        let epoch = spec.epoch_at_slot(slot);
+        let proof_root = tokio::task::spawn_blocking(move || spec.execution_proof_root(epoch, &hashed)).await;
+        let proof_root = proof_root.map_err(|_| UnsignedError::Internal)?;
+        match self.judgement(&proof_root) {
+            Some(Judgement::Valid) => {}
+            Some(Judgement::Invalid) => {
+                return Ok(UnsignedVerdict::Invalid(
+                    "this very proof was judged before".to_owned(),
+                ));
+            }
+            Some(Judgement::Signed) | None => match self.ask_engine(&proof).await? {
+                Verification::Valid => {}
+                Verification::Invalid(why) => return Ok(UnsignedVerdict::Invalid(why)),
+                Verification::Unsupported => return Ok(UnsignedVerdict::Unsupported),
+            },
+        }
+        self.drive(Event::UnsignedValid {
+            key,
+            proof_root,
+            slot,
+        });
+        let verified = CheckedProof::judged(proof);
+        self.tell_unsigned(&verified).await;
+        Ok(UnsignedVerdict::Valid(verified))
+    }
+
+    /// Every sink but the store: what is unsigned is not kept.
+    async fn tell_unsigned(&self, verified: &CheckedProof) {
+        let sinks = self.sinks.read().clone();
+        for sink in sinks {
+            let told = AssertUnwindSafe(tokio::time::timeout(
+                self.config.sink_timeout,
+                sink.verified_unsigned(verified),
+            ));
+            if !matches!(told.catch_unwind().await, Ok(Ok(()))) {
+                tracing::warn!(sink = sink.name(), "unsigned proof not taken");
+                self.metrics.sink_error(sink.name());
+            }
+        }
+    }
+}
+
+/// Where unsigned proofs are brought: judged, and signed where there is somebody to sign. Clones share the signer.
+#[derive(Clone)]
+pub struct UnsignedProofs {
+    intake: Intake,
+    /// The seam for a node with keys (`assay node --prover`): whoever holds them implements `ProofSigner` and is given
+    /// here. Without one nothing is signed, and unsigned proofs count for this node alone.
+    signer: Option<Arc<dyn ProofSigner>>,
+}
+
+/// What became of an unsigned proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Brought {
+    /// It, or another valid one of its payload and type, is signed, stored and on the network, now or already.
+    OnTheNetwork,
+    /// It is valid and counts for this node; nobody here signs.
+    NotSigned,
+    /// It will not be taken, and why.
+    Refused(String),
+    /// It cannot be judged or signed now, and why.
+    NotNow(String),
+}
+
+impl UnsignedProofs {
+    /// Over a verifier; `signer` signs what is valid.
+    pub fn new(intake: Intake, signer: Option<Arc<dyn ProofSigner>>) -> Self {
+        Self { intake, signer }
+    }
+
+    /// Whether somebody signs here.
+    pub fn signs(&self) -> bool {
+        self.signer.is_some()
+    }
+
+    /// The door that signed proofs go through.
+    pub fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    /// Judges a proof; a valid one is signed behind the answer, where there is a signer.
+    pub async fn verify(&self, proof: ExecutionProof) -> Result<UnsignedVerdict, UnsignedError> {
+        let verdict = self.intake.verify_unsigned(proof).await?;
+        if let (UnsignedVerdict::Valid(verified), true) = (&verdict, self.signs()) {
+            let (this, verified) = (self.clone(), verified.clone());
+            let inner = &self.intake.inner;
+            // Bounded like those that wait; with no place left it stays unsigned.
+            if let Ok(place) = Arc::clone(&inner.unsigned.signing).try_acquire_owned() {
+                inner.spawn_until_end(async move {
+                    let key = verified.key();
+                    let brought = this.sign_and_submit(verified, SIGNED_PATIENCE).await;
+                    if let Brought::Refused(why) | Brought::NotNow(why) = brought {
+                        tracing::warn!(?key, why, "a valid proof could not be signed");
+                    }
+                    drop(place);
+                });
+            }
+        }
+        Ok(verdict)
+    }
+
+    /// Judges a proof, signs it, and brings it through the door; waits for the verdict, all in all not much longer than
+    /// `patience` and the proof engine's time-out.
+    pub async fn bring(&self, proof: ExecutionProof, patience: Duration) -> Brought {
+        match self.intake.verify_unsigned(proof).await {
+            Ok(UnsignedVerdict::Valid(verified)) => self.sign_and_submit(verified, patience).await,
+            Ok(UnsignedVerdict::Invalid(why)) => {
+                Brought::Refused(format!("{}: {why}", RejectReason::InvalidProof))
+            }
+            Ok(UnsignedVerdict::Unsupported) => Brought::Refused(IgnoreReason::UnsupportedType.to_string()),
+            Err(error) if error.may_pass() => Brought::NotNow(error.to_string()),
+            Err(error) => Brought::Refused(error.to_string()),
+        }
+    }
+
+    async fn sign_and_submit(&self, verified: CheckedProof, patience: Duration) -> Brought {
+        if self.intake.inner.has_valid_signed(&verified.key()) {
+            return Brought::OnTheNetwork;
+        }
+        let Some(signer) = &self.signer else {
+            return Brought::NotSigned;
+        };
+        let deadline = Instant::now() + patience;
+        let root = verified.key().new_payload_request_root;
+        let Some(payload) = self.intake.inner.parts.chain.payload(&root) else {
+            return Brought::NotNow(IgnoreReason::UnknownPayload.to_string());
+        };
+        let signing = signer.sign(verified, payload.slot);
+        let signed = match tokio::time::timeout(patience, signing).await {
+            Ok(Ok(signed)) => signed,
+            Ok(Err(error)) => return Brought::NotNow(error.to_string()),
+            Err(_) => return Brought::NotNow("the signer gave no answer in time".to_owned()),
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let candidate = Candidate::Signed(signed);
+        match self.intake.submit_and_wait(candidate, Source::Prover, left).await {
+            Waited::Decided(Verdict::Accept(_) | Verdict::Ignore(IgnoreReason::AlreadyValid)) => {
+                Brought::OnTheNetwork
+            }
+            Waited::Decided(Verdict::Reject(reason)) => Brought::Refused(reason.to_string()),
+            Waited::Decided(Verdict::Ignore(reason @ IgnoreReason::TooOld)) => {
+                Brought::Refused(reason.to_string())
+            }
+            Waited::Decided(Verdict::Ignore(reason)) => Brought::NotNow(reason.to_string()),
+            Waited::StillWaiting(reason) => Brought::NotNow(reason.map_or_else(
+                || "it is still being judged".to_owned(),
+                |reason| reason.to_string(),
+            )),
+        }
+    }
+}
