@@ -6,15 +6,16 @@
 # ASSAY_BIN: built already. SCHEMATHESIS_VENV: where its virtual environment is, or is made.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-here=testnet/schemathesis
+config=$PWD/testnet/schemathesis/schemathesis.toml
 version=4.32.5
 bin=${ASSAY_BIN:-}
 if [ -z "$bin" ]; then
   cargo build -p assay --quiet
   bin=${CARGO_TARGET_DIR:-target}/debug/assay
 fi
+bin=$(realpath "$bin")
 home=$(mktemp -d)
-venv=${SCHEMATHESIS_VENV:-$home/venv}
+venv=$(realpath -m "${SCHEMATHESIS_VENV:-$home/venv}")
 if [ ! -x "$venv/bin/schemathesis" ]; then
   python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$version"
@@ -48,7 +49,8 @@ PY
   sleep 0.2
 done
 
-"$venv/bin/schemathesis" --config-file "$here/schemathesis.toml" run "$url/openapi.json" "$@"
+# It keeps what it found in the directory it runs in.
+(cd "$home" && "$venv/bin/schemathesis" --config-file "$config" run "$url/openapi.json" "$@")
 # The node is still there, and nothing in it has ended.
 python3 -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + "/assay/v1/status").read()' "$url"
 if grep -rhE 'panicked|"level":"ERROR"' "$home/net" --include='*.log' | head -5 | grep .; then
