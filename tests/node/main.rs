@@ -13,6 +13,7 @@ mod support;
 mod bad_input;
 mod devnet;
 mod foreign_prover;
+mod gate;
 mod openapi;
 mod peers;
 mod proof_engines;

@@ -74,6 +74,11 @@ impl Collector for NodeCollector {
                 "Calls without an answer of the execution client",
                 gate.unanswered,
             ),
+            (
+                "gate_raised",
+                "Calls answered VALID by proofs that the execution client did not answer so",
+                gate.raised,
+            ),
             ("gate_alarms", "What an operator must look at", gate.alarms),
             (
                 "gate_syncing_first_valid_later",
@@ -88,6 +93,12 @@ impl Collector for NodeCollector {
             "gate_payloads",
             "Payloads in the gate's tree",
             number(gate.payloads as u64),
+        )?;
+        gauge(
+            e,
+            "gate_conflicts",
+            "Payloads that wait for the operator's decision, 64 at most",
+            number(self.gate.conflicts(64).len() as u64),
         )?;
         gauge(
             e,

@@ -19,6 +19,9 @@ struct Verdict {
     from: Option<&'static str>,
     to: &'static str,
     cause: &'static str,
+    /// What keeps it from VALID, and the rule that follows from; null where nothing does.
+    held_by: Option<&'static str>,
+    rule: Option<u8>,
     at_ms: String,
 }
 
@@ -31,6 +34,8 @@ impl From<&VerdictChange> for Verdict {
             from: change.from.map(|verdict| verdict.as_str()),
             to: change.to.as_str(),
             cause: change.cause.as_str(),
+            held_by: change.held_by.map(|held| held.label()),
+            rule: change.held_by.map(|held| held.rule()),
             at_ms: change.at.to_string(),
         }
     }

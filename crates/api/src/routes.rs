@@ -1,5 +1,8 @@
 //! One file a route, named after method and path.
 
+pub(crate) mod assay_gate;
+pub(crate) mod assay_gate_conflicts;
+pub(crate) mod assay_payload;
 pub(crate) mod assay_payloads;
 pub(crate) mod assay_status;
 pub(crate) mod events;

@@ -16,7 +16,11 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -41,6 +45,17 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_CONNECTIONS: usize = 1024;
 /// Wait after an accept that failed.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Who sent a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller(Option<IpAddr>);
+
+impl Caller {
+    /// Whether it runs on this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        self.0.is_some_and(|ip| ip.to_canonical().is_loopback())
+    }
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Limits {
@@ -142,6 +157,14 @@ pub(crate) fn table(proof_body: usize) -> Vec<Route> {
         Route::at("/eth/v1/node/syncing").get(routes::node_syncing::get, routes::node_syncing::describe()),
         Route::at("/assay/v1/status").get(routes::assay_status::get, routes::assay_status::describe()),
         Route::at("/assay/v1/payloads").get(routes::assay_payloads::get, routes::assay_payloads::describe()),
+        Route::at("/assay/v1/payloads/{id}")
+            .get(routes::assay_payload::get, routes::assay_payload::describe()),
+        Route::at("/assay/v1/gate").get(routes::assay_gate::get, routes::assay_gate::describe()),
+        Route::at("/assay/v1/gate/conflicts/{block_hash}").post(
+            routes::assay_gate_conflicts::post,
+            |route| route,
+            routes::assay_gate_conflicts::describe(),
+        ),
         Route::at("/metrics").get(routes::metrics::get, routes::metrics::describe()),
         Route::at("/openapi.json").get(routes::openapi_json::get, routes::openapi_json::describe()),
     ]
@@ -256,7 +279,9 @@ async fn accept_until(
 async fn connection(socket: TcpStream, router: Router, header_timeout: Duration, stop: CancellationToken) {
     // Small answers must not wait for an acknowledgement; a socket that refuses is about to fail anyway.
     let _ = socket.set_nodelay(true);
-    let service = service_fn(move |request: axum::http::Request<Incoming>| {
+    let caller = Caller(socket.peer_addr().ok().map(|address| address.ip()));
+    let service = service_fn(move |mut request: axum::http::Request<Incoming>| {
+        request.extensions_mut().insert(caller);
         router.clone().oneshot(request.map(axum::body::Body::new))
     });
     let connection = http1::Builder::new()

@@ -22,7 +22,7 @@ use assay_chain::{
     follower::{Bootstrap, Follower},
 };
 use assay_gate::{
-    GateHandle, ProofRecall, ProofService,
+    GateHandle, GateMetrics, ProofRecall, ProofService,
     endpoint::{self, EndpointConfig, EndpointContext, RunningEndpoint, UpstreamConfig},
 };
 use assay_network::{NetworkConfig, NetworkParts, PeerAddress, ProofSync, ProofSyncConfig, enr::Enr};
@@ -347,6 +347,16 @@ impl Node {
             }
             None => None,
         };
+
+        let gate_metrics = GateMetrics::default();
+        gate_metrics.register(registry.sub_registry_with_prefix("assay"));
+        let slots = spec.clone();
+        let slot_start_ms = move |slot| {
+            slots
+                .timestamp_at_slot(genesis.genesis_time, slot)
+                .saturating_mul(1000)
+        };
+        tasks.spawn(until(stop, gate_metrics.follow(gate.clone(), slot_start_ms)));
 
         let info = NodeInfo {
             version: version(),

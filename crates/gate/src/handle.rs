@@ -6,10 +6,12 @@
 use crate::{
     alarm_log::AlarmLog,
     machine::{
-        Action, Alarm, Asked, AskedPayload, CallId, Decision, Durability, ElAnswer, Event, ForkchoiceState,
-        Gate, GateConfig, GateStats, HeldBy, ImportPolicy, Milestone, PayloadView, RecordChange,
-        RestoreError, StatusWord, UnixMillis, VerdictChange,
+        Action, Alarm, Asked, AskedPayload, CallId, ConflictResolution, Decision, Durability, ElAnswer,
+        Event, ForkchoiceState, Gate, GateConfig, GateStats, HeldBy, HoldingAncestor, ImportPolicy,
+        Milestone, PayloadView, RecordChange, RememberedPayload, RestoreError, StatusWord, UnixMillis,
+        VerdictChange,
     },
+    origins::{Origins, ProofOrigin},
     persistence::{GatePersistence, PersistenceError},
 };
 use assay_types::{BlockHash, ProofKey, ProofType, Root, Slot};
@@ -84,6 +86,7 @@ struct Inner {
     written: watch::Sender<u64>,
     events: broadcast::Sender<GateEvent>,
     recent: Mutex<VecDeque<VerdictChange>>,
+    origins: Mutex<Origins>,
     /// How many verdict changes there were.
     changed: watch::Sender<u64>,
     alarm_log: Mutex<AlarmLog>,
@@ -112,6 +115,7 @@ impl GateHandle {
             written: watch::Sender::new(0),
             events: broadcast::Sender::new(EVENT_QUEUE),
             recent: Mutex::default(),
+            origins: Mutex::default(),
             changed: watch::Sender::new(0),
             alarm_log: Mutex::default(),
             recall,
@@ -273,6 +277,44 @@ impl GateHandle {
     /// Newest payload of the canonical chain that is proven with all its ancestors (`ExecutionProofStatus`).
     pub fn newest_proven(&self) -> Option<PayloadView> {
         self.0.gate.lock().newest_proven()
+    }
+
+    /// Ancestors that hold a payload back; see `Gate::holding_ancestors`.
+    pub fn holding_ancestors(&self, block_hash: &BlockHash, limit: usize) -> Vec<HoldingAncestor> {
+        self.0.gate.lock().holding_ancestors(block_hash, limit)
+    }
+
+    /// Payloads that the operator has to decide of; see `Gate::conflicts`.
+    pub fn conflicts(&self, limit: usize) -> Vec<BlockHash> {
+        self.0.gate.lock().conflicts(limit)
+    }
+
+    /// What is remembered of a payload that left the tree.
+    pub fn remembered(&self, block_hash: &BlockHash) -> Option<RememberedPayload> {
+        self.0.gate.lock().remembered(block_hash)
+    }
+
+    /// The operator decides of a payload in conflict (rule 4). False where it is in none.
+    pub async fn resolve_conflict(&self, block_hash: BlockHash, resolution: ConflictResolution) -> bool {
+        let in_conflict = {
+            let gate = self.0.gate.lock();
+            gate.payload(&block_hash).is_some_and(|p| p.conflict)
+                || gate.remembered(&block_hash).is_some_and(|p| p.conflict)
+        };
+        if in_conflict {
+            tracing::warn!(%block_hash, ?resolution, "the operator decided of a payload in conflict");
+            self.apply(Event::ConflictResolved {
+                block_hash,
+                resolution,
+            })
+            .await;
+        }
+        in_conflict
+    }
+
+    /// Who signed the proofs of a payload that counted in this run, and how they came.
+    pub fn proof_origins(&self, new_payload_request_root: &Root) -> BTreeMap<ProofType, ProofOrigin> {
+        self.0.origins.lock().of(new_payload_request_root)
     }
 
     /// The settings in force.
@@ -504,7 +546,12 @@ impl ProofSink for GateHandle {
         "gate"
     }
 
-    async fn accepted(&self, proof: &Arc<VerifiedProof>, _source: &Source) -> Result<(), SinkError> {
+    async fn accepted(&self, proof: &Arc<VerifiedProof>, source: &Source) -> Result<(), SinkError> {
+        let origin = ProofOrigin {
+            validator_index: proof.validator_index(),
+            source: source.label(),
+        };
+        self.0.origins.lock().note(proof.key(), origin);
         self.proof_verified(proof.key()).await;
         Ok(())
     }

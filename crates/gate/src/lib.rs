@@ -9,12 +9,16 @@
 //! | `handle` | `GateHandle`: the machine behind a lock, its records written behind it, events, queries; a `ProofSink` |
 //! | `endpoint` | the Engine API endpoint in front of the execution client |
 //! | `persistence` | where the records are kept |
+//! | `origins` | who signed and who brought the newest proofs |
+//! | `metrics` | times from slot start as histograms |
 //! | `alarm_log` | alarms in the log |
 
 mod alarm_log;
 pub mod endpoint;
 pub mod handle;
 pub mod machine;
+mod metrics;
+mod origins;
 pub mod persistence;
 
 pub use endpoint::{
@@ -24,7 +28,10 @@ pub use endpoint::{
 pub use handle::{GateEvent, GateHandle, OpenError, ProofRecall};
 pub use machine::{
     Alarm, Asked, AskedPayload, ConflictResolution, Decision, ElAnswer, ForkchoiceState, Gate, GateConfig,
-    GateStats, HeldBy, ImportPolicy, Milestone, OnMissingProofs, PayloadFacts, PayloadVerdict, PayloadView,
-    ProofTypeSet, RequestCheck, StatusWord, Step, UnixMillis, VerdictChange,
+    GateStats, HeldBy, HoldingAncestor, ImportPolicy, Milestone, OnMissingProofs, PayloadFacts,
+    PayloadVerdict, PayloadView, ProofTypeSet, RememberedPayload, RequestCheck, StatusWord, Step, UnixMillis,
+    VerdictChange,
 };
+pub use metrics::GateMetrics;
+pub use origins::ProofOrigin;
 pub use persistence::{GatePersistence, InMemory, PersistenceError};

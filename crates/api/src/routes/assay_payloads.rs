@@ -37,7 +37,8 @@ pub(crate) async fn get(
     ))
 }
 
-fn row(payload: &PayloadView) -> Value {
+/// A payload as both routes of payloads show it.
+pub(crate) fn row(payload: &PayloadView) -> Value {
     let proofs: Vec<Value> = payload
         .proofs
         .iter()
@@ -53,17 +54,22 @@ fn row(payload: &PayloadView) -> Value {
         "execution_status": payload.el_status.as_str(),
         "required_proofs": payload.required_proofs,
         "proofs": proofs,
+        "proven": payload.proven,
         "proven_chain": payload.proven_chain,
+        "released": payload.released,
         "anchor": payload.anchor,
         "conflict": payload.conflict,
         "verdict": payload.verdict.as_str(),
         "held_by": payload.held_by.as_ref().map(|h| h.label()),
+        "rule": payload.held_by.as_ref().map(|h| h.rule()),
         "told_syncing_first": payload.first_told_syncing,
         "told_valid": payload.told_valid,
         "seen_at_ms": times.seen_at.0,
+        "new_payload_at_ms": times.new_payload_at.map(|t| t.0),
         "execution_valid_at_ms": times.el_valid_at.map(|t| t.0),
         "proven_at_ms": times.proven_at.map(|t| t.0),
         "valid_at_ms": times.valid_at.map(|t| t.0),
+        "told_syncing_at_ms": times.told_syncing_at.map(|t| t.0),
         "told_valid_at_ms": times.told_valid_at.map(|t| t.0),
     })
 }

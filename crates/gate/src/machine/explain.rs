@@ -6,7 +6,35 @@ use super::{
     config::ImportPolicy,
     node::{ElStatus, Node},
 };
-use assay_types::BlockHash;
+use assay_types::{BlockHash, Root, Slot};
+
+/// An ancestor that holds a payload back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HoldingAncestor {
+    /// Which one.
+    pub block_hash: BlockHash,
+    /// Its slot, where known.
+    pub slot: Option<Slot>,
+    /// What it lacks itself.
+    pub held_by: HeldBy,
+}
+
+/// A payload that left the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RememberedPayload {
+    /// Its execution block's hash.
+    pub block_hash: BlockHash,
+    /// Its request root, where known.
+    pub new_payload_request_root: Option<Root>,
+    /// Its slot, where known.
+    pub slot: Option<Slot>,
+    /// It was VALID, or proven with its ancestors.
+    pub valid: bool,
+    /// The beacon node was told VALID of it, or of a descendant.
+    pub told_valid: bool,
+    /// Rule 4.
+    pub conflict: bool,
+}
 
 /// Ancestors looked at to say what holds a payload back.
 const MAX_EXPLAIN_DEPTH: u32 = 4096;
@@ -48,6 +76,66 @@ impl Gate {
             cursor = ancestor.parent();
         }
         Some(cursor.map_or(HeldBy::UnknownPayload, HeldBy::Ancestor))
+    }
+
+    /// Ancestors that themselves lack something for the verdict of a payload, the nearest first; at most `limit`, and no
+    /// farther back than `MAX_EXPLAIN_DEPTH`. The last may be a hole.
+    pub fn holding_ancestors(&self, hash: &BlockHash, limit: usize) -> Vec<HoldingAncestor> {
+        let mut found = Vec::new();
+        let Some(node) = self.tree.get(hash) else {
+            return found;
+        };
+        if self.verdict(node) == PayloadVerdict::Valid || self.config.policy == ImportPolicy::Observe {
+            return found;
+        }
+        let mut child = node;
+        for distance in 1..=MAX_EXPLAIN_DEPTH {
+            let Some(at) = child.parent() else { break };
+            if child.anchor || child.rooted.is_some() || found.len() >= limit {
+                break;
+            }
+            let Some(ancestor) = self.tree.get(&at) else {
+                found.push(HoldingAncestor {
+                    block_hash: at,
+                    slot: None,
+                    held_by: HeldBy::UnknownAncestor(at),
+                });
+                break;
+            };
+            if let Some(held_by) = self.held_by_itself(ancestor, distance) {
+                found.push(HoldingAncestor {
+                    block_hash: at,
+                    slot: ancestor.facts.map(|f| f.slot),
+                    held_by,
+                });
+            }
+            child = ancestor;
+        }
+        found
+    }
+
+    /// Payloads that the operator has to decide of (rule 4), oldest slots first, at most `limit`. Their descendants are
+    /// not named.
+    pub fn conflicts(&self, limit: usize) -> Vec<BlockHash> {
+        let in_tree = self.tree.iter().filter(|(_, n)| n.conflict);
+        let mut found: Vec<_> = in_tree.map(|(h, n)| (n.facts.map(|f| f.slot), *h)).collect();
+        found.extend(self.settled.in_conflict());
+        found.sort_unstable();
+        found.dedup();
+        found.into_iter().take(limit).map(|(_, hash)| hash).collect()
+    }
+
+    /// What is remembered of a payload that left the tree.
+    pub fn remembered(&self, hash: &BlockHash) -> Option<RememberedPayload> {
+        let settled = self.settled.get(hash)?;
+        Some(RememberedPayload {
+            block_hash: *hash,
+            new_payload_request_root: settled.root,
+            slot: settled.slot,
+            valid: settled.valid,
+            told_valid: settled.told_valid,
+            conflict: settled.conflict,
+        })
     }
 
     /// What a payload itself lacks for the verdict of its descendant so many payloads on; 0: its own.

@@ -42,6 +42,7 @@ pub use event::{
     Asked, AskedPayload, CallId, ConflictResolution, ElAnswer, Event, ForkchoiceState, PayloadFacts,
     RequestCheck, StatusWord, UnixMillis,
 };
+pub use explain::{HoldingAncestor, RememberedPayload};
 pub use node::{ElStatus, Times};
 pub use persist::RestoreError;
 pub use prune::MAX_PAYLOADS;

@@ -51,6 +51,14 @@ impl Settled {
         self.payloads.values().any(|p| p.told_valid && after(p))
     }
 
+    /// Those that an operator has to decide of.
+    pub(crate) fn in_conflict(&self) -> impl Iterator<Item = (Option<Slot>, BlockHash)> {
+        self.payloads
+            .iter()
+            .filter(|(_, p)| p.conflict)
+            .map(|(hash, p)| (p.slot, *hash))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.payloads.len()
     }
