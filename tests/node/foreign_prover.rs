@@ -243,3 +243,91 @@ async fn proofs_asked_for_over_the_engine_api_and_brought_unsigned() {
     assert_eq!(status, 200, "{answer}");
     assert_eq!(get(&served).await.1["data"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_node_with_keys_what_comes_unsigned_is_signed_and_published() {
+    let world = World::new(2).await;
+    let (keystores, password) = crate::prover::keys(world.home.path(), "password");
+    let mut flags = world.flags(0, "observe", &[]);
+    flags.extend([
+        "--keystores".to_owned(),
+        keystores.display().to_string(),
+        "--password-file".to_owned(),
+        password.display().to_string(),
+    ]);
+    let node = NodeProcess::start(&world.datadir(1), &flags);
+    let peer = vec![node.endpoints.p2p.clone()];
+    let other = NodeProcess::start(&world.datadir(2), &world.flags(1, "observe", &peer));
+    world.connect(&[&node, &other]);
+    world.block().await;
+    let block = world.block().await;
+    let (root, request) = {
+        let payload = block.payload.as_ref().unwrap();
+        (payload.request_root, payload.request.clone())
+    };
+    let jwt = JwtSecret::from_file(&world.jwt_file).unwrap();
+    let engine = EngineClient::new(node.endpoints.engine.parse().unwrap(), Some(jwt)).unwrap();
+    let dev = DevProver::new(assay::config::DEFAULT_DEV_SEED, 4 << 20);
+    let proof = |proof_type| ExecutionProof {
+        proof_data: dev.prove(&root, proof_type, 5000).unwrap(),
+        proof_type,
+        public_input: PublicInput {
+            new_payload_request_root: root,
+        },
+    };
+    let held_by = async |node: &NodeProcess, proof_type: &str| {
+        let url = node.http(&format!("{PROOFS}/{}", block.block_root));
+        until(&format!("type {proof_type} signed"), &url, |status, body| {
+            let proofs = body["data"].as_array().cloned().unwrap_or_default();
+            status == 200
+                && proofs
+                    .iter()
+                    .any(|p| p["message"]["proof_type"] == proof_type && p["validator_index"] == "3")
+        })
+        .await;
+    };
+    // A proof to be verified: signed behind the answer by the validator whose key is here, and told to the other node. The
+    // signer learns of its validators from the beacon node: until then a proof stays unsigned, and may be brought again.
+    let verify = async || -> ProofStatusV1 {
+        let params = (ExecutionProofJson(&proof(1)),);
+        engine
+            .call_within("engine_verifyExecutionProofV1", params, TIMEOUT)
+            .await
+            .unwrap()
+    };
+    let served = node.http(&format!("{PROOFS}/{}", block.block_root));
+    let started = std::time::Instant::now();
+    loop {
+        assert_eq!(verify().await.status, ProofValidity::Valid);
+        if get(&served).await.1["data"]
+            .as_array()
+            .is_some_and(|d| !d.is_empty())
+        {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "never signed:\n{}", node.log());
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    held_by(&node, "1").await;
+    held_by(&other, "1").await;
+    // A request: what the node's own proof engine makes is taken, signed and published; brought by another prover it is
+    // there already, and a second time it is a duplicate.
+    let params = RequestProofsParamsJson {
+        request: &request,
+        proof_types: &[2],
+        with_execution_requests: true,
+    };
+    let id: String = engine
+        .call_within("engine_requestProofsV1", params, TIMEOUT)
+        .await
+        .unwrap();
+    held_by(&other, "2").await;
+    let relay = node.http("/eth/v1/prover/execution_proofs");
+    let generated = json!([{ "proof_gen_id": id, "execution_proof": proof(2) }]).to_string();
+    let (status, answer) = post(&relay, "application/json", generated.clone()).await;
+    assert_eq!(status, 200, "{answer}");
+    let (status, answer) = post(&relay, "application/json", generated).await;
+    assert_eq!(status, 400, "{answer}");
+    let message = answer["failures"][0]["message"].as_str().unwrap();
+    assert!(message.starts_with("duplicate"), "{message}");
+}

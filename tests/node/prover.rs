@@ -38,7 +38,7 @@ fn keystore((message, checksum): (&str, &str)) -> String {
 }
 
 /// A directory of keystores and a file with their password.
-fn keys(home: &Path, password: &str) -> (PathBuf, PathBuf) {
+pub(crate) fn keys(home: &Path, password: &str) -> (PathBuf, PathBuf) {
     let (directory, file) = (home.join("keys"), home.join("password"));
     std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("keystore-3.json"), keystore(VALIDATOR_3)).unwrap();
