@@ -28,6 +28,11 @@ const FIRST_DELIVERY_WEIGHT: f64 = 0.5;
 const FIRST_DELIVERIES: f64 = 10.0;
 /// Epochs after which a first delivery is forgotten.
 const FIRST_DELIVERY_EPOCHS: u64 = 4;
+/// Epochs that a peer's bad score outlives its connection. Each departed identity with one is a record here, so that this
+/// times how often a place may come (`peers::arrivals`) is what changing identities can make a node hold: some sixty a
+/// subnet. Longer would buy nothing: a new identity is free, and whoever goes far enough to be banned is remembered by
+/// `peers`, which has its own bounds.
+const RETAIN_EPOCHS: u64 = 1;
 /// Counters below this are zero.
 const DECAY_TO_ZERO: f64 = 0.01;
 /// Broken promises and hasty grafts that cost nothing.
@@ -80,7 +85,7 @@ pub(super) fn params(spec: &Spec, schedule: &TopicSchedule) -> PeerScoreParams {
         topic_score_cap: FIRST_DELIVERIES * FIRST_DELIVERY_WEIGHT,
         decay_interval: interval,
         decay_to_zero: DECAY_TO_ZERO,
-        retain_score: epochs(INVALID_MESSAGE_EPOCHS),
+        retain_score: epochs(RETAIN_EPOCHS),
         behaviour_penalty_threshold: BEHAVIOUR_PENALTY_FREE,
         ip_colocation_factor_weight: 0.0,
         slow_peer_weight: 0.0,

@@ -5,7 +5,7 @@
 
 use crate::{
     counters::Counters,
-    peers::{Direction, Peers, ip_of},
+    peers::{Arrivals, Direction, Peers, ip_of},
 };
 use libp2p::{
     Multiaddr, PeerId,
@@ -17,22 +17,17 @@ use libp2p::{
 };
 use parking_lot::Mutex;
 use std::{
-    collections::HashMap,
     convert::Infallible,
-    net::IpAddr,
     sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
 
-/// Connections from one address that are being opened; addresses that are exempt from limits have the total alone.
-const MAX_PENDING_PER_ADDRESS: usize = 8;
-
 pub(super) struct Behaviour {
     peers: Arc<Mutex<Peers>>,
     counters: Counters,
-    /// Incoming connections that are being opened, by where they come from.
-    pending: HashMap<ConnectionId, IpAddr>,
+    /// Incoming connections that are being opened, and who came lately.
+    arrivals: Arrivals,
 }
 
 impl Behaviour {
@@ -40,7 +35,7 @@ impl Behaviour {
         Self {
             peers,
             counters,
-            pending: HashMap::new(),
+            arrivals: Arrivals::default(),
         }
     }
 
@@ -77,14 +72,11 @@ impl NetworkBehaviour for Behaviour {
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
         let Some(ip) = ip_of(remote) else { return Ok(()) };
-        let verdict = self.peers.lock().admits_address(ip, Instant::now());
+        let now = Instant::now();
+        let verdict = self.peers.lock().admits_address(ip, now);
         self.judge(verdict)?;
-        let here = self.pending.values().filter(|other| **other == ip).count();
-        if here >= MAX_PENDING_PER_ADDRESS && !crate::peers::is_exempt(ip) {
-            return self.judge(Err(crate::peers::Denied("too_many_pending")));
-        }
-        self.pending.insert(connection, ip);
-        Ok(())
+        let verdict = self.arrivals.begin(connection, ip, now);
+        self.judge(verdict)
     }
 
     fn handle_established_inbound_connection(
@@ -94,7 +86,7 @@ impl NetworkBehaviour for Behaviour {
         _: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.pending.remove(&connection);
+        self.arrivals.end(connection);
         self.established(&peer, remote, Direction::Inbound)
     }
 
@@ -128,7 +120,7 @@ impl NetworkBehaviour for Behaviour {
                 ..
             }) => self.peers.lock().disconnected(&peer_id, Instant::now()),
             FromSwarm::ListenFailure(failure) => {
-                self.pending.remove(&failure.connection_id);
+                self.arrivals.end(failure.connection_id);
             }
             _ => {}
         }

@@ -28,7 +28,8 @@ impl Site {
         self.0
     }
 
-    fn subnet(self) -> IpAddr {
+    /// The IPv4 /24 or IPv6 /56 it lies in.
+    pub(super) fn subnet(self) -> IpAddr {
         prefix(self.0, 24, 56)
     }
 }

@@ -11,11 +11,12 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `info`, `fault` | what others see; what peers do wrong and what they are told |
-//! | `score`, `bans`, `limits` | the parts of the rules that stand alone |
+//! | `score`, `bans`, `limits`, `arrivals` | the parts of the rules that stand alone |
 //! | `peer` | one peer |
 //! | `dialing`, `pruning` | who is dialled next, who is let go |
 //! | `file` | what is kept across restarts |
 
+mod arrivals;
 mod bans;
 mod dialing;
 mod fault;
@@ -28,6 +29,7 @@ mod score;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use arrivals::Arrivals;
 pub(crate) use fault::{Consequence, PeerReports};
 pub use fault::{Fault, Goodbye};
 pub(crate) use file::PeerFile;
