@@ -1,11 +1,13 @@
 //! The attackers: bare libp2p peers that do one thing as fast as they can.
 
 use crate::node::{Failure, random_bytes, root};
+use crate::records;
+use assay_network::{PeerStatus, enr::Enr, framing::encode_request, rpc::Protocol as Requests};
 use assay_types::{
-    Epoch, ExecutionProof, PublicInput, Root, SignatureBytes, SignedExecutionProof, Spec,
-    digest::execution_proof_topic, gossip::compress,
+    Epoch, ExecutionProof, ExecutionProofStatus, ForkDigest, PublicInput, Root, SignatureBytes,
+    SignedExecutionProof, Slot, Spec, SszContainer as _, digest::execution_proof_topic, gossip::compress,
 };
-use futures::{AsyncWriteExt as _, StreamExt as _};
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, gossipsub,
     multiaddr::Protocol,
@@ -45,25 +47,32 @@ pub(crate) enum Attack {
     Streams,
     /// Messages of which most comes, and never the end.
     Unfinished,
+    /// Statuses that were true once, the older the later.
+    OldStatus,
+    /// Records that do not fit, and packets that are none, over discovery.
+    WrongRecords,
 }
 
 impl Attack {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::UnknownPayloads,
         Self::UnknownValidators,
         Self::NoSnappy,
         Self::NoProof,
         Self::Streams,
         Self::Unfinished,
+        Self::OldStatus,
+        Self::WrongRecords,
     ];
 }
 
+/// What the attackers did, together.
 #[derive(Default)]
-struct Tally {
+pub(crate) struct Tally {
     identities: AtomicUsize,
-    bytes: AtomicU64,
-    done: [AtomicU64; Attack::ALL.len()],
-    next: AtomicU32,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) done: [AtomicU64; Attack::ALL.len()],
+    pub(crate) next: AtomicU32,
 }
 
 /// Attackers at work, until it is dropped.
@@ -85,22 +94,26 @@ impl Attackers {
     }
 }
 
-/// Sets `each` attackers of every kind on a node.
-pub(crate) fn start(victim: &str, each: usize) -> Result<Attackers, Failure> {
+/// Sets `each` attackers of every kind on a node, given by its address and its record.
+pub(crate) fn start(victim: &str, record: &str, each: usize) -> Result<Attackers, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()?;
     let tally = Arc::new(Tally::default());
     let address: Multiaddr = victim.parse()?;
+    let record: Enr = record.parse()?;
     for attack in Attack::ALL {
         for _ in 0..each {
-            let (tally, address) = (Arc::clone(&tally), address.clone());
+            let (tally, address, record) = (Arc::clone(&tally), address.clone(), record.clone());
             runtime.spawn(async move {
                 loop {
                     tally.identities.fetch_add(1, Ordering::Relaxed);
                     // Being cut off is what it is here for.
-                    let _ = live(attack, &address, &tally).await;
+                    let _ = match attack {
+                        Attack::WrongRecords => records::live(&record, &tally).await,
+                        _ => live(attack, &address, &tally).await,
+                    };
                     tokio::time::sleep(PAUSE).await;
                 }
             });
@@ -142,18 +155,22 @@ async fn live(attack: Attack, address: &Multiaddr, tally: &Tally) -> Result<(), 
     };
     let topic = enter(&mut swarm).await?;
     match attack {
+        Attack::OldStatus => statuses(swarm, victim, tally).await,
         Attack::Streams | Attack::Unfinished => streams(attack, swarm, victim, tally).await,
         _ => flood(attack, swarm, topic, tally).await,
     }
 }
 
-/// Waits until the victim's topic is known, and joins it.
-async fn enter(swarm: &mut Swarm<Behaviour>) -> Result<gossipsub::IdentTopic, Failure> {
+/// The digest that the nodes of this measurement are on.
+pub(crate) fn digest() -> ForkDigest {
     let mut spec = Spec::mainnet();
     spec.blob_schedule.clear();
-    // As the nodes of this measurement have it.
-    let topic = execution_proof_topic(spec.fork_digest(&Root::from([7; 32]), Epoch(31)));
-    let topic = gossipsub::IdentTopic::new(topic);
+    spec.fork_digest(&Root::from([7; 32]), Epoch(31))
+}
+
+/// Waits until the victim's topic is known, and joins it.
+async fn enter(swarm: &mut Swarm<Behaviour>) -> Result<gossipsub::IdentTopic, Failure> {
+    let topic = gossipsub::IdentTopic::new(execution_proof_topic(digest()));
     swarm.behaviour_mut().gossip.subscribe(&topic)?;
     let joined = async {
         loop {
@@ -276,5 +293,61 @@ async fn streams(
     tokio::select! {
         () = events => Ok(()),
         () = opening => Ok(()),
+    }
+}
+
+/// Tells the victim a status, proof status and base status in turn, each older than the one before, as fast as it
+/// answers.
+async fn statuses(mut swarm: Swarm<Behaviour>, victim: PeerId, tally: &Tally) -> Result<(), Failure> {
+    let mut control = swarm.behaviour().streams.new_control();
+    let telling = async {
+        for age in (0..=1000).rev().cycle() {
+            let (protocol, told) = if age % 2 == 0 {
+                let status = ExecutionProofStatus {
+                    block_root: root(age),
+                    slot: Slot(u64::from(age)),
+                    proof_types: vec![1],
+                };
+                (Requests::ExecutionProofStatus, status.to_ssz_bytes())
+            } else {
+                let status = PeerStatus {
+                    fork_digest: digest(),
+                    finalized_root: root(age / 32),
+                    finalized_epoch: Epoch(u64::from(age / 32)),
+                    head_root: root(age),
+                    head_slot: Slot(u64::from(age)),
+                    earliest_available_slot: Some(Slot(u64::from(age))),
+                };
+                (Requests::StatusV2, status.to_v2_bytes())
+            };
+            tally.done[Attack::OldStatus as usize].fetch_add(1, Ordering::Relaxed);
+            match control
+                .open_stream(victim, StreamProtocol::new(protocol.id()))
+                .await
+            {
+                Ok(mut stream) => {
+                    let request = encode_request(&told);
+                    tally.bytes.fetch_add(request.len() as u64, Ordering::Relaxed);
+                    let answered = async {
+                        stream.write_all(&request).await?;
+                        stream.close().await?;
+                        stream.read_to_end(&mut Vec::new()).await
+                    };
+                    let _ = tokio::time::timeout(Duration::from_secs(1), answered).await;
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    let events = async {
+        loop {
+            if let SwarmEvent::ConnectionClosed { .. } = swarm.select_next_some().await {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = events => Ok(()),
+        () = telling => Ok(()),
     }
 }

@@ -3,7 +3,9 @@
 //! A victim stands between two honest nodes that know only it; every slot one of them brings a proof of 1 MiB, which
 //! must be with the other within the slot. Meanwhile attackers, each of which comes back under a new identity as soon as
 //! it is cut off, do one of these at full rate: proofs of payloads nobody knows, proofs of validators that do not exist,
-//! bytes that are no snappy, snappy that is no proof, thousands of streams, and messages that are begun and never ended.
+//! bytes that are no snappy, snappy that is no proof, thousands of streams, messages that are begun and never ended,
+//! statuses each older than the one before, and on discovery records that do not fit (wrong network, unreadable
+//! entries, addresses that are no host's or another's) and packets that are none.
 //! All is on loopback, where the limits by address do not hold: on the internet an attacker needs an address for every
 //! four identities and a subnet for every ten.
 //!
@@ -13,6 +15,7 @@
 mod attack;
 #[path = "../mesh/node.rs"]
 mod node;
+mod records;
 
 use attack::Attack;
 use node::{Failure, say};
@@ -68,6 +71,7 @@ struct Node {
     process: Child,
     input: ChildStdin,
     address: String,
+    record: String,
 }
 
 /// Ends every node it started.
@@ -112,12 +116,14 @@ impl Nodes {
             process,
             input,
             address: String::new(),
+            record: String::new(),
         });
         let ready = self.until(PATIENCE, |from, line| from == i && line.starts_with("ready "))?;
-        self.nodes[i].address = ready
+        let (address, record) = ready
             .strip_prefix("ready ")
-            .ok_or("it does not get ready")?
-            .to_owned();
+            .and_then(|said| said.split_once(' '))
+            .ok_or("it does not get ready")?;
+        (self.nodes[i].address, self.nodes[i].record) = (address.to_owned(), record.to_owned());
         Ok(())
     }
 
@@ -179,6 +185,11 @@ impl Nodes {
                     "fault",
                     "banned",
                     "goodbye",
+                    "dropped",
+                    "records",
+                    "dial_failures",
+                    "requests_total{protocol=\"execution_proof_status",
+                    "requests_total{protocol=\"status",
                 ]
                 .iter()
                 .any(|part| name.contains(part))
@@ -197,8 +208,11 @@ fn run(plan: &Plan) -> Result<bool, Failure> {
         sender,
         directory: tempfile::tempdir()?,
     };
-    nodes.spawn(&[])?;
-    let victim = nodes.nodes[VICTIM].address.clone();
+    nodes.spawn(&["--discovery".to_owned()])?;
+    let (victim, record) = (
+        nodes.nodes[VICTIM].address.clone(),
+        nodes.nodes[VICTIM].record.clone(),
+    );
     for _ in HONEST {
         nodes.spawn(std::slice::from_ref(&victim))?;
     }
@@ -213,7 +227,7 @@ fn run(plan: &Plan) -> Result<bool, Failure> {
     for node in 0..=HONEST.len() {
         nodes.tell(node, "payload 0")?;
     }
-    let attacks = attack::start(&victim, plan.each)?;
+    let attacks = attack::start(&victim, &record, plan.each)?;
     let mut all_in_time = true;
     let mut slowest = Duration::ZERO;
     for slot in 1..=plan.slots {
