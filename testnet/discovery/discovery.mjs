@@ -27,6 +27,8 @@ const network = new Network({
   flags: (n) => [
     // A star: nobody looks for anybody, all hang on the boot node.
     ...(fault === "star" ? ["--disable-discovery", ...(n > 0 ? ["--peer", network.nodes[0].endpoints.p2p] : [])] : []),
+    // It wants what lies before the serve range too, which is nobody's to serve.
+    ...(scenario.finality && n === count - 1 && fault !== "contented" ? ["--retention-epochs", "1000"] : []),
     ...(fault === "deaf" && n === count - 1 ? ["--dev-seed", "another"] : []),
   ],
 });
@@ -118,6 +120,16 @@ async function absent() {
     const status = await node.status();
     return { ms: Date.now() - began, up_ms: up, ...last, by_source: status.proofs.by_source, sync: status.sync ?? null };
   });
+  if (scenario.finality) {
+    await checks.check("not-obtainable", () => until("what nobody serves is told as not obtainable", BACK, async () => {
+      const { sync } = await node.status();
+      const told = `${sync.missing} missing, ${sync.not_obtainable} of them not obtainable`;
+      if (!(sync.not_obtainable > 0 && sync.missing === sync.not_obtainable)) throw Error(told);
+      const errors = Object.keys(node.complaints()).filter((text) => text.includes("ERROR"));
+      must(errors.length === 0, `it is told as an error: ${errors[0]}`);
+      return { ms: Date.now() - began, missing: sync.missing, not_obtainable: sync.not_obtainable };
+    }));
+  }
   const before = chain.blocks.length;
   await chain.begin(5, slotMs).done();
   await checks.check("passed-again", () => passed(network.nodes, chain.blocks.slice(before)));

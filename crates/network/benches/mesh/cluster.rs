@@ -112,8 +112,15 @@ impl Cluster {
             }
             None => (Command::new(exe), format!("{}.1", plan.subnet)),
         };
+        // Sets side by side go to the nodes in turn.
+        let sets: Vec<&str> = set.split('+').collect();
         let mut process = command
-            .args(["--node", &listen, set, &plan.verify_ms.to_string()])
+            .args([
+                "--node",
+                &listen,
+                sets[i % sets.len()],
+                &plan.verify_ms.to_string(),
+            ])
             .arg(self._directory.path().join(i.to_string()))
             .args(peers)
             .stdin(Stdio::piped())

@@ -18,7 +18,7 @@
 //! | `--spread-ms N` | 0 | from a slot's first proof to its last |
 //! | `--verify-ms N` | 70 | what the proof engine takes |
 //! | `--vanish` | | a quarter of the nodes is gone right before the last slot's proofs |
-//! | `--sets a,b` | `without,eth2,shipped` | sets of parameters: those names, or `D/low/high/out/lazy`, with `-` in front for no IDONTWANT |
+//! | `--sets a,b` | `without,eth2,shipped` | sets of parameters: those names, or `D/low/high/out/lazy[/heartbeat ms[/heartbeats announced]]`, with `-` in front for no IDONTWANT; `a+b` gives nodes a and b in turn |
 //! | `--namespaces PREFIX` | | node i runs in the network namespace PREFIXi |
 //! | `--subnet A.B.C` | 127.0.0 | node i listens on A.B.C.(i+1) with `--namespaces`, else all on A.B.C.1 |
 
@@ -103,19 +103,21 @@ fn main() -> Result<(), Failure> {
         plan.namespaces.as_deref().map_or("loopback", |_| "namespaces"),
     ))?;
     say(
-        "| set | D/low/high/out/lazy | IDONTWANT | bytes per byte | most by one node | p50 ms | p95 ms | delivered |",
+        "| set | D/low/high/out/lazy, announced | IDONTWANT | bytes per byte | most by one node | p50 ms | p95 ms | delivered |",
     )?;
     say("|---|---|---|---|---|---|---|---|")?;
     for set in &plan.sets {
-        let p = parameters(set)?;
+        let p = parameters(set.split('+').next().unwrap_or(set))?;
         let figures = cluster::measure(&plan, set)?;
         say(&format!(
-            "| {set} | {}/{}/{}/{}/{} | {} | {:.2} | {:.2} | {} | {} | {} of {} |",
+            "| {set} | {}/{}/{}/{}/{}, {} x {} ms | {} | {:.2} | {:.2} | {} | {} | {} of {} |",
             p.mesh_n,
             p.mesh_n_low,
             p.mesh_n_high,
             p.mesh_outbound_min,
             p.gossip_lazy,
+            p.announced,
+            p.heartbeat.as_millis(),
             if p.idontwant { "yes" } else { "no" },
             figures.bytes_per_byte,
             figures.most_by_one,

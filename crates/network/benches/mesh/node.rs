@@ -87,16 +87,19 @@ pub(crate) fn random_bytes(seed: u32, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Arguments: listen address, set of parameters, engine's milliseconds, directory, peers.
+/// Arguments: listen address, set of parameters, engine's milliseconds, directory, `--discovery` to run that too, peers.
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     let [listen, set, verify_ms, directory, peers @ ..] = args else {
         return Err("a node's arguments are the measurement's business".into());
     };
+    let (discovery, peers) = match peers {
+        [first, rest @ ..] if first == "--discovery" => (true, rest),
+        all => (false, all),
+    };
     let config = NetworkConfig {
         listen_addresses: vec![listen.parse()?],
         port: 0,
-        // Gossip alone is measured.
-        disable_discovery: true,
+        disable_discovery: !discovery,
         disable_quic: true,
         peers: peers
             .iter()
@@ -157,7 +160,7 @@ async fn serve(config: NetworkConfig, verify: Duration) -> Result<(), Failure> {
     .await?;
     let identity = handle.identity();
     let address = identity.p2p_addresses.first().ok_or("it listens nowhere")?;
-    say(&format!("ready {address}"))?;
+    say(&format!("ready {address} {}", identity.enr))?;
 
     let mut lines = commands();
     let mut prepared: HashMap<u32, SignedExecutionProof> = HashMap::new();
@@ -212,7 +215,8 @@ async fn post(intake: Intake, n: u32, proof: SignedExecutionProof) {
     }
 }
 
-/// Reads a set: `shipped`, `eth2`, `without` (eth2's without IDONTWANT), or `[-]D/low/high/out/lazy`.
+/// Reads a set: `shipped`, `eth2`, `without` (eth2's without IDONTWANT), or `[-]D/low/high/out/lazy[/heartbeat
+/// in milliseconds[/heartbeats announced]]`.
 pub(crate) fn parameters(set: &str) -> Result<GossipParameters, Failure> {
     let (idontwant, numbers) = match set {
         "shipped" => return Ok(GossipParameters::default()),
@@ -229,16 +233,23 @@ pub(crate) fn parameters(set: &str) -> Result<GossipParameters, Failure> {
         .split('/')
         .map(str::parse)
         .collect::<Result<Vec<usize>, _>>()?;
-    let [mesh_n, mesh_n_low, mesh_n_high, mesh_outbound_min, gossip_lazy] = numbers[..] else {
-        return Err(format!("{set} is no set of parameters").into());
-    };
+    let ([mesh_n, mesh_n_low, mesh_n_high, mesh_outbound_min, gossip_lazy], timing) = numbers
+        .split_first_chunk()
+        .ok_or_else(|| format!("{set} is no set of parameters"))?;
+    let shipped = GossipParameters::default();
+    let heartbeat = timing
+        .first()
+        .map_or(shipped.heartbeat, |ms| Duration::from_millis(*ms as u64));
+    let announced = timing.get(1).copied().unwrap_or(shipped.announced);
     Ok(GossipParameters {
-        mesh_n,
-        mesh_n_low,
-        mesh_n_high,
-        mesh_outbound_min,
-        gossip_lazy,
+        mesh_n: *mesh_n,
+        mesh_n_low: *mesh_n_low,
+        mesh_n_high: *mesh_n_high,
+        mesh_outbound_min: *mesh_outbound_min,
+        gossip_lazy: *gossip_lazy,
         idontwant,
+        heartbeat,
+        announced,
     })
 }
 
