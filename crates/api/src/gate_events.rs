@@ -56,6 +56,7 @@ fn alarm_data(alarm: &Alarm) -> Value {
     match alarm {
         Alarm::ValidCalledInvalid { block_hash }
         | Alarm::ValidForOtherHash { block_hash }
+        | Alarm::ClientsDisagree { block_hash }
         | Alarm::HashCheckDisagrees { block_hash } => json!({ "kind": kind, "block_hash": block_hash }),
         Alarm::UnknownLatestValidHash {
             block_hash,
@@ -93,6 +94,7 @@ mod tests {
         for (alarm, fields) in [
             (Alarm::ValidCalledInvalid { block_hash }, 2),
             (Alarm::ValidForOtherHash { block_hash }, 2),
+            (Alarm::ClientsDisagree { block_hash }, 2),
             (Alarm::HashCheckDisagrees { block_hash }, 2),
             (
                 Alarm::UnknownLatestValidHash {

@@ -330,7 +330,7 @@ impl Node {
                     )),
                 };
                 let mut upstreams = Vec::new();
-                if let Some((url, jwt)) = config.execution_endpoint.as_ref().zip(secrets.execution) {
+                for (url, jwt) in config.execution_endpoint.iter().zip(secrets.execution) {
                     upstreams.push(UpstreamConfig {
                         url: url.parse()?,
                         jwt,

@@ -41,14 +41,25 @@ pub struct NodeArgs {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub spec: Vec<String>,
 
-    /// Execution client's Engine API; without it none is served, but by --import-policy proofs-only
-    #[arg(long, value_name = "URL", help_heading = "Execution client and gate")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub execution_endpoint: Option<String>,
-    /// File with the JWT secret shared with the execution client
-    #[arg(long, value_name = "FILE", help_heading = "Execution client and gate")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub execution_jwt: Option<PathBuf>,
+    /// Execution client's Engine API; without it none is served, but by --import-policy proofs-only. Several, by commas or
+    /// repeated: the first that answers is active, the others follow
+    #[arg(
+        long,
+        value_name = "URL",
+        value_delimiter = ',',
+        help_heading = "Execution client and gate"
+    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub execution_endpoint: Vec<String>,
+    /// File with the JWT secret shared with the execution client; one for all, or one for each in their order
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_delimiter = ',',
+        help_heading = "Execution client and gate"
+    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub execution_jwt: Vec<String>,
     /// Address the beacon node finds the Engine API at [default: 127.0.0.1]
     #[arg(long, value_name = "IP", help_heading = "Execution client and gate")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,7 +68,7 @@ pub struct NodeArgs {
     #[arg(long, value_name = "PORT", help_heading = "Execution client and gate")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine_port: Option<u16>,
-    /// File with the JWT secret the beacon node uses [default: that of --execution-jwt]
+    /// File with the JWT secret the beacon node uses [default: the first of --execution-jwt]
     #[arg(long, value_name = "FILE", help_heading = "Execution client and gate")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine_jwt: Option<PathBuf>,

@@ -22,6 +22,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Execution clients at most.
+const MAX_EXECUTION_ENDPOINTS: usize = 8;
+
 /// Names of `--import-policy` that this version has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -76,8 +79,10 @@ pub struct NodeConfig {
     pub network_config: Option<PathBuf>,
     #[serde(deserialize_with = "one_or_many")]
     pub spec: Vec<String>,
-    pub execution_endpoint: Option<String>,
-    pub execution_jwt: Option<PathBuf>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub execution_endpoint: Vec<String>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub execution_jwt: Vec<String>,
     pub engine_address: IpAddr,
     pub engine_port: u16,
     pub engine_jwt: Option<PathBuf>,
@@ -161,8 +166,8 @@ impl Default for NodeConfig {
             beacon_node: "http://127.0.0.1:5052".into(),
             network_config: None,
             spec: Vec::new(),
-            execution_endpoint: None,
-            execution_jwt: None,
+            execution_endpoint: Vec::new(),
+            execution_jwt: Vec::new(),
             engine_address: loopback,
             engine_port: 8651,
             engine_jwt: None,
@@ -347,14 +352,27 @@ fn check(config: &NodeConfig) -> Result<(), ConfigError> {
         }),
     };
     url("beacon-node", &config.beacon_node)?;
-    if let Some(endpoint) = &config.execution_endpoint {
+    for endpoint in &config.execution_endpoint {
         url("execution-endpoint", endpoint)?;
-        if config.execution_jwt.is_none() {
+    }
+    match (config.execution_endpoint.len(), config.execution_jwt.len()) {
+        (0, _) => {}
+        (_, 0) => {
             return wrong(
                 "execution-jwt",
                 "needed with --execution-endpoint: the file the execution client has too",
             );
         }
+        (endpoints, files) if files != 1 && files != endpoints => {
+            return wrong(
+                "execution-jwt",
+                "one for all of --execution-endpoint, or one for each",
+            );
+        }
+        (endpoints, _) if endpoints > MAX_EXECUTION_ENDPOINTS => {
+            return wrong("execution-endpoint", "more than 8");
+        }
+        _ => {}
     }
     if config.required_proofs == 0 {
         return wrong("required-proofs", "at least 1");
@@ -374,16 +392,16 @@ fn check_gate(config: &NodeConfig) -> Result<(), ConfigError> {
     use ImportPolicyName::{AcceptProofs, Observe, ProofsOnly, RequireProofs};
     let policy = config.import_policy;
     let wrong = |flag, why: String| Err(ConfigError::Value { flag, why });
-    match (policy, &config.execution_endpoint) {
-        (RequireProofs | AcceptProofs, None) => {
+    match (policy, config.execution_endpoint.is_empty()) {
+        (RequireProofs | AcceptProofs, true) => {
             let why = format!("needed with --import-policy {policy}: the gate stands in front of it");
             return wrong("execution-endpoint", why);
         }
-        (ProofsOnly, Some(_)) => {
+        (ProofsOnly, false) => {
             let why = "none with --import-policy proofs-only; accept-proofs goes by both".to_owned();
             return wrong("execution-endpoint", why);
         }
-        (ProofsOnly, None) if config.engine_jwt.is_none() && config.execution_jwt.is_none() => {
+        (ProofsOnly, true) if config.engine_jwt.is_none() && config.execution_jwt.is_empty() => {
             let why =
                 "needed with --import-policy proofs-only: the secret the beacon node has too".to_owned();
             return wrong("engine-jwt", why);
@@ -613,8 +631,8 @@ mod tests {
     }
 
     fn with_client(c: &mut NodeConfig) {
-        c.execution_endpoint = Some("http://127.0.0.1:8551".into());
-        c.execution_jwt = Some("jwt.hex".into());
+        c.execution_endpoint = vec!["http://127.0.0.1:8551".into()];
+        c.execution_jwt = vec!["jwt.hex".into()];
     }
 
     fn requires(c: &mut NodeConfig) {
@@ -640,7 +658,11 @@ mod tests {
         let table: &[(&str, Change)] = &[
             ("beacon-node", |c| c.beacon_node = "localhost".into()),
             ("execution-jwt", |c| {
-                c.execution_endpoint = Some("http://127.0.0.1:8551".into())
+                c.execution_endpoint = vec!["http://127.0.0.1:8551".into()]
+            }),
+            ("execution-jwt", |c| {
+                c.execution_endpoint = vec!["http://a".into(), "http://b".into(), "http://c".into()];
+                c.execution_jwt = vec!["a".into(), "b".into()];
             }),
             ("execution-endpoint", |c| {
                 c.import_policy = ImportPolicyName::RequireProofs

@@ -8,31 +8,33 @@ use std::path::Path;
 
 /// Secrets of the Engine API, read before anything is started.
 pub(super) struct Secrets {
-    /// `None` under `proofs-only`.
-    pub(super) execution: Option<JwtSecret>,
+    /// One for each execution client; none under `proofs-only`.
+    pub(super) execution: Vec<JwtSecret>,
     pub(super) engine: JwtSecret,
 }
 
 impl Secrets {
     /// `None` where no Engine API is served.
     pub(super) fn read(config: &NodeConfig) -> anyhow::Result<Option<Self>> {
-        let has_client = config.execution_endpoint.is_some();
+        let clients = config.execution_endpoint.len();
         let proofs_only = !ImportPolicy::from(config.import_policy).has_execution_client();
-        if !has_client && !proofs_only {
+        if clients == 0 && !proofs_only {
             return Ok(None);
         }
         let read = |flag: &str, path: &Path| JwtSecret::from_file(path).with_context(|| format!("--{flag}"));
-        let execution = match &config.execution_jwt {
-            Some(path) => Some(read("execution-jwt", path)?),
-            None => None,
-        };
+        let given = config.execution_jwt.iter();
+        let given: Vec<JwtSecret> = given
+            .map(|path| read("execution-jwt", Path::new(path)))
+            .collect::<Result<_, _>>()?;
         let engine = match &config.engine_jwt {
             Some(path) => Some(read("engine-jwt", path)?),
-            None => execution.clone(),
+            None => given.first().cloned(),
         };
+        // One for all, or one for each.
+        let execution = given.iter().cycle().take(clients).cloned().collect();
         Ok(Some(Self {
             engine: engine.context("--engine-jwt: needed where an Engine API is served")?,
-            execution: execution.filter(|_| has_client),
+            execution,
         }))
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn tell(config: &NodeConfig, engine: &dyn ProofEngine, endpoints: &En
             "no --proof-engine-endpoint: no proof type is verified, so proofs are neither kept nor forwarded"
         );
     }
-    if config.execution_endpoint.is_none() && config.import_policy != ImportPolicyName::ProofsOnly {
+    if config.execution_endpoint.is_empty() && config.import_policy != ImportPolicyName::ProofsOnly {
         tracing::warn!(
             "no --execution-endpoint: no Engine API is served, so proofs change nothing at import"
         );

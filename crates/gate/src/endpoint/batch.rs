@@ -7,7 +7,7 @@ use super::{
     Shared, answers,
     body::{Answer, Held, Intake, full},
     capabilities, forkchoice, new_payload, observed_batch, proof_methods,
-    service::intake_failed,
+    service::{get_payload_held, intake_failed, is_get_payload},
     stats::count,
     upstream::{Head, pass, read},
     waiting::Running,
@@ -40,6 +40,7 @@ enum Pending {
     Running(Running),
     Send(Bytes),
     Serve(ProofMethod, Bytes),
+    GetPayload(Bytes),
     Capabilities(Bytes),
     Known(ErrorObject),
 }
@@ -73,17 +74,19 @@ pub(super) async fn batch(shared: Arc<Shared>, head: Head, mut intake: Intake) -
         count(&shared.stats.split_batches);
         return split(shared, head, &held, parts).await;
     }
-    if !parts.iter().any(ours) {
+    let builds = |part: &Part| shared.upstream.are_several() && is_get_payload(&part.method);
+    if !parts.iter().any(|part| ours(part) || builds(part)) {
         count(&shared.stats.passed_calls);
         return match shared.upstream.send(&head, full(held.bytes.clone())).await {
             Ok(response) => pass(response),
             Err(no_answer) => {
-                shared.upstream.note_no_answer(&no_answer.why);
+                shared.upstream.note_no_answer(&no_answer);
                 all_failed(parts.iter().filter_map(|part| part.id.as_ref()), &no_answer.why)
             }
         };
     }
-    if shared.gate.config().policy == ImportPolicy::Observe {
+    // With several execution clients each call goes its own way.
+    if shared.gate.config().policy == ImportPolicy::Observe && !shared.upstream.are_several() {
         return observed_batch::observed(shared, head, held, parts).await;
     }
     count(&shared.stats.split_batches);
@@ -151,6 +154,9 @@ async fn split(shared: Arc<Shared>, mut head: Head, held: &Arc<Held>, parts: Vec
                 Ok(MethodKind::ExchangeCapabilities) if shared.proofs.is_some() => {
                     Pending::Capabilities(part.bytes)
                 }
+                Ok(_) if shared.upstream.are_several() && is_get_payload(&part.method) => {
+                    Pending::GetPayload(part.bytes)
+                }
                 Ok(_) => Pending::Send(part.bytes),
                 Err(error) => Pending::Known(error),
             };
@@ -173,6 +179,10 @@ async fn finish(shared: &Arc<Shared>, head: &Head, id: Option<Id>, pending: Pend
             let outcome = running.outcome(shared).await;
             body_of(new_payload::to_answer(shared, outcome)).await
         }
+        Pending::GetPayload(bytes) => {
+            let answering = get_payload_held(shared, head, id.clone().unwrap_or_else(Id::null), &bytes);
+            body_of(answering.await).await
+        }
         Pending::Serve(method, bytes) => Ok(proof_methods::answer(shared, method, bytes).await.to_json()),
         Pending::Capabilities(bytes) => {
             body_of(capabilities::held(shared, head, id.clone().unwrap_or_else(Id::null), &bytes).await).await
@@ -184,7 +194,7 @@ async fn finish(shared: &Arc<Shared>, head: &Head, id: Option<Id>, pending: Pend
                 Err(no_answer) => Err(answers::no_answer(&no_answer.why)),
             },
             Err(no_answer) => {
-                shared.upstream.note_no_answer(&no_answer.why);
+                shared.upstream.note_no_answer(&no_answer);
                 Err(answers::no_answer(&no_answer.why))
             }
         },

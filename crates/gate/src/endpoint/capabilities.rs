@@ -32,7 +32,7 @@ pub(super) async fn held(shared: &Arc<Shared>, head: &Head, id: Id, body: &Bytes
     let answer = match answer {
         Ok(answer) => answer,
         Err(no_answer) => {
-            shared.upstream.note_no_answer(&no_answer.why);
+            shared.upstream.note_no_answer(&no_answer);
             return answers::error(id, answers::no_answer(&no_answer.why));
         }
     };

@@ -5,6 +5,7 @@
 use super::{
     Shared, answers,
     body::{Answer, HeldPart, Intake},
+    clients::{heard, tell_others},
     lane::Ticket,
     new_payload::{ABANDONED_PATIENCE, Outcome, to_answer},
     service::intake_failed,
@@ -19,7 +20,7 @@ use assay_types::BlockHash;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
+    sync::{OwnedSemaphorePermit, oneshot, watch},
     time::Instant,
 };
 
@@ -123,6 +124,10 @@ impl Call {
             safe: s.safe_block_hash,
             finalized: s.finalized_block_hash,
         });
+        if let Some(state) = state {
+            let (_, about) = watch::channel(Some(state.head));
+            tell_others(shared, Shape::ForkchoiceUpdated, &head, &body, &about);
+        }
         let mut ticket = Some(ticket);
         let sent = {
             let answered = async {
@@ -154,6 +159,12 @@ impl Call {
         match sent {
             Some(Ok(answer)) => {
                 let verdict = judge(Shape::ForkchoiceUpdated, &answer);
+                if let Some(state) = state {
+                    heard(shared, answer.client(), state.head, verdict.said).await;
+                }
+                if let Some(payload_id) = payload_id(&answer.body) {
+                    shared.upstream.issued(payload_id, answer.client());
+                }
                 // The beacon node may have hung up: then nobody is told.
                 if shared.gate.config().policy == ImportPolicy::Observe {
                     let said = verdict.said;
@@ -175,7 +186,7 @@ impl Call {
                 }
             }
             Some(Err(no_answer)) => {
-                shared.upstream.note_no_answer(&no_answer.why);
+                shared.upstream.note_no_answer(&no_answer);
                 let decision = shared
                     .gate
                     .forkchoice_updated_answered(state, ElAnswer::Unavailable)
@@ -192,6 +203,20 @@ impl Call {
         }
         drop(ticket);
     }
+}
+
+/// The id of the payload that is built, where an answer has one.
+fn payload_id(answer: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        result: Built,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Built {
+        payload_id: Option<String>,
+    }
+    serde_json::from_slice::<Answer>(answer).ok()?.result.payload_id
 }
 
 /// The state of a call, `None` where it is none.

@@ -39,8 +39,13 @@ pub(super) struct Full;
 impl Lane {
     /// Takes the next place; the order is that of these calls.
     pub(super) fn ticket(&self) -> Result<Ticket, Full> {
+        self.ticket_among(MAX_WAITING)
+    }
+
+    /// As `ticket`, where fewer than `most` are taken.
+    pub(super) fn ticket_among(&self, most: usize) -> Result<Ticket, Full> {
         let mut last = self.last.lock();
-        if self.waiting.load(Ordering::Relaxed) >= MAX_WAITING {
+        if self.waiting.load(Ordering::Relaxed) >= most {
             return Err(Full);
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);

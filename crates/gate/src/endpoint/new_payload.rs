@@ -7,6 +7,7 @@
 use super::{
     Shared, answers,
     body::{Answer, HeldPart, Intake, IntakeError, relay},
+    clients::{heard, tell_others},
     examine::{Examined, Unexamined, Unreadable, examine},
     service::intake_failed,
     stats::count,
@@ -16,10 +17,11 @@ use super::{
 };
 use crate::machine::{Asked, AskedPayload, Decision, ElAnswer, ImportPolicy, RequestCheck};
 use assay_engine_api::{ErrorObject, Id, status_edit::Shape};
+use assay_types::BlockHash;
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
+    sync::{OwnedSemaphorePermit, oneshot, watch},
     time::Instant,
 };
 
@@ -99,9 +101,12 @@ pub(super) async fn held(
         received,
     } = call;
     let (of_work, part, for_asked) = (Arc::clone(&shared), body.clone(), id.clone());
+    let about = watch::Sender::new(None);
+    tell_others(&shared, Shape::NewPayload, &head, &body, &about.subscribe());
     let work = shared.spawn(async move {
         let examined = work_on_part(of_work, method, part).await;
         tell_asked(asked, for_asked, &examined);
+        about.send_replace(hash_of(&examined));
         examined
     });
     let (mut reply, sent) = while_wanted(reply, async {
@@ -135,6 +140,7 @@ async fn run_streamed(shared: Arc<Shared>, head: Head, mut intake: Intake, call:
     let (sender, relayed) = relay(intake.declared);
     let (body_is_here, body) = oneshot::channel::<(Id, Result<Bytes, IntakeError>)>();
     let for_work = Arc::clone(&shared);
+    let for_others = head.clone();
     let method = intake.method().to_owned();
     let work = shared.spawn(async move {
         let taken = intake.pass_on(Some(sender), true).await;
@@ -150,8 +156,18 @@ async fn run_streamed(shared: Arc<Shared>, head: Head, mut intake: Intake, call:
         match taken {
             // Counted against the budget until the work is done.
             Ok(held) => {
+                let held = Arc::new(held);
+                let about = watch::Sender::new(None);
+                tell_others(
+                    &for_work,
+                    Shape::NewPayload,
+                    &for_others,
+                    &held.all(),
+                    &about.subscribe(),
+                );
                 let examined = work_on(for_work, &method, held.bytes.clone()).await;
                 tell_asked(asked, id, &examined);
+                about.send_replace(hash_of(&examined));
                 examined
             }
             Err(error) => {
@@ -165,7 +181,7 @@ async fn run_streamed(shared: Arc<Shared>, head: Head, mut intake: Intake, call:
     });
     let (mut reply, sent) = while_wanted(reply, async {
         let first = shared.upstream.send(&head, relayed).await;
-        let (id, taken) = match first {
+        let (id, taken, no_answer) = match first {
             Ok(response) => {
                 let answer = read(response).await;
                 // An answer before the end of the request leaves the rest of it unread.
@@ -174,12 +190,14 @@ async fn run_streamed(shared: Arc<Shared>, head: Head, mut intake: Intake, call:
             }
             Err(no_answer) => match body.await {
                 Ok((id, Err(refused))) => return Err((id, refused)),
-                Ok((id, Ok(taken))) if no_answer.may_be_tried_again() => (id, taken),
+                Ok((id, Ok(taken))) if no_answer.may_be_tried_again() || shared.upstream.are_several() => {
+                    (id, taken, no_answer)
+                }
                 Ok((id, Ok(_))) => return Ok((id, Err(no_answer))),
                 Err(_) => return Ok((Id::null(), Err(no_answer))),
             },
         };
-        let again = match shared.upstream.send_again(&head, &taken).await {
+        let again = match shared.upstream.send_again(&no_answer, &head, &taken).await {
             Ok(response) => read(response).await,
             Err(no_answer) => Err(no_answer),
         };
@@ -257,13 +275,20 @@ async fn conclude(
     received: Instant,
 ) {
     let read = judge(Shape::NewPayload, &answer);
+    let client = answer.client();
     if shared.gate.config().policy == ImportPolicy::Observe {
         // The answer is the execution client's, whatever the machine will note.
         let said = read.said;
         tell(reply, Outcome::Answered(answer, Judged::Passed));
-        note(shared, said, work).await;
+        let (asked, _) = note(shared, said, work).await;
+        if let Some(hash) = hash_asked(&asked) {
+            heard(shared, client, hash, said).await;
+        }
     } else {
         let (asked, judgement) = note(shared, read.said, work).await;
+        if let Some(hash) = hash_asked(&asked) {
+            heard(shared, client, hash, read.said).await;
+        }
         let asked = Asked::Payload(asked);
         let decision = for_proofs(shared, asked, read.said.word(), judgement, received).await;
         let judged = match read.said {
@@ -276,8 +301,28 @@ async fn conclude(
     }
 }
 
+/// The payload a call is about, whatever else is known of it.
+fn hash_of(examined: &Result<Examined, Unexamined>) -> Option<BlockHash> {
+    match examined {
+        Ok(examined) => Some(examined.facts.block_hash),
+        Err(Unexamined {
+            asked: AskedPayload::Named { block_hash, .. },
+            ..
+        }) => Some(*block_hash),
+        Err(_) => None,
+    }
+}
+
+fn hash_asked(asked: &AskedPayload) -> Option<BlockHash> {
+    match asked {
+        AskedPayload::Read { payload, .. } => Some(payload.block_hash),
+        AskedPayload::Named { block_hash, .. } => Some(*block_hash),
+        AskedPayload::Unread => None,
+    }
+}
+
 async fn fail(shared: &Arc<Shared>, id: Id, no_answer: NoAnswer, work: Work, reply: &mut Reply) {
-    shared.upstream.note_no_answer(&no_answer.why);
+    shared.upstream.note_no_answer(&no_answer);
     if shared.gate.config().policy != ImportPolicy::AcceptProofs {
         tell(reply, Outcome::NoAnswer(id, no_answer.why));
         note(shared, ElAnswer::Unavailable, work).await;

@@ -127,7 +127,7 @@ async fn run(
             (Ok(answer), said)
         }
         Err(no_answer) => {
-            shared.upstream.note_no_answer(&no_answer.why);
+            shared.upstream.note_no_answer(&no_answer);
             (Err(no_answer.why), vec![ElAnswer::Unavailable; calls.len()])
         }
     };

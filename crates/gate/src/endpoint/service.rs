@@ -8,12 +8,14 @@ use super::{
     stats::count,
     upstream::{Head, pass},
 };
-use assay_engine_api::{ErrorCode, ErrorObject, Id, methods::MethodKind};
+use assay_engine_api::{ErrorCode, ErrorObject, Id, Request as RpcRequest, methods::MethodKind};
+use bytes::Bytes;
 use http::{
     Method, Request, StatusCode,
     header::{AUTHORIZATION, CONNECTION, CONTENT_ENCODING, HeaderValue, UPGRADE},
 };
 use hyper::body::{Body, Incoming};
+use serde_json::value::RawValue;
 use std::{sync::Arc, time::SystemTime};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -105,6 +107,9 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>, place: OwnedSem
             MethodKind::ExchangeCapabilities if shared.proofs.is_some() => {
                 capabilities::single(shared, head, intake).await
             }
+            MethodKind::Other if shared.upstream.are_several() && is_get_payload(intake.method()) => {
+                get_payload(shared, head, intake).await
+            }
             MethodKind::ExchangeCapabilities | MethodKind::Proofs(_) | MethodKind::Other => {
                 relayed(shared, head, intake).await
             }
@@ -115,6 +120,44 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>, place: OwnedSem
             refuse(ErrorCode::ParseError, "the body is no JSON-RPC request")
         }
         Sniffed::Ambiguous => intake_failed(shared, intake.id(), &IntakeError::Ambiguous),
+    }
+}
+
+/// Not `engine_getPayloadBodies*`.
+pub(super) fn is_get_payload(method: &str) -> bool {
+    method.starts_with("engine_getPayloadV")
+}
+
+/// `engine_getPayload*` with several execution clients: to the one that issued the id (design.md gate rule 11).
+async fn get_payload(shared: &Arc<Shared>, head: Head, mut intake: Intake) -> Answer {
+    count(&shared.stats.passed_calls);
+    let held = match intake.hold().await {
+        Ok(held) => held,
+        Err(why) => return intake_failed(shared, intake.id(), &why),
+    };
+    get_payload_held(shared, &head, intake.id(), &held.bytes).await
+}
+
+/// As `get_payload`, of a body that is here.
+pub(super) async fn get_payload_held(shared: &Arc<Shared>, head: &Head, id: Id, body: &Bytes) -> Answer {
+    let payload_id = RpcRequest::parse(body)
+        .and_then(|request| request.params_as::<Vec<&RawValue>>())
+        .ok()
+        .and_then(|params| serde_json::from_str::<String>(params.first()?.get()).ok());
+    let Some(payload_id) = payload_id else {
+        let error = ErrorObject::new(ErrorCode::InvalidParams, "params: payloadId is missing");
+        return answers::error(id, error);
+    };
+    match shared.upstream.send_to_issuer(&payload_id, head, body).await {
+        Some(Ok(response)) => pass(response),
+        Some(Err(no_answer)) => {
+            shared.upstream.note_no_answer(&no_answer);
+            answers::error(id, answers::no_answer(&no_answer.why))
+        }
+        None => {
+            let why = "no execution client here builds a payload under this id";
+            answers::error(id, ErrorObject::new(ErrorCode::UnknownPayload, why))
+        }
     }
 }
 
@@ -146,7 +189,7 @@ async fn relayed(shared: &Arc<Shared>, head: Head, mut intake: Intake) -> Answer
         (Err(_), Some(why)) => return intake_failed(shared, intake.id(), &why),
         (Err(no_answer), None) => no_answer,
     };
-    shared.upstream.note_no_answer(&no_answer.why);
+    shared.upstream.note_no_answer(&no_answer);
     if head.method == Method::POST {
         answers::error(intake.id(), answers::no_answer(&no_answer.why))
     } else {

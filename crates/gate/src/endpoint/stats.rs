@@ -54,6 +54,8 @@ stats! {
     unanswered_calls,
     /// Calls sent a second time because the first met a connection that was closing.
     retried_calls,
+    /// Calls that did not go to the execution clients beside the active one, because too many wait there.
+    calls_kept_from_others,
     /// Requests with a wrong token, or none.
     unauthorized_requests,
     /// Requests over the body limit.

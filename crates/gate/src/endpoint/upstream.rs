@@ -3,6 +3,7 @@
 use super::{
     UpstreamConfig,
     body::{Answer, AnyBody, BoxError, full},
+    clients::ClientIndex,
     headers,
     stats::{EndpointStats, count},
 };
@@ -49,6 +50,8 @@ pub(super) struct NoAnswer {
     pub(super) why: String,
     /// The connection ended before a byte of the answer came: it may have been closing already when the call was sent.
     broke_off: bool,
+    /// Which client gave none, where that is known.
+    pub(super) client: Option<usize>,
 }
 
 /// What a request is made of, besides its body.
@@ -147,6 +150,7 @@ impl Upstream {
         let setup = |e: String| NoAnswer {
             why: e,
             broke_off: false,
+            client: None,
         };
         let mut request = Request::new(body);
         *request.method_mut() = head.method.clone();
@@ -168,6 +172,7 @@ impl Upstream {
                 let no_answer = NoAnswer {
                     why: format!("{} ({})", chain(&error), self.authority),
                     broke_off: !error.is_connect() && broke_off(&error),
+                    client: None,
                 };
                 Err(no_answer)
             }
@@ -229,6 +234,15 @@ impl NoAnswer {
         Self {
             why: "there is none".to_owned(),
             broke_off: false,
+            client: None,
+        }
+    }
+
+    /// The same, of that client.
+    pub(super) fn of(self, client: usize) -> Self {
+        Self {
+            client: Some(client),
+            ..self
         }
     }
 
@@ -239,6 +253,13 @@ impl NoAnswer {
 }
 
 impl Head {
+    /// For a body that is sent in another way than it came.
+    pub(super) fn with_new_length(mut self) -> Self {
+        self.headers.remove(TRANSFER_ENCODING);
+        self.headers.remove(CONTENT_LENGTH);
+        self
+    }
+
     /// For calls whose answer is read: no compression.
     pub(super) fn uncompressed(mut self) -> Self {
         self.headers
@@ -270,6 +291,11 @@ impl ReadAnswer {
             .get(CONTENT_ENCODING)
             .is_some_and(|e| e != "identity");
         self.head.status.is_success() && !encoded
+    }
+
+    /// Who gave it.
+    pub(super) fn client(&self) -> Option<ClientIndex> {
+        self.head.extensions.get().copied()
     }
 
     /// Its HTTP status.
@@ -304,9 +330,11 @@ pub(super) async fn read(response: Response<Incoming>) -> Result<ReadAnswer, NoA
 
 /// Reads an answer to its end, unless that is too far.
 pub(super) async fn read_up_to(response: Response<Incoming>, limit: usize) -> Result<ReadAnswer, NoAnswer> {
+    let client = response.extensions().get::<ClientIndex>().map(|c| c.0);
     let no_answer = |why: String| NoAnswer {
         why,
         broke_off: false,
+        client,
     };
     let (head, mut body) = response.into_parts();
     let mut bytes = BytesMut::new();

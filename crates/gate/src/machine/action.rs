@@ -235,6 +235,11 @@ pub enum Alarm {
         /// The payload that was asked about.
         block_hash: BlockHash,
     },
+    /// Rule 11: one execution client says VALID, another INVALID.
+    ClientsDisagree {
+        /// The payload.
+        block_hash: BlockHash,
+    },
     /// Rule 5: the EL says VALID of a request whose hash check failed here.
     HashCheckDisagrees {
         /// The payload that was asked about.
@@ -266,6 +271,7 @@ impl Alarm {
             Self::UnknownLatestValidHash { .. } => "unknown_latest_valid_hash",
             Self::RequestRootConflict { .. } => "request_root_conflict",
             Self::ValidForOtherHash { .. } => "valid_for_other_hash",
+            Self::ClientsDisagree { .. } => "clients_disagree",
             Self::HashCheckDisagrees { .. } => "hash_check_disagrees",
             Self::Unproven { .. } => "unproven",
             Self::TreeFull { .. } => "tree_full",

@@ -219,6 +219,11 @@ pub enum Event {
         /// The trusted payload.
         block_hash: BlockHash,
     },
+    /// One execution client says VALID of a payload, another INVALID (rule 11).
+    ClientsDisagree {
+        /// The payload.
+        block_hash: BlockHash,
+    },
     /// The operator decided a conflict (rule 4).
     ConflictResolved {
         /// The payload whose `conflict` is decided.

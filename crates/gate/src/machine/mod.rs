@@ -186,6 +186,7 @@ impl Gate {
             Event::SlotStarted(slot) => self.slot_started(slot, now),
             Event::ConfigChanged(config) => self.config_changed(config, now),
             Event::AnchorSet { block_hash } => self.set_anchor(block_hash, now),
+            Event::ClientsDisagree { block_hash } => self.alarm(Alarm::ClientsDisagree { block_hash }),
             Event::ConflictResolved {
                 block_hash,
                 resolution,

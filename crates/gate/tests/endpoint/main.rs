@@ -12,5 +12,6 @@ mod proofs_only;
 mod refusing;
 mod restart;
 mod rig;
+mod several;
 mod verdicts;
 mod waiting;

@@ -1,0 +1,153 @@
+//! Several execution clients: one answers, all hear, and another takes its place (design.md gate rule 11).
+
+use crate::{
+    http::{Message, MockEl, Reply, eventually, ok},
+    rig::{Rig, forkchoice, new_payload, upstream_secret, valid},
+};
+use assay_gate::{GateConfig, ImportPolicy, UpstreamConfig};
+use assay_types::BlockHash;
+
+async fn rig(clients: &[&MockEl], policy: ImportPolicy) -> Rig {
+    let settings = GateConfig {
+        policy,
+        ..GateConfig::default()
+    };
+    let others: Vec<UpstreamConfig> = clients[1..]
+        .iter()
+        .map(|el| UpstreamConfig {
+            url: el.url(),
+            jwt: upstream_secret(),
+        })
+        .collect();
+    Rig::start_as(clients[0], settings, |config| config.upstreams.extend(others)).await
+}
+
+/// VALID, with a payload id of its own.
+fn building(message: &Message, payload_id: &str) -> Reply {
+    if message.text().contains("engine_getPayload") {
+        return ok(&format!(r#"{{"id":9,"result":"built by {payload_id}"}}"#));
+    }
+    let Reply::Bytes(bytes) = valid(message) else {
+        panic!()
+    };
+    Reply::Bytes(
+        String::from_utf8(bytes)
+            .unwrap()
+            .replace("0x0102030405060708", payload_id)
+            .into_bytes(),
+    )
+}
+
+const A: &str = "0x00000000000000aa";
+const B: &str = "0x00000000000000bb";
+
+fn get_payload(payload_id: &str) -> String {
+    format!(r#"{{"id":9,"method":"engine_getPayloadV5","params":["{payload_id}"]}}"#)
+}
+
+#[tokio::test]
+async fn all_hear_one_answers_and_another_takes_over() {
+    for policy in [ImportPolicy::Observe, ImportPolicy::RequireProofs] {
+        let first = MockEl::start(|m| async move { building(&m, A) }).await;
+        let second = MockEl::start(|m| async move { building(&m, B) }).await;
+        let rig = rig(&[&first, &second], policy).await;
+        let anchor = BlockHash::from([7; 32]);
+        let answer = rig.call(forkchoice(anchor, 1)).await.json();
+        assert_eq!(answer["result"]["payloadId"], A, "{policy}");
+        let payload = rig.payload(8, anchor, 300_000);
+        rig.prove(&payload).await;
+        assert_eq!(
+            rig.call(new_payload(&payload, 2)).await.json()["result"]["status"],
+            "VALID"
+        );
+        let head = forkchoice(payload.execution_payload.block_hash, 3);
+        let batch = format!("[{},{}]", head, get_payload(A));
+        let answers = rig.call(batch).await.json();
+        assert_eq!(answers[0]["result"]["payloadId"], A, "{policy}: {answers}");
+        assert_eq!(answers[1]["result"], format!("built by {A}"), "{policy}");
+        // The other one heard the same, in the same order, and is asked for nothing else.
+        rig.call(r#"{"id":4,"method":"eth_a","params":[]}"#).await;
+        let heard: Vec<String> = second.wait_for(3).await.iter().map(Message::text).collect();
+        assert_eq!(
+            heard,
+            [forkchoice(anchor, 1), new_payload(&payload, 2), head.clone()],
+            "{policy}"
+        );
+        // Ids go to whoever issued them, or are unknown.
+        assert_eq!(
+            rig.call(get_payload(A)).await.json()["result"],
+            format!("built by {A}")
+        );
+        assert_eq!(
+            rig.call(get_payload(B)).await.json()["error"]["code"],
+            -38001,
+            "{policy}"
+        );
+
+        first.stop().await;
+        let next = rig.payload(9, payload.execution_payload.block_hash, 300_000);
+        rig.prove(&next).await;
+        assert_eq!(
+            rig.call(new_payload(&next, 5)).await.json()["result"]["status"],
+            "VALID",
+            "{policy}"
+        );
+        let answer = rig
+            .call(forkchoice(next.execution_payload.block_hash, 6))
+            .await
+            .json();
+        assert_eq!(answer["result"]["payloadId"], B, "{policy}: {answer}");
+        assert_eq!(
+            rig.call(get_payload(B)).await.json()["result"],
+            format!("built by {B}")
+        );
+        assert!(rig.endpoint.execution_client_is_up(), "{policy}");
+    }
+}
+
+#[tokio::test]
+async fn valid_against_invalid_is_an_alarm() {
+    let first = MockEl::start(|m| async move { valid(&m) }).await;
+    let second = MockEl::start(|message: Message| async move {
+        let id = message.json()["id"].clone();
+        let status = r#"{"status":"INVALID","latestValidHash":null}"#;
+        match message.text().contains("engine_newPayload") {
+            true => ok(&format!(r#"{{"id":{id},"result":{status}}}"#)),
+            false => ok(&format!(
+                r#"{{"id":{id},"result":{{"payloadStatus":{status},"payloadId":null}}}}"#
+            )),
+        }
+    })
+    .await;
+    let rig = rig(&[&first, &second], ImportPolicy::Observe).await;
+    let payload = rig.payload(8, BlockHash::from([7; 32]), 1000);
+    let answer = rig.call(new_payload(&payload, 1)).await.json();
+    assert_eq!(answer["result"]["status"], "VALID", "the active one's word");
+    eventually(|| rig.gate.stats().alarms == 1).await;
+    rig.call(forkchoice(payload.execution_payload.block_hash, 2))
+        .await;
+    second.wait_for(2).await;
+    assert_eq!(rig.gate.stats().alarms, 1, "once");
+}
+
+#[tokio::test]
+async fn one_that_hangs_holds_nobody_up() {
+    let first = MockEl::start(|m| async move { valid(&m) }).await;
+    let second = MockEl::start(|_| async { Reply::Nothing }).await;
+    let rig = rig(&[&first, &second], ImportPolicy::RequireProofs).await;
+    let mut parent = BlockHash::from([7; 32]);
+    rig.call(forkchoice(parent, 1)).await;
+    for slot in 8..40 {
+        let payload = rig.payload(slot, parent, 1000);
+        rig.prove(&payload).await;
+        assert_eq!(
+            rig.call(new_payload(&payload, slot)).await.json()["result"]["status"],
+            "VALID"
+        );
+        parent = payload.execution_payload.block_hash;
+    }
+    assert!(
+        rig.endpoint.counts().calls_kept_from_others > 0,
+        "what waits for it is bounded"
+    );
+}
