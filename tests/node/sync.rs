@@ -1,6 +1,6 @@
 //! Proof sync: whoever was away, came late, or did not listen holds in the end what its peers serve.
 
-use crate::support::{NodeProcess, World, get, post_ssz, until};
+use crate::support::{NodeProcess, World, get, metric, post_ssz, until};
 use assay_simulator::SimBlock;
 use serde_json::Value;
 use std::sync::Arc;
@@ -102,6 +102,18 @@ async fn a_node_that_was_down_and_one_that_comes_late_hold_every_proof() {
     }
     assert_eq!(brought_by(&two, "req_resp").await, 2 * 9 + 1);
     assert_eq!(brought_by(&three, "req_resp").await, 2 * 11 + 1);
+    // What they were served they kept off gossip: who served it gets none of it back, judged or not.
+    for node in [&two, &three] {
+        assert_eq!(
+            metric(node, "assay_network_gossip_messages_published_total").await,
+            0
+        );
+    }
+    for what in ["messages_received", "over_budget", "messages_undecodable"] {
+        let came = metric(&one, &format!("assay_network_gossip_{what}_total")).await;
+        assert_eq!(came, 0, "{what}");
+    }
+    assert!(metric(&one, "assay_network_received_bytes_total").await < PROOF_SIZE as u64);
     // Each is a source like any other.
     three.kill();
     one.kill();
@@ -174,6 +186,47 @@ async fn slots_missed_before_the_range_that_peers_keep_are_named_and_the_rest_is
         get(&two.http("/eth/v1/node/syncing")).await.1["data"]["is_syncing"],
         false
     );
+    assert_eq!(two.terminate(), Some(0));
+    assert_eq!(one.terminate(), Some(0));
+    world.simulation.stop();
+}
+
+/// A payload that the gate holds back is asked for by its block's root, on the canonical chain or not: no range of
+/// canonical slots would bring its proof, and gossip was over before this node was there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_gate_waits_for_is_asked_for_by_root() {
+    let world = World::new(2).await;
+    let one = NodeProcess::start(&world.datadir(1), &world.flags(0, "observe", &[]));
+    let two = NodeProcess::start(&world.datadir(2), &world.flags(1, "require-proofs", &[]));
+    world.connect(&[&one, &two]);
+    let canonical = world.block().await;
+    let beside = world.block_on(canonical.parent_root).await;
+    let hash = beside.block_hash().to_string();
+    let says = |verdict: &'static str| {
+        let hash = hash.clone();
+        move |_: u16, body: &Value| {
+            let payloads = body["data"].as_array();
+            payloads.is_some_and(|all| {
+                all.iter()
+                    .any(|p| p["block_hash"] == hash && p["verdict"] == verdict)
+            })
+        }
+    };
+    let (at_one, at_two) = (one.http("/assay/v1/payloads"), two.http("/assay/v1/payloads"));
+    until("the payload", &at_one, says("VALID")).await;
+    until("held back", &at_two, says("SYNCING")).await;
+    for block in [&canonical, &beside] {
+        let signed = world.signed_proof(block, 1, 2000, 3);
+        let (status, body) = post_ssz(&one.http(PROOFS), signed.to_ssz_bytes()).await;
+        assert_eq!(status, 200, "{body}");
+    }
+    // What it holds for peers to come is gone with it: they have to ask.
+    one.kill();
+    let peers = [two.endpoints.p2p.clone()];
+    let one = NodeProcess::start(&world.datadir(1), &world.flags(0, "observe", &peers));
+    until("proven beside the chain", &at_two, says("VALID")).await;
+    assert_eq!(brought_by(&two, "req_resp").await, 2);
+    assert_eq!(brought_by(&two, "gossip").await, 0);
     assert_eq!(two.terminate(), Some(0));
     assert_eq!(one.terminate(), Some(0));
     world.simulation.stop();

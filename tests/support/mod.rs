@@ -256,6 +256,12 @@ impl World {
         self.simulation.produce(Slot(slot), None).await.unwrap()
     }
 
+    /// A block on `parent`, beside the head where another block is on it already.
+    pub(crate) async fn block_on(&self, parent: assay_types::Root) -> Arc<SimBlock> {
+        let slot = self.next_slot.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.simulation.produce(Slot(slot), Some(parent)).await.unwrap()
+    }
+
     /// A development proof of a block's payload, signed by an interop key.
     pub(crate) fn signed_proof(
         &self,
@@ -328,6 +334,25 @@ pub(crate) async fn get(url: &str) -> (u16, Value) {
         status,
         serde_json::from_str(&answer.text().await.unwrap()).unwrap_or(Value::Null),
     )
+}
+
+/// A counter or gauge of a node's `/metrics`, all its label sets together; 0 where it is not there.
+pub(crate) async fn metric(node: &NodeProcess, name: &str) -> u64 {
+    let text = reqwest::get(node.http("/metrics"))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let values = text.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let value = match rest.strip_prefix('{') {
+            Some(labelled) => labelled.split_once("} ")?.1,
+            None => rest.strip_prefix(' ')?,
+        };
+        value.parse::<f64>().ok()
+    });
+    values.sum::<f64>() as u64
 }
 
 /// Asks until an answer pleases; the answer. Panics with what was asked for after `PATIENCE`.

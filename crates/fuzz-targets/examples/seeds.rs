@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use assay_engine_api::{JwtSecret, payload_writer::NewPayloadParamsJson};
-use assay_network::{enr::Enr, framing};
+use assay_network::{
+    enr::{Enr, EnrExt},
+    framing,
+};
 use assay_types::{
     ContainerContext, ExecutionProof, ForkName, NewPayloadRequest, Preset, PublicInput, Revision,
     SignatureBytes, SignedExecutionProof, Spec, containers, gossip, inspect,
@@ -354,6 +357,43 @@ fn records(corpus: &Corpus) {
     ] {
         corpus.put("node_record", name, address);
     }
+    let peer = format!("peer {} /ip4/127.0.0.1/tcp/9000", record.peer_id().unwrap());
+    let entries = [
+        format!("{peer},/ip4/127.0.0.1/udp/9000/quic-v1 {}", record.to_base64()),
+        format!("peer {id} /ip6/::1/tcp/9000 -"),
+        format!("ban {id} 1700000000"),
+        "ban-address 10.1.2.3 1700000000".to_owned(),
+        "ban-address 2001:db8::1 18446744073709551615".to_owned(),
+    ];
+    corpus.put("kept_peers", "all kinds", format!("\0{}", entries.join("\n")));
+    let whole = format!("assay peers 1\n{}\nend 5\n", entries.join("\n"));
+    corpus.put("kept_peers", "whole", &whole);
+    corpus.put("kept_peers", "cut", &whole[..whole.len() - 7]);
+    corpus.put("kept_peers", "none", "\0");
+    corpus.put("kept_peers", "of another form", "assay peers 2\nend 0\n");
+    corpus.put(
+        "kept_peers",
+        "anothers record",
+        format!("\0peer {id} /ip4/127.0.0.1/tcp/9000 {}", record.to_base64()),
+    );
+    for (which, name, len) in [
+        (0, "status 1", 84),
+        (0, "status 2", 92),
+        (0, "status longer", 93),
+        (1, "metadata 1", 16),
+        (1, "metadata 2", 17),
+        (1, "metadata 3", 25),
+        (2, "blocks by range", 24),
+        (3, "envelopes by range", 16),
+        (4, "roots", 96),
+        (4, "no roots", 0),
+        (4, "a root and a half", 48),
+        (5, "ping", 8),
+        (5, "short", 7),
+    ] {
+        corpus.put_as("base_messages", name, &[which], vec![which + 1; len]);
+    }
+    corpus.put_as("base_messages", "metadata with other bits", &[1], [0xff; 17]);
     // eth2, eproof, ip and tcp, each as key, length, RLP.
     let values = [
         &[0, 0, 17, 0x90][..],

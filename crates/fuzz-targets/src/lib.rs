@@ -9,7 +9,8 @@
 //! | `proofs` | `gossip_data`, `signed_proof`, `req_resp_containers`, `proof_json` |
 //! | `posting` | `post_body` |
 //! | `framing` | `framing_request`, `framing_response` |
-//! | `records` | `node_record` |
+//! | `base` | `base_messages` |
+//! | `records` | `node_record`, `kept_peers` |
 //! | `engine` | `engine_call`, `engine_answer`, `engine_token` |
 //! | `sniffing` | `engine_sniff` |
 //! | `blocks` | `beacon_block`, `payload_envelope`, `block_json` |
@@ -26,6 +27,7 @@
     reason = "a panic is how a finding is told"
 )]
 
+mod base;
 mod blocks;
 mod engine;
 mod follower;
@@ -82,7 +84,9 @@ pub const TARGETS: &[Target] = &[
     target("post_body", posting::post_body),
     target("framing_request", framing::framing_request),
     target("framing_response", framing::framing_response),
+    target("base_messages", base::base_messages),
     target("node_record", records::node_record),
+    target("kept_peers", records::kept_peers),
     target("engine_call", engine::engine_call),
     target("engine_answer", engine::engine_answer),
     target("engine_token", engine::engine_token),

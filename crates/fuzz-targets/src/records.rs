@@ -1,9 +1,10 @@
-//! Node records and addresses of peers.
+//! Node records and addresses of peers, and the file that a node keeps its peers in.
 
 use crate::Seen;
 use assay_network::{
     Multiaddr, PeerAddress,
     enr::{EPROOF_ENR_KEY, ETH2_ENR_KEY, Enr, EnrExt, EnrForkId},
+    read_kept_peers,
 };
 use bytes::Bytes;
 use enr::CombinedKey;
@@ -87,4 +88,34 @@ fn read_record(record: &Enr) {
                 .ends_with(&record.peer_id().unwrap().to_string())
         );
     }
+}
+
+/// The file of peers and bans, as text. Input that begins with a zero byte is its entries alone: they get the first and
+/// the last line that fit.
+pub(crate) fn kept_peers(data: &[u8]) -> Seen {
+    let (is_framed, text) = match data.split_first() {
+        Some((0, entries)) => (true, entries),
+        _ => (false, data),
+    };
+    let Ok(text) = std::str::from_utf8(text) else {
+        return Seen::Refused;
+    };
+    let entries: Vec<&str> = text.lines().collect();
+    let whole = if is_framed {
+        let lines: String = entries.iter().map(|line| format!("{line}\n")).collect();
+        format!("assay peers 1\n{lines}end {}\n", entries.len())
+    } else {
+        text.to_owned()
+    };
+    let kept = read_kept_peers(&whole);
+    if let Ok((peers, bans)) = &kept {
+        // Every line is an entry, or the first or last.
+        assert_eq!(peers + bans + 2, whole.lines().count());
+        let cut: Vec<&str> = whole.lines().collect();
+        assert!(
+            read_kept_peers(&cut[..cut.len() - 1].join("\n")).is_err(),
+            "cut off"
+        );
+    }
+    Seen::of(&kept)
 }

@@ -1,9 +1,12 @@
 //! `cargo bench -p assay-network --bench serve`: proofs by range against plain TCP on the same loopback.
 //!
 //! A node in a process of its own keeps 512 proofs of 1 MiB on disk; this one asks for them, by the requester that nodes
-//! ask with. Beside it the same bytes are moved over plain TCP between the same two processes. Printed: MiB/s of both,
-//! their ratio, and by how much the serving process's resident memory grew over what it was before the first request.
-//! Arguments after `--`: proofs (512), bytes of each (1048576), runs (3).
+//! ask with: read from disk and checked, packed, encrypted, sent; received, decrypted, unpacked, checksums and SSZ checked,
+//! each in a buffer of its own (what is not in it: verdicts and the asking node's disk). Beside it as many bytes are moved
+//! over plain TCP between the same two processes, from one buffer in memory to another. By turns: plain TCP; by range as
+//! two nodes do it; by range with the cipher that every peer speaks. Printed: MiB/s and processor time of both processes
+//! together for each MiB, the median of the ratios of each turn, and by how much the serving process's resident memory
+//! grew over what it was before the first request. Arguments after `--`: proofs (512), bytes of each (1048576), turns (5).
 
 #[path = "serve/client.rs"]
 mod client;
@@ -41,7 +44,7 @@ fn main() -> Result<(), Failure> {
     let size = Size {
         proofs: number(0, 512)? as u64,
         bytes: number(1, 1 << 20)?,
-        runs: number(2, 3)?,
+        runs: number(2, 5)?,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if is_server {

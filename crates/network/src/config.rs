@@ -47,6 +47,9 @@ pub struct NetworkConfig {
     pub eproof: u8,
     /// `--target-peers`: looked for up to this; a tenth more may connect, those of `peers` on top.
     pub target_peers: u32,
+    /// Noise with ChaCha20-Poly1305 alone, as every peer speaks it, where nodes like this one would agree on AES-GCM;
+    /// measurements and tests turn it, operators need not.
+    pub standard_noise_alone: bool,
     /// Gossip on the proofs' topics; measurements turn it, operators need not.
     pub gossip: GossipParameters,
     /// How requests are served and asked.
@@ -73,6 +76,7 @@ impl NetworkConfig {
             peers: Vec::new(),
             eproof: 1,
             target_peers: DEFAULT_TARGET_PEERS,
+            standard_noise_alone: false,
             gossip: GossipParameters::default(),
             rpc: RpcConfig::default(),
         }

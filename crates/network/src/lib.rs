@@ -42,6 +42,6 @@ pub use gossip::{
 pub use host::{Identity, Metadata, Network, NetworkHandle, NetworkParts, start};
 pub use keys::NodeKey;
 pub use libp2p::{Multiaddr, PeerId};
-pub use peers::{Direction, Fault, Goodbye, PeerCount, PeerInfo, PeerState, PeerStatus};
+pub use peers::{Direction, Fault, Goodbye, PeerCount, PeerInfo, PeerState, PeerStatus, read_kept_peers};
 pub use rpc::{LocalProofStatus, ProofResponse, RequestError, Requester, RpcConfig};
 pub use sync::{ProofSync, ProofSyncConfig, SyncState, WaitingPayloads};

@@ -56,46 +56,111 @@ async fn measure(server: &mut Child, size: Size) -> Result<(), Failure> {
     };
     let address: PeerAddress = address.parse()?;
     let peer = address.peer_id;
-    let dir = tempfile::tempdir()?;
-    let (_store, _chain, network) = server::node(dir.path(), vec![address]).await?;
-    let requester = network.requester();
-    let end = Instant::now() + CONNECT;
-    while !requester.is_connected(&peer) {
-        if Instant::now() > end {
-            return Err("no connection".into());
-        }
-        tokio::time::sleep(LOOK).await;
-    }
+    let ours = Asker::start(&address, false).await?;
+    let standard = Asker::start(&address, true).await?;
     let mib = size.proofs as f64 * size.bytes as f64 / (1 << 20) as f64;
     say(&format!(
-        "{} proofs of {} bytes by range, and {mib} MiB over plain TCP, on one loopback; {} runs of each by turns",
+        "{} proofs of {} bytes by range, and {mib} MiB over plain TCP, on one loopback; {} turns",
         size.proofs, size.bytes, size.runs
     ))?;
     let before = resident(pid)?;
     let peak = Arc::new(AtomicU64::new(before));
     let watch = tokio::spawn(watch(pid, Arc::clone(&peak)));
-    let (mut served, mut moved) = (Vec::new(), Vec::new());
+    let (mut ratios, mut standard_ratios) = (Ratios::default(), Ratios::default());
     for run in 1..=size.runs {
-        let plain = mib / read_plain(plain, size).await?;
-        let ranged = mib / ask(&network, &peer, size).await?;
+        let plain_cost = Cost::of(pid, read_plain(plain, size)).await?;
+        let ours_cost = Cost::of(pid, ask(&ours.network, &peer, size)).await?;
+        let standard_cost = Cost::of(pid, ask(&standard.network, &peer, size)).await?;
         say(&format!(
-            "run {run}: by range {ranged:.0} MiB/s, plain TCP {plain:.0} MiB/s"
+            "turn {run}: plain TCP {}; by range {}; with the standard cipher {}",
+            plain_cost.per(mib),
+            ours_cost.per(mib),
+            standard_cost.per(mib)
         ))?;
-        served.push(ranged);
-        moved.push(plain);
+        ratios.push(&plain_cost, &ours_cost);
+        standard_ratios.push(&plain_cost, &standard_cost);
     }
     watch.abort();
-    let (served, moved) = (median(&mut served), median(&mut moved));
     let grown = (peak.load(Ordering::Relaxed) - before) as f64 / 1024.0;
-    say(&format!(
-        "median: by range {served:.0} MiB/s, plain TCP {moved:.0} MiB/s, ratio {:.2} (goal 0.5)",
-        served / moved
-    ))?;
+    for (what, ratios) in [
+        ("by range", &mut ratios),
+        ("by range, the standard cipher", &mut standard_ratios),
+    ] {
+        say(&format!(
+            "{what}: {:.2} of plain TCP's speed in the median of the turns (goal 0.5); by processor time {:.2}",
+            median(&mut ratios.wall),
+            median(&mut ratios.processor)
+        ))?;
+    }
     say(&format!(
         "the serving process: {:.1} MiB resident before, {grown:.1} MiB more at most while serving",
         before as f64 / 1024.0
     ))?;
     Ok(())
+}
+
+/// A node that asks.
+struct Asker {
+    network: NetworkHandle,
+    _dir: tempfile::TempDir,
+}
+
+impl Asker {
+    /// Started and connected.
+    async fn start(server: &PeerAddress, standard_noise_alone: bool) -> Result<Self, Failure> {
+        let dir = tempfile::tempdir()?;
+        let peers = vec![server.clone()];
+        let (_, _, network) = server::node(dir.path(), peers, standard_noise_alone).await?;
+        let requester = network.requester();
+        let end = Instant::now() + CONNECT;
+        while !requester.is_connected(&server.peer_id) {
+            if Instant::now() > end {
+                return Err("no connection".into());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(Self { network, _dir: dir })
+    }
+}
+
+/// What moving the bytes took.
+struct Cost {
+    seconds: f64,
+    /// Of both processes together, user and system.
+    processor: f64,
+}
+
+impl Cost {
+    async fn of(pid: u32, work: impl Future<Output = Result<f64, Failure>>) -> Result<Self, Failure> {
+        let before = processor_seconds(pid)?;
+        let seconds = work.await?;
+        Ok(Self {
+            seconds,
+            processor: processor_seconds(pid)? - before,
+        })
+    }
+
+    fn per(&self, mib: f64) -> String {
+        format!(
+            "{:.0} MiB/s at {:.2} ms/MiB",
+            mib / self.seconds,
+            self.processor * 1000.0 / mib
+        )
+    }
+}
+
+/// Of every turn: how fast against plain TCP.
+#[derive(Default)]
+struct Ratios {
+    wall: Vec<f64>,
+    processor: Vec<f64>,
+}
+
+impl Ratios {
+    fn push(&mut self, plain: &Cost, ours: &Cost) {
+        self.wall.push(plain.seconds / ours.seconds);
+        self.processor.push(plain.processor / ours.processor);
+    }
 }
 
 /// Seconds for all proofs, one response.
@@ -147,6 +212,23 @@ async fn watch(pid: u32, peak: Arc<AtomicU64>) {
         peak.fetch_max(now, Ordering::Relaxed);
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Ticks of processor time in a second (`USER_HZ`, 100 on every Linux).
+const TICKS: f64 = 100.0;
+
+/// Processor time of that process and this one, in seconds.
+fn processor_seconds(pid: u32) -> Result<f64, Failure> {
+    let mut ticks = 0.0;
+    for process in [pid.to_string(), "self".to_owned()] {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+        // The name before it may have spaces; utime and stime are the 14th and 15th field of all.
+        let (_, fields) = stat.rsplit_once(") ").ok_or("no stat")?;
+        for field in fields.split(' ').skip(11).take(2) {
+            ticks += field.parse::<f64>()?;
+        }
+    }
+    Ok(ticks / TICKS)
 }
 
 /// Resident KiB of a process.

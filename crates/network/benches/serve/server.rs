@@ -36,6 +36,7 @@ const PUTS: usize = 32;
 pub(crate) async fn node(
     directory: &Path,
     peers: Vec<PeerAddress>,
+    standard_noise_alone: bool,
 ) -> Result<(Store, Arc<MemoryChain>, NetworkHandle), Failure> {
     let mut spec = Spec::mainnet();
     spec.blob_schedule.clear();
@@ -63,6 +64,7 @@ pub(crate) async fn node(
             disable_discovery: true,
             disable_quic: true,
             peers,
+            standard_noise_alone,
             rpc: RpcConfig {
                 quotas: Quotas::UNLIMITED,
                 ..RpcConfig::default()
@@ -87,7 +89,7 @@ pub(crate) async fn node(
 /// Serves until standard input ends.
 pub(crate) async fn run(size: Size) -> Result<(), Failure> {
     let dir = tempfile::tempdir()?;
-    let (store, chain, network) = node(dir.path(), Vec::new()).await?;
+    let (store, chain, network) = node(dir.path(), Vec::new(), false).await?;
     fill(&store, &chain, size).await?;
     let plain = TcpListener::bind("127.0.0.1:0").await?;
     let identity = network.identity();

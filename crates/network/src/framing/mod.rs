@@ -9,9 +9,11 @@
 //! |---|---|
 //! | `varint` | the length prefix |
 //! | `payload` | length prefix and snappy frames, both ways |
+//! | `frames` | one snappy frame, both ways |
 //! | `chunk` | response chunks, both ways |
 
 mod chunk;
+mod frames;
 mod payload;
 #[cfg(test)]
 mod tests;

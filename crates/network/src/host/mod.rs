@@ -7,7 +7,7 @@
 //! | `requests` | server and requester put together, goodbyes |
 //! | `behaviour` | what runs on every connection |
 //! | `admission`, `peering` | the peers' state machine, asked before a connection stands and told of all else |
-//! | `transport`, `yamux`, `counted_io` | QUIC; TCP, noise, yamux, mplex; bytes counted |
+//! | `transport`, `noise`, `yamux`, `counted_io` | QUIC; TCP, noise, yamux, mplex; bytes counted |
 //! | `listen`, `record` | listening, and the addresses and record to tell others |
 
 mod admission;
@@ -15,6 +15,7 @@ mod behaviour;
 mod counted_io;
 mod gossiping;
 mod listen;
+mod noise;
 mod peering;
 mod record;
 mod requests;

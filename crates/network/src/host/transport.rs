@@ -3,10 +3,11 @@
 
 use super::{
     counted_io::{CountedIo, CountedMuxer},
+    noise::{Noise, Offer},
     yamux::Yamux,
 };
 use crate::{NetworkConfig, NetworkError, counters::Counters};
-use futures::io::{AsyncRead, AsyncWrite, BufReader};
+use futures::io::{AsyncRead, AsyncWrite};
 use libp2p::{
     PeerId, Transport,
     core::{
@@ -16,7 +17,7 @@ use libp2p::{
     },
     dns,
     identity::Keypair,
-    noise, tcp,
+    tcp,
 };
 use libp2p_mplex::MaxBufferBehaviour;
 use libp2p_quic as quic;
@@ -30,9 +31,6 @@ const MPLEX_BUFFER: usize = 256;
 /// 1.9 MB, and a hundred peers must not be able to fill the memory.
 const QUIC_STREAM_WINDOW: u32 = 2 << 20;
 const QUIC_CONNECTION_WINDOW: u32 = 4 << 20;
-
-/// Bytes read from a TCP socket at once: noise asks for 8 KiB at a time. Memory is touched as far as a read fills it.
-const READ_AHEAD: usize = 128 * 1024;
 
 type Secured = Boxed<(PeerId, StreamMuxerBox)>;
 
@@ -57,11 +55,15 @@ fn by_address(
     counters: &Counters,
 ) -> Result<Secured, NetworkError> {
     let (received, sent) = (counters.bytes_received.clone(), counters.bytes_sent.clone());
-    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true)).map(move |socket, _| {
-        let counted = CountedIo::new(socket, received.clone(), sent.clone());
-        BufReader::with_capacity(READ_AHEAD, counted)
-    });
-    let tcp = secured(tcp, keypair, config.enable_mplex)?;
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+        .map(move |socket, _| CountedIo::new(socket, received.clone(), sent.clone()));
+    let offer = if config.standard_noise_alone {
+        Offer::Standard
+    } else {
+        Offer::of_this_machine()
+    };
+    let encrypted = Noise::new(keypair, offer).map_err(|e| NetworkError::Settings(format!("noise: {e}")))?;
+    let tcp = secured(tcp, encrypted, config.enable_mplex);
     if config.disable_quic {
         return Ok(tcp);
     }
@@ -79,7 +81,7 @@ fn by_address(
         .boxed())
 }
 
-fn secured<T>(transport: T, keypair: &Keypair, with_mplex: bool) -> Result<Secured, NetworkError>
+fn secured<T>(transport: T, encrypted: Noise, with_mplex: bool) -> Secured
 where
     T: Transport + Send + Unpin + 'static,
     T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -87,21 +89,20 @@ where
     T::Dial: Send,
     T::ListenerUpgrade: Send,
 {
-    let encrypted = noise::Config::new(keypair).map_err(|e| NetworkError::Settings(format!("noise: {e}")))?;
     let transport = transport.upgrade(Version::V1).authenticate(encrypted);
     if with_mplex {
         let mut mplex = libp2p_mplex::Config::new();
         mplex.set_max_buffer_size(MPLEX_BUFFER);
         mplex.set_max_buffer_behaviour(MaxBufferBehaviour::Block);
-        return Ok(transport
+        return transport
             .multiplex(SelectUpgrade::new(Yamux::default(), mplex))
             .timeout(CONNECT_TIMEOUT)
             .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
-            .boxed());
+            .boxed();
     }
-    Ok(transport
+    transport
         .multiplex(Yamux::default())
         .timeout(CONNECT_TIMEOUT)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
-        .boxed())
+        .boxed()
 }

@@ -1,18 +1,21 @@
-//! yamux with frames that fill noise's messages. libp2p's own wrapping leaves them at 16 KiB, each a message to encrypt, a
-//! write to the socket and a wake-up of whoever reads it.
+//! yamux with frames that fill noise's messages, and flushed once for all that can be sent. libp2p's own wrapping leaves
+//! frames at 16 KiB and flushes behind each: a message to encrypt, a write to the socket and a wake-up of whoever reads it.
 
+use super::noise::MAX_TEXT;
 use futures::io::{AsyncRead, AsyncWrite};
 use libp2p::core::{
     UpgradeInfo,
     muxing::{StreamMuxer, StreamMuxerEvent},
     upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade},
 };
+use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
     convert::Infallible,
     future::{Ready, ready},
     io, iter,
     pin::Pin,
+    sync::Arc,
     task::{self, Context, Poll, Waker},
 };
 
@@ -22,12 +25,10 @@ const MAX_STREAMS: usize = 64;
 /// What a connection's streams may hold together: each its first window, and 8 MiB by which windows grow where the round
 /// trip is long.
 const MAX_RECEIVE_WINDOWS: usize = MAX_STREAMS * yamux::DEFAULT_CREDIT as usize + (8 << 20);
-/// What one noise message carries (libp2p's noise keeps 1 KiB of the protocol's 65 535 bytes).
-const NOISE_MESSAGE: usize = 65_535 - 1024;
 /// yamux's header in front of each frame.
 const FRAME_HEADER: usize = 12;
 /// Most bytes of a frame that is sent: with its header, two full messages. Half a first window; 20 ms at 50 Mbit/s.
-const FRAME_BODY: usize = 2 * NOISE_MESSAGE - FRAME_HEADER;
+const FRAME_BODY: usize = 2 * MAX_TEXT - FRAME_HEADER;
 
 /// The upgrade to yamux.
 #[derive(Debug, Clone)]
@@ -73,10 +74,37 @@ impl<C: AsyncRead + AsyncWrite + Unpin> OutboundConnectionUpgrade<C> for Yamux {
     }
 }
 
+/// A socket that is flushed when its connection was driven, not when yamux asks for it. yamux and the muxer take turns in
+/// one task: the lock is never waited for.
+#[derive(Debug)]
+struct Batched<C>(Arc<Mutex<C>>);
+
+impl<C: AsyncRead + Unpin> AsyncRead for Batched<C> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.lock()).poll_read(cx, bytes)
+    }
+}
+
+impl<C: AsyncWrite + Unpin> AsyncWrite for Batched<C> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.lock()).poll_write(cx, bytes)
+    }
+
+    /// Later, by the muxer.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.lock()).poll_close(cx)
+    }
+}
+
 /// A connection that speaks yamux.
 #[derive(Debug)]
 pub(super) struct Muxer<C> {
-    connection: yamux::Connection<C>,
+    connection: yamux::Connection<Batched<C>>,
+    socket: Arc<Mutex<C>>,
     /// Streams of the peer that came while the connection was driven for others. At most `MAX_STREAMS`: no more are open.
     arrived: VecDeque<yamux::Stream>,
     /// Who waits for one.
@@ -85,8 +113,10 @@ pub(super) struct Muxer<C> {
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
     fn new(socket: C, Yamux(config): Yamux, mode: yamux::Mode) -> Self {
+        let socket = Arc::new(Mutex::new(socket));
         Self {
-            connection: yamux::Connection::new(socket, config, mode),
+            connection: yamux::Connection::new(Batched(Arc::clone(&socket)), config, mode),
+            socket,
             arrived: VecDeque::new(),
             waiting: None,
         }
@@ -94,10 +124,18 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
 
     /// Reads and writes what can be; a stream that the peer opened.
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
-        self.connection.poll_next_inbound(cx).map(|next| match next {
+        let next = self.connection.poll_next_inbound(cx).map(|next| match next {
             Some(stream) => stream.map_err(to_io),
             None => Err(to_io(yamux::ConnectionError::Closed)),
-        })
+        });
+        if matches!(next, Poll::Ready(Err(_))) {
+            return next;
+        }
+        // Of what cannot be written now, the socket wakes this task.
+        match Pin::new(&mut *self.socket.lock()).poll_flush(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => next,
+        }
     }
 }
 

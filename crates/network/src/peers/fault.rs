@@ -13,8 +13,10 @@ const REPORT_QUEUE_LEN: usize = 512;
 pub enum Fault {
     /// A response that is no answer: bad lengths, bad snappy, bad SSZ, an unknown result code.
     InvalidResponse,
-    /// Proofs that were not asked for, come in the wrong order, or are too many.
+    /// Proofs that were not asked for, or are too many.
     WrongProof,
+    /// Proofs that were asked for, their slots not in rising order.
+    WrongOrder,
     /// A proof it served on request that turned out to be invalid, or signed by nobody.
     InvalidProof,
     /// A request that is none: bad lengths, bad snappy, bad SSZ, limits exceeded.
@@ -38,9 +40,10 @@ pub(crate) enum Consequence {
 
 impl Fault {
     /// Every fault, for tables and metrics.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::InvalidResponse,
         Self::WrongProof,
+        Self::WrongOrder,
         Self::InvalidProof,
         Self::InvalidRequest,
         Self::TimedOut,
@@ -53,6 +56,7 @@ impl Fault {
         match self {
             Self::InvalidResponse => "invalid_response",
             Self::WrongProof => "wrong_proof",
+            Self::WrongOrder => "wrong_order",
             Self::InvalidProof => "invalid_proof",
             Self::InvalidRequest => "invalid_request",
             Self::TimedOut => "timed_out",
@@ -63,14 +67,15 @@ impl Fault {
 
     /// Disconnected below -20, banned below -50, half forgotten after ten minutes: two invalid responses are borne and
     /// the third is not, a slow peer is let go after a dozen stalls, and whoever serves what nobody asked for gets
-    /// one more chance.
+    /// one more chance. Wrong order is against the text (slot-ascending) and ends the response, but the proofs before it
+    /// were good, and a reorg in the midst of an answer can look so: the fifth time is one too many.
     pub(crate) const fn consequence(self) -> Consequence {
         match self {
             Self::InvalidResponse | Self::InvalidRequest => Consequence::Cost(10.0),
             Self::WrongProof => Consequence::Cost(15.0),
             Self::InvalidProof => Consequence::Cost(20.0),
             Self::TimedOut => Consequence::Cost(2.0),
-            Self::Flooding => Consequence::Cost(5.0),
+            Self::Flooding | Self::WrongOrder => Consequence::Cost(5.0),
             Self::WrongNetwork => Consequence::Part,
         }
     }

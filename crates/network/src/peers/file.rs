@@ -138,6 +138,12 @@ fn unix_now() -> u64 {
         .map_or(0, |d| d.as_secs())
 }
 
+/// Reads the text of a peer store as a node does when it starts: how many peers it keeps, and how many bans of peers and
+/// addresses. Errors: why a node would start without.
+pub fn read_kept_peers(text: &str) -> Result<(usize, usize), String> {
+    parse(text).map(|kept| (kept.peers.len(), kept.banned.len() + kept.sites.len()))
+}
+
 fn parse(text: &str) -> Result<Kept, String> {
     let mut lines = text.lines();
     match lines.next() {

@@ -33,6 +33,7 @@ pub(crate) use arrivals::Arrivals;
 pub(crate) use fault::{Consequence, PeerReports};
 pub use fault::{Fault, Goodbye};
 pub(crate) use file::PeerFile;
+pub use file::read_kept_peers;
 pub use info::{Direction, PeerCount, PeerInfo, PeerState, PeerStatus};
 pub(crate) use limits::{ip_of, is_exempt, is_host};
 

@@ -127,27 +127,26 @@ pub(crate) const fn goodbye_label(code: u64) -> &'static str {
 
 /// Body of a `beacon_blocks_by_range/2` request; `step` is deprecated and 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BlocksByRange {
+pub struct BlocksByRange {
     /// First slot.
-    pub(crate) start_slot: Slot,
+    pub start_slot: Slot,
     /// Number of slots.
-    pub(crate) count: u64,
+    pub count: u64,
     /// 1.
-    pub(crate) step: u64,
+    pub step: u64,
 }
 
 impl BlocksByRange {
     /// 24 bytes.
-    #[cfg(test)]
-    pub(crate) fn to_ssz_bytes(self) -> Vec<u8> {
+    pub fn to_ssz_bytes(self) -> Vec<u8> {
         [self.start_slot.0, self.count, self.step]
             .into_iter()
             .flat_map(u64::to_le_bytes)
             .collect()
     }
 
-    /// From 24 bytes.
-    pub(crate) fn from_ssz_bytes(bytes: &[u8]) -> Option<Self> {
+    /// From 24 bytes; `None` for any other number.
+    pub fn from_ssz_bytes(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader(bytes);
         let range = Self {
             start_slot: Slot(reader.uint64()?),
@@ -158,22 +157,23 @@ impl BlocksByRange {
     }
 }
 
-/// A range of 16 bytes without step, as envelopes are asked for: first slot and number of slots.
-pub(crate) fn decode_range(bytes: &[u8]) -> Option<(Slot, u64)> {
+/// A range of 16 bytes without step, as envelopes are asked for: first slot and number of slots. `None` for any other
+/// number of bytes.
+pub fn decode_range(bytes: &[u8]) -> Option<(Slot, u64)> {
     let mut reader = Reader(bytes);
     let range = (Slot(reader.uint64()?), reader.uint64()?);
     reader.0.is_empty().then_some(range)
 }
 
-/// A list of roots.
-pub(crate) fn decode_roots(bytes: &[u8]) -> Option<Vec<Root>> {
+/// A list of roots, as blocks and envelopes are asked for; `None` where the bytes are no whole number of them.
+pub fn decode_roots(bytes: &[u8]) -> Option<Vec<Root>> {
     let (roots, rest) = bytes.as_chunks::<32>();
     rest.is_empty()
         .then(|| roots.iter().map(|root| Root::from(*root)).collect())
 }
 
-/// A uint64 alone.
-pub(crate) fn decode_uint64(bytes: &[u8]) -> Option<u64> {
+/// A uint64 alone: ping, goodbye. `None` for any number of bytes but 8.
+pub fn decode_uint64(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_le_bytes)
 }
 

@@ -157,7 +157,8 @@ impl Driver {
                 Action::Fault(peer, wrong) => {
                     tracing::debug!(%peer, ?wrong, "a wrong proof in answer to a request");
                     let fault = match wrong {
-                        Wrong::NotAskedFor | Wrong::Order => Fault::WrongProof,
+                        Wrong::NotAskedFor => Fault::WrongProof,
+                        Wrong::Order => Fault::WrongOrder,
                         Wrong::Rejected => Fault::InvalidProof,
                     };
                     self.report(peer, fault);

@@ -49,7 +49,7 @@ pub(crate) enum Event {
         key: ProofKey,
         judged: Judged,
     },
-    /// The verifier holds a proof until something outside comes back: the proof engine, the beacon node.
+    /// The verifier holds a proof until something outside comes: its block, the proof engine, the beacon node.
     Parked,
     /// A response came to its end.
     Ended { id: RequestId, end: Result<(), Failure> },

@@ -36,8 +36,12 @@ pub(crate) const MIN_BYTES_PER_SECOND: u64 = 32 * 1024;
 pub(crate) const STATUS_PATIENCE: Duration = Duration::from_secs(30);
 /// A peer's status is asked for anew when it is older, as long as something is wanted; in slots.
 pub(crate) const STATUS_AGE_SLOTS: u32 = 8;
-/// The pause of everything after a verdict that this node could not reach; doubles up to the longest.
+/// The pause of a proof that this node could not judge, before it is asked for again, and of everything once that was so
+/// of `UNJUDGED_IN_A_ROW`; doubles up to the longest.
 pub(crate) const FIRST_OWN_PAUSE: Duration = Duration::from_secs(1);
+/// Proofs in a row, with no verdict between them, that have to wait for the proof engine or the beacon node until it is
+/// this node that cannot judge, and not these proofs that cannot be judged. Of so many the bytes are fetched in vain.
+pub(crate) const UNJUDGED_IN_A_ROW: usize = 4;
 /// The longest such pause.
 pub(crate) const MAX_OWN_PAUSE: Duration = Duration::from_secs(60);
 /// Blocks so close to the present slot are urgent.

@@ -10,11 +10,11 @@ mod assigning;
 use super::{
     cost::{self, Sizes},
     event::{Action, Ask, Block, Event, Failure, Judged, RequestId, Taken, Wrong},
-    limits::{FIRST_OWN_PAUSE, MAX_OWN_PAUSE, REQUEST_PATIENCE, Settings},
+    limits::{FIRST_OWN_PAUSE, MAX_OWN_PAUSE, REQUEST_PATIENCE, Settings, UNJUDGED_IN_A_ROW},
     proven::{Proven, Standing},
     sources::{SourceIndex, Sources},
     state::SyncState,
-    wanted::{Place, Tally, Wanted},
+    wanted::{Missing, Place, Tally, Wanted},
 };
 use assay_types::{ExecutionProofStatus, ProofKey, Root, Slot};
 use libp2p::PeerId;
@@ -62,6 +62,8 @@ pub(crate) struct Planner {
     own_pause: Duration,
     /// Since that pause nothing was judged: one proof at a time is asked for.
     probing: bool,
+    /// Proofs that had to wait since the last verdict.
+    unjudged: usize,
     tally: Tally,
     /// Slots missed that no chain view reaches.
     unreachable: Option<(Slot, Slot)>,
@@ -83,6 +85,7 @@ impl Planner {
             paused_until: Duration::ZERO,
             own_pause: FIRST_OWN_PAUSE,
             probing: false,
+            unjudged: 0,
             tally: Tally::default(),
             unreachable: None,
             actions: Vec::new(),
@@ -129,7 +132,7 @@ impl Planner {
                 self.sources.did_not_tell(&peer, why == Failure::Unsupported, now);
             }
             Event::Judged { peer, key, judged } => self.judged(&peer, &key, judged),
-            Event::Parked => self.pause(),
+            Event::Parked => self.could_not_judge(),
             Event::Ended { id, end } => self.end(id, end),
             Event::Tick => self.give_up_the_slow(),
         }
@@ -163,28 +166,32 @@ impl Planner {
         };
         request.last_progress = self.now;
         request.received += 1;
-        let place = self.wanted.place_of(&key.new_payload_request_root);
-        let wrong = match (&request.ask, place) {
+        let places = self.wanted.places_of(&key.new_payload_request_root);
+        // A payload may be in two blocks: it is the one that was asked for.
+        let slot = places
+            .iter()
+            .map(|(slot, _)| *slot)
+            .find(|slot| cost::covers(&request.ask, *slot));
+        let wrong = match &request.ask {
             _ if request.received > self.settings.max_proofs => Some(Wrong::NotAskedFor),
-            (Ask::Root(asked), Some((_, root))) => (!asked
-                .iter()
-                .any(|(block, types)| *block == root && types.contains(&key.proof_type)))
-            .then_some(Wrong::NotAskedFor),
             // What was asked for may have left the plan meanwhile.
-            (Ask::Root(_), None) => None,
-            (Ask::Range { types, .. }, _) if !types.contains(&key.proof_type) => Some(Wrong::NotAskedFor),
-            (Ask::Range { .. }, Some((slot, _))) if !cost::covers(&request.ask, slot) => {
-                Some(Wrong::NotAskedFor)
-            }
-            (Ask::Range { .. }, Some((slot, _))) if slot < request.at => Some(Wrong::Order),
+            Ask::Root(_) if places.is_empty() => None,
+            Ask::Root(asked) => (!asked.iter().any(|(block, types)| {
+                types.contains(&key.proof_type) && places.iter().any(|(_, root)| root == block)
+            }))
+            .then_some(Wrong::NotAskedFor),
+            Ask::Range { types, .. } if !types.contains(&key.proof_type) => Some(Wrong::NotAskedFor),
             // The peer may see another chain than this node.
-            (Ask::Range { .. }, _) => None,
+            Ask::Range { .. } if places.is_empty() => None,
+            Ask::Range { .. } if slot.is_none() => Some(Wrong::NotAskedFor),
+            Ask::Range { .. } if slot.is_some_and(|slot| slot < request.at) => Some(Wrong::Order),
+            Ask::Range { .. } => None,
         };
         if let Some(wrong) = wrong {
             self.actions.push(Action::Fault(request.peer, wrong));
             return Taken::Stop;
         }
-        if let Some((slot, _)) = place {
+        if let Some(slot) = slot {
             request.at = request.at.max(slot);
         }
         if !request.brought.insert(key) || !self.wanted.is_needed(&key) {
@@ -192,9 +199,7 @@ impl Planner {
         }
         request.needed += 1;
         self.sizes.saw(key.proof_type, bytes);
-        if let Some(missing) = self.wanted.missing_of(&key) {
-            missing.judge();
-        }
+        self.wanted.for_missing(&key, Missing::judge);
         Taken::Judge
     }
 
@@ -222,7 +227,7 @@ impl Planner {
     }
 
     fn held(&mut self, key: &ProofKey) {
-        if let Some(place) = self.wanted.held(key) {
+        for place in self.wanted.held(key) {
             self.restate(place);
         }
     }
@@ -260,29 +265,28 @@ impl Planner {
                 if let Some(source) = self.sources.by_peer(peer) {
                     source.brought_bad(self.now);
                 }
-                if let Some(missing) = self.wanted.missing_of(key) {
-                    missing.was_bad(source);
-                }
+                self.wanted.for_missing(key, |missing| missing.was_bad(source));
             }
             Judged::Unwanted => {
-                if let Some(missing) = self.wanted.missing_of(key) {
-                    missing.was_unwanted();
-                }
+                self.wanted.for_missing(key, Missing::was_unwanted);
             }
             Judged::Undecided => {
-                self.pause();
-                self.cancel_all();
-                let again = self.paused_until;
-                if let Some(missing) = self.wanted.missing_of(key) {
-                    missing.was_undecided(again);
+                self.could_not_judge();
+                let (now, earliest) = (self.now, self.paused_until);
+                if earliest > now {
+                    self.cancel_all();
                 }
+                self.wanted
+                    .for_missing(key, |missing| missing.was_undecided(now, earliest));
             }
         }
     }
 
-    /// This node cannot judge now: what is fetched meanwhile is fetched in vain.
-    fn pause(&mut self) {
-        if self.paused_until > self.now {
+    /// A proof has to wait. So many of them without a verdict between: this node cannot judge now, and what is fetched
+    /// meanwhile is fetched in vain. One alone holds up nothing but itself.
+    fn could_not_judge(&mut self) {
+        self.unjudged = self.unjudged.saturating_add(1);
+        if self.unjudged < UNJUDGED_IN_A_ROW || self.paused_until > self.now {
             return;
         }
         self.paused_until = self.now + self.own_pause;
@@ -291,6 +295,7 @@ impl Planner {
     }
 
     fn can_judge(&mut self) {
+        self.unjudged = 0;
         self.own_pause = FIRST_OWN_PAUSE;
         self.probing = false;
     }

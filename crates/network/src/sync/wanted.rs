@@ -8,7 +8,7 @@ use super::{
     sources::{SourceIndex, SourceSet, Sources},
 };
 use assay_types::{ProofKey, ProofType, Root, Slot};
-use missing::Missing;
+pub(crate) use missing::Missing;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
@@ -44,7 +44,8 @@ pub(crate) struct Tally {
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
     blocks: BTreeMap<Place, Planned>,
-    by_payload: HashMap<Root, Place>,
+    /// Where a payload's blocks are: more than one where a proposer put it into two.
+    by_payload: HashMap<Root, Vec<Place>>,
     /// Blocks with something missing.
     incomplete: BTreeSet<Place>,
     /// Those the gate waits for.
@@ -93,8 +94,19 @@ impl Wanted {
         self.blocks.get(place)
     }
 
-    pub(crate) fn place_of(&self, payload: &Root) -> Option<Place> {
-        self.by_payload.get(payload).copied()
+    /// The blocks that this is the payload of.
+    pub(crate) fn places_of(&self, payload: &Root) -> &[Place] {
+        self.by_payload.get(payload).map_or(&[], Vec::as_slice)
+    }
+
+    /// A block has this payload no more.
+    fn unname(&mut self, payload: &Root, place: &Place) {
+        if let Some(places) = self.by_payload.get_mut(payload) {
+            places.retain(|other| other != place);
+            if places.is_empty() {
+                self.by_payload.remove(payload);
+            }
+        }
     }
 
     pub(crate) fn canonical_at(&self, slot: Slot) -> Option<(&Place, &Planned)> {
@@ -149,18 +161,24 @@ impl Wanted {
             held: Vec::new(),
             missing: Vec::new(),
         });
-        if planned.payload != block.payload {
-            if let Some(before) = planned.payload.take() {
-                self.by_payload.remove(&before);
-            }
+        let before = planned.payload;
+        if before != block.payload {
             planned.missing.clear();
             planned.payload = block.payload;
         }
-        if let Some(payload) = block.payload {
-            self.by_payload.insert(payload, place);
-        }
         planned.held.clone_from(&block.held);
         planned.want(&settings.types, due);
+        if before != block.payload
+            && let Some(before) = before
+        {
+            self.unname(&before, &place);
+        }
+        if let Some(payload) = block.payload {
+            let places = self.by_payload.entry(payload).or_default();
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
         self.note(place);
         Some(place)
     }
@@ -178,11 +196,8 @@ impl Wanted {
     }
 
     fn forget(&mut self, place: &Place) {
-        if let Some(block) = self.blocks.remove(place)
-            && let Some(payload) = block.payload
-            && self.by_payload.get(&payload) == Some(place)
-        {
-            self.by_payload.remove(&payload);
+        if let Some(payload) = self.blocks.remove(place).and_then(|block| block.payload) {
+            self.unname(&payload, place);
         }
         self.incomplete.remove(place);
         self.waiting.remove(place);
@@ -285,18 +300,22 @@ impl Wanted {
         }
     }
 
-    /// A proof is on disk. Where its block is.
-    pub(crate) fn held(&mut self, key: &ProofKey) -> Option<Place> {
-        let place = self.place_of(&key.new_payload_request_root)?;
-        let block = self.blocks.get_mut(&place)?;
-        if !block.held.contains(&key.proof_type) {
-            block.held.push(key.proof_type);
+    /// A proof is on disk. Where its blocks are.
+    pub(crate) fn held(&mut self, key: &ProofKey) -> Vec<Place> {
+        let places = self.places_of(&key.new_payload_request_root).to_vec();
+        for place in &places {
+            let Some(block) = self.blocks.get_mut(place) else {
+                continue;
+            };
+            if !block.held.contains(&key.proof_type) {
+                block.held.push(key.proof_type);
+            }
+            block
+                .missing
+                .retain(|missing| missing.proof_type != key.proof_type);
+            self.note(*place);
         }
-        block
-            .missing
-            .retain(|missing| missing.proof_type != key.proof_type);
-        self.note(place);
-        Some(place)
+        places
     }
 
     fn missing_mut(&mut self, place: &Place, proof_type: ProofType) -> Option<&mut Missing> {
@@ -307,22 +326,25 @@ impl Wanted {
             .find(|missing| missing.proof_type == proof_type)
     }
 
-    /// The same by the proof's own name.
-    pub(crate) fn missing_of(&mut self, key: &ProofKey) -> Option<&mut Missing> {
-        let place = self.place_of(&key.new_payload_request_root)?;
-        self.missing_mut(&place, key.proof_type)
+    /// The same by the proof's own name, for every block that it is missing from.
+    pub(crate) fn for_missing(&mut self, key: &ProofKey, mut note: impl FnMut(&mut Missing)) {
+        for place in self.places_of(&key.new_payload_request_root).to_vec() {
+            if let Some(missing) = self.missing_mut(&place, key.proof_type) {
+                note(missing);
+            }
+        }
     }
 
     /// Whether it is wanted and not with the verifier yet.
     pub(crate) fn is_needed(&self, key: &ProofKey) -> bool {
-        self.place_of(&key.new_payload_request_root)
-            .and_then(|place| self.blocks.get(&place))
-            .is_some_and(|block| {
-                block
-                    .missing
-                    .iter()
-                    .any(|m| m.proof_type == key.proof_type && !m.judging && !m.unwanted)
-            })
+        let mut missing = self
+            .places_of(&key.new_payload_request_root)
+            .iter()
+            .filter_map(|place| self.blocks.get(place))
+            .flat_map(|block| &block.missing)
+            .filter(|m| m.proof_type == key.proof_type)
+            .peekable();
+        missing.peek().is_some() && missing.all(|m| !m.judging && !m.unwanted)
     }
 
     /// A request that asks for it began. Whether it is the only one.

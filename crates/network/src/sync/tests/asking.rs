@@ -3,7 +3,7 @@
 use super::{SLOT, block_root, key, payload_root, peer_id, settings};
 use crate::sync::{
     event::{Action, Ask, Block, Event, Failure, Judged, RequestId, Taken, Wrong},
-    limits::{ROUNDS, URGENT_SLOTS},
+    limits::{ROUNDS, UNJUDGED_IN_A_ROW, URGENT_SLOTS},
     planner::Planner,
 };
 use assay_types::{ExecutionProofStatus, ProofType, Root, Slot};
@@ -343,7 +343,7 @@ fn verdicts() {
         (Judged::Held, 0, 0, false),
         (Judged::Bad, 1, 1, false),
         (Judged::Unwanted, 1, 0, false),
-        (Judged::Undecided, 1, 0, true),
+        (Judged::Undecided, 1, 0, false),
     ] {
         let mut planner = planner(1000, vec![block(10, &[2])]);
         let (id, ..) = connect(&mut planner, 0, 1000, SECOND).remove(0);
@@ -364,7 +364,7 @@ fn verdicts() {
         planner.on_event(Event::Tick, SECOND);
         let state = planner.state();
         assert_eq!((state.missing, state.paused), (missing, paused), "{judged:?}");
-        // Undecided: from whoever, when the pause is over.
+        // Undecided: from whoever, when its pause is over.
         let again = asks(planner.on_event(Event::Tick, SECOND * 2));
         assert_eq!(
             again.len(),
@@ -378,8 +378,11 @@ fn verdicts() {
 fn an_engine_that_is_away_is_asked_for_one_proof_at_a_time() {
     let mut planner = planner(1000, (10..60).map(|slot| block(slot, &[])).collect());
     let (id, ..) = connect(&mut planner, 0, 1000, SECOND).remove(0);
-    planner.on_proof(id, key(0, Slot(10), 1), 1000, SECOND);
-    planner.on_event(Event::Parked, SECOND);
+    for slot in 10..10 + UNJUDGED_IN_A_ROW as u64 {
+        assert!(!planner.state().paused);
+        planner.on_proof(id, key(0, Slot(slot), 1), 1000, SECOND);
+        planner.on_event(Event::Parked, SECOND);
+    }
     assert_eq!(
         connect(&mut planner, 1, 1000, SECOND),
         [],
@@ -404,6 +407,100 @@ fn an_engine_that_is_away_is_asked_for_one_proof_at_a_time() {
         1,
         "it is back"
     );
+}
+
+/// What waits for its block, or for a beacon node's answer about one validator, holds up nothing but itself.
+#[test]
+fn a_proof_that_cannot_be_judged_waits_alone() {
+    let blocks = vec![block(10, &[2]), block(11, &[1, 2]), block(12, &[2])];
+    let mut planner = planner(1000, blocks);
+    let (id, _, ask) = connect(&mut planner, 0, 1000, SECOND).remove(0);
+    assert_eq!(ask, by_root(&[(10, &[1]), (12, &[1])]));
+    assert_eq!(
+        connect(&mut planner, 1, 1000, SECOND),
+        [],
+        "all of it is asked for"
+    );
+    let undecidable = key(0, Slot(10), 1);
+    assert_eq!(planner.on_proof(id, undecidable, 1000, SECOND).0, Taken::Judge);
+    planner.on_event(Event::Parked, SECOND);
+    assert!(!planner.state().paused);
+    // The response ends early: the other is asked for at once, of the next.
+    let ended = Event::Ended { id, end: Ok(()) };
+    let (id, n, ask) = asks(planner.on_event(ended, SECOND)).remove(0);
+    assert_eq!((n, ask), (1, by_root(&[(12, &[1])])));
+    // Undecided again and again: its pause grows, and the other request goes on.
+    let mut now = SECOND;
+    for pause in [1, 2, 4] {
+        let undecided = Event::Judged {
+            peer: peer_id(0),
+            key: undecidable,
+            judged: Judged::Undecided,
+        };
+        assert_eq!(planner.on_event(undecided, now), []);
+        let held = Event::Held {
+            key: key(0, Slot(500), 1),
+            bytes: 1000,
+        };
+        planner.on_event(held, now);
+        assert_eq!(
+            planner.on_event(Event::Tick, now + SECOND * pause - SECOND / 100),
+            []
+        );
+        now += SECOND * pause;
+        let (again, _, ask) = asks(planner.on_event(Event::Tick, now)).remove(0);
+        assert_eq!(ask, by_root(&[(10, &[1])]));
+        assert_eq!(planner.on_proof(again, undecidable, 1000, now).0, Taken::Judge);
+        let ended = Event::Ended {
+            id: again,
+            end: Ok(()),
+        };
+        planner.on_event(ended, now);
+    }
+    assert_eq!(
+        planner.on_proof(id, key(0, Slot(12), 1), 1000, now).0,
+        Taken::Judge
+    );
+}
+
+/// A proposer that signs two blocks with one payload: its proof is an answer to either.
+#[test]
+fn a_payload_in_two_blocks_is_asked_for_by_either() {
+    let twin = Block {
+        root: block_root(1, Slot(10)),
+        ..block(10, &[2])
+    };
+    for twin_waits_first in [true, false] {
+        let mut planner = planner(1000, Vec::new());
+        let waiting = Event::Waiting(vec![twin.clone()]);
+        let canonical = Event::Canonical {
+            above: None,
+            blocks: vec![block(10, &[2])],
+        };
+        let events = if twin_waits_first {
+            [waiting, canonical]
+        } else {
+            [canonical, waiting]
+        };
+        for event in events {
+            planner.on_event(event, SECOND);
+        }
+        let (id, ..) = connect(&mut planner, 0, 1000, SECOND).remove(0);
+        let proof = key(0, Slot(10), 1);
+        let (taken, actions) = planner.on_proof(id, proof, 1000, SECOND);
+        assert_eq!((taken, asks(actions)), (Taken::Judge, vec![]));
+        let held = Event::Held {
+            key: proof,
+            bytes: 1000,
+        };
+        planner.on_event(held, SECOND);
+        planner.on_event(Event::Tick, SECOND);
+        assert_eq!(planner.state().missing, 0, "it is held for both");
+        // One of them leaves the plan: the other still has its name.
+        planner.on_event(Event::Waiting(Vec::new()), SECOND);
+        assert_eq!(planner.state().blocks, 1);
+        assert_eq!(planner.local_status().slot, Slot(10));
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! One proof that is missing: whom it was asked of, whom it may be asked of, when that is over.
 
 use crate::sync::{
-    limits::ROUNDS,
+    limits::{FIRST_OWN_PAUSE, MAX_OWN_PAUSE, ROUNDS},
     sources::{SourceIndex, SourceSet, Sources},
 };
 use assay_types::{ProofType, Slot};
@@ -22,6 +22,8 @@ pub(crate) struct Missing {
     pub(super) last: Option<SourceIndex>,
     /// With the verifier.
     pub(super) judging: bool,
+    /// How long it waits the next time that this node cannot judge it.
+    own_pause: Duration,
     /// The engine judges no such proofs after all.
     pub(super) unwanted: bool,
     /// Whom it was asked of in this round, and who answered without it.
@@ -38,6 +40,7 @@ impl Missing {
             since: Duration::ZERO,
             last: None,
             judging: false,
+            own_pause: FIRST_OWN_PAUSE,
             unwanted: false,
             asked: SourceSet::default(),
         }
@@ -98,9 +101,11 @@ impl Missing {
         self.unwanted = true;
     }
 
-    /// This node could not judge it: nobody's fault, and it is asked for again.
-    pub(crate) fn was_undecided(&mut self, again: Duration) {
+    /// This node could not judge it: nobody's fault, and it is asked for again, after a pause of its own and not
+    /// before `earliest`.
+    pub(crate) fn was_undecided(&mut self, now: Duration, earliest: Duration) {
         self.judging = false;
-        self.due = again;
+        self.due = earliest.max(now + self.own_pause);
+        self.own_pause = (self.own_pause * 2).min(MAX_OWN_PAUSE);
     }
 }
