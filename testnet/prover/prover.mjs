@@ -121,7 +121,7 @@ if (fault === "rival") {
   const rival = new ProverProcess("rival", base + 39, writeKeystores(`${out}/rival-keys`, [9]));
   rival.start(first.endpoints.http);
 }
-if (fault === "deaf-prover") setTimeout(() => { prover.child.kill("SIGSTOP"); setTimeout(() => prover.child.kill("SIGCONT"), 6 * slotMs); }, 10 * slotMs);
+if (fault === "deaf-prover") setTimeout(() => { prover.child.kill("SIGSTOP"); setTimeout(() => prover.child.kill("SIGCONT"), 12 * slotMs); }, 4 * slotMs);
 await checks.check("chain", async () => {
   await wait(0.15);
   await skip(2);

@@ -17,6 +17,8 @@ use tokio::sync::watch;
 const LOOK_UP_INTERVAL: Duration = Duration::from_secs(60);
 /// The same while not everything could be looked up.
 const LOOK_UP_RETRY: Duration = Duration::from_secs(5);
+/// Validators the beacon node fails to tell of before the rest of a round is left for the next.
+const LOOK_UP_ERRORS: usize = 3;
 /// Validators asked one after the other to sign one proof, should the first not.
 const SIGNERS_TRIED: usize = 3;
 
@@ -88,10 +90,10 @@ impl ValidatorSigner {
         self.known.write().retain(|key, _| keys.contains_key(key));
         told.standing.retain(|key, _| keys.contains_key(key));
         let epoch = self.chain.spec().epoch_at_slot(self.chain.current_slot());
+        let mut errors = 0;
         for (key, source) in keys {
             match validators::look_up(api, &key).await {
                 Ok(validator) => {
-                    told.beacon_node = false;
                     told.standing(key, validator.as_ref(), epoch);
                     self.keep(key, source, validator);
                 }
@@ -99,11 +101,17 @@ impl ValidatorSigner {
                     if !std::mem::replace(&mut told.beacon_node, true) {
                         tracing::warn!(%error, pubkey = %key, "validators cannot be looked up; trying again");
                     }
-                    complete = false;
-                    break;
+                    errors += 1;
+                    if errors == LOOK_UP_ERRORS {
+                        break;
+                    }
                 }
             }
         }
+        if errors == 0 {
+            told.beacon_node = false;
+        }
+        complete &= errors == 0;
         let active = self.active(epoch).len();
         self.metrics.active.set(i64::try_from(active).unwrap_or(i64::MAX));
         if told.active.replace(active) != Some(active) {
@@ -226,8 +234,16 @@ impl ProofSigner for ValidatorSigner {
         let message = message
             .await
             .map_err(|error| SignError::Signer(error.to_string()))?;
-        let mut failed = String::new();
-        for known in active.iter().take(SIGNERS_TRIED) {
+        let (mut failed, mut tried, mut down) = (String::new(), 0, Vec::new());
+        for known in &active {
+            // Who does not answer for one key does not for another.
+            if down.contains(&known.source) {
+                continue;
+            }
+            if tried == SIGNERS_TRIED {
+                break;
+            }
+            tried += 1;
             match self.sign_with(known, &message).await {
                 Ok(signed) => {
                     self.metrics.signed.inc();
@@ -237,6 +253,9 @@ impl ProofSigner for ValidatorSigner {
                     self.metrics.failed.inc();
                     let signer = self.sources.get(known.source).map_or("", |signer| signer.name());
                     failed = format!("{signer}: {error}");
+                    if matches!(error, KeyError::Unavailable(_)) {
+                        down.push(known.source);
+                    }
                     tracing::warn!(%slot, validator = known.validator.index, signer, %error, "a validator's key did not sign");
                 }
             }

@@ -52,6 +52,9 @@ impl KeySigner for Fake {
     }
 }
 
+/// The entry that names a validator of whom the beacon node cannot tell.
+const FAILS: u64 = u64::MAX;
+
 /// Validators by interop key: activation and exit epoch.
 type Registry = Arc<Mutex<BTreeMap<u64, (u64, u64)>>>;
 
@@ -59,7 +62,10 @@ async fn beacon_node(registry: Registry) -> NodeApi {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let answer = async move |Path(key): Path<String>| {
         let registry = registry.lock();
-        if registry.is_empty() {
+        let fails = registry
+            .get(&FAILS)
+            .is_some_and(|(failing, _)| key == public(*failing).to_string());
+        if registry.is_empty() || fails {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }
         let found = registry
@@ -230,4 +236,33 @@ async fn what_cannot_be_asked_now_keeps_what_was_known() {
         told = waiting => assert!(told),
         () = signer.keep_up(&api) => panic!("it has no end"),
     }
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_told_of_keeps_no_other_waiting() {
+    for failing in [3, 5, 8] {
+        let all = [(3, FOREVER), (5, FOREVER), (8, FOREVER), (FAILS, (failing, 0))];
+        let api = beacon_node(Arc::new(Mutex::new(BTreeMap::from(all)))).await;
+        let signer = ValidatorSigner::new(chain(), vec![Fake::new(&[3, 5, 8])]);
+        assert!(!signer.look_up(&api, &mut Told::default()).await);
+        let others: Vec<u64> = [3, 5, 8].into_iter().filter(|n| *n != failing).collect();
+        assert_eq!(signer.validators(Slot(0)), others);
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_does_not_answer_is_asked_for_one_key_only() {
+    let registry: Registry = Arc::new(Mutex::new((1..=5).map(|n| (n, FOREVER)).collect()));
+    let api = beacon_node(registry).await;
+    let (silent, other) = (Fake::new(&[1, 2, 3, 4]), Fake::new(&[5]));
+    *silent.signs_as.lock() = |_| Err(KeyError::Unavailable("no answer".into()));
+    let signer = ValidatorSigner::new(chain(), vec![silent.clone(), other]);
+    signer.look_up(&api, &mut Told::default()).await;
+    let signed = signer.sign(checked().await, Slot(0)).await.unwrap();
+    assert_eq!(signed.validator_index, 5);
+    assert_eq!(*silent.asked.lock(), [1]);
+    // One that refuses a key may have another.
+    *silent.signs_as.lock() = |n| if n < 3 { Err(KeyError::NoKey) } else { Ok(n) };
+    let signed = signer.sign(checked().await, Slot(0)).await.unwrap();
+    assert_eq!(signed.validator_index, 3);
 }
