@@ -5,7 +5,8 @@
 //! call (design.md, gate rule 8), so an answer that came at once would measure it alone, which is printed too. Calls are
 //! made in turn, one of each, so that what else the machine does hits all alike; what counts is the median of the
 //! differences to the direct call of the same turn. nginx as a plain proxy is measured beside them where it is installed.
-//! `cargo bench -p assay-gate --bench new_payload`
+//! `cargo bench -p assay-gate --bench new_payload`; with `-- --check` the exit code is 1 where the goal is missed or nginx is
+//! not there, `--rounds N` makes more calls, `--json FILE` writes what was measured (testnet/latency/run.sh does all that).
 
 use assay_engine_api::{ForkchoiceStateV1, JwtSecret, NewPayloadParamsJson, block_hash, methods};
 use assay_gate::{
@@ -37,7 +38,7 @@ use std::{
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-/// Calls of each that are counted, and those before them that are not.
+/// Calls of each that are counted where nothing else is asked for, and those before them that are not.
 const ROUNDS: usize = 41;
 const WARM_UP: usize = 5;
 /// Bytes of transactions in a payload; its JSON is twice as long.
@@ -252,12 +253,41 @@ fn median<T: PartialOrd + Copy>(values: &[T]) -> Option<T> {
     sorted.get(sorted.len() / 2).copied()
 }
 
+/// One way of calling, measured.
+struct Measured {
+    name: String,
+    /// Median, milliseconds.
+    took: f64,
+    /// Median of the differences to the direct call of the same turn, milliseconds.
+    added: f64,
+    /// That, of the direct call's median.
+    percent: f64,
+}
+
+impl Measured {
+    fn meets_goal(&self) -> bool {
+        self.added <= GOAL.as_secs_f64() * 1e3 || self.percent <= GOAL_PERCENT
+    }
+
+    fn json(&self) -> String {
+        let Self {
+            name,
+            took,
+            added,
+            percent,
+        } = self;
+        format!(
+            r#"{{"way":"{name}","median_ms":{took:.3},"added_ms":{added:.3},"added_percent":{percent:.2}}}"#
+        )
+    }
+}
+
 async fn measure(
     ways: &[(&str, SocketAddr)],
     jwt: &JwtSecret,
     calls: &[Bytes],
     out: &mut impl io::Write,
-) -> Result<()> {
+) -> Result<Vec<Measured>> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let client: HttpClient = Client::builder(TokioExecutor::new()).build(connector);
@@ -273,6 +303,7 @@ async fn measure(
         }
     }
     let direct = median(&times[0]).ok_or("no rounds")?;
+    let mut measured = Vec::new();
     for ((name, _), way) in ways.iter().zip(&times) {
         let differences: Vec<f64> = way.iter().zip(&times[0]).map(|(a, b)| a - b).collect();
         let (took, added) = (
@@ -284,12 +315,67 @@ async fn measure(
             out,
             "  {name:<24} {took:>9.3} ms   added {added:>+8.3} ms  {percent:>+7.2} %"
         )?;
+        measured.push(Measured {
+            name: (*name).to_owned(),
+            took,
+            added,
+            percent,
+        });
     }
-    Ok(())
+    Ok(measured)
+}
+
+/// Whether the gate adds what it may, and less than nginx; says so.
+fn judge(measured: &[Measured], out: &mut impl io::Write) -> Result<bool> {
+    let nginx = measured.iter().find(|m| m.name.starts_with("nginx"));
+    let mut good = nginx.is_some();
+    for gate in measured.iter().filter(|m| m.name.starts_with("gate")) {
+        let less = nginx.map(|n| gate.added < n.added);
+        let word = |yes: bool| if yes { "met" } else { "MISSED" };
+        let beside = less.map_or("nginx is not there", |less| {
+            if less {
+                "less than nginx"
+            } else {
+                "NOT less than nginx"
+            }
+        });
+        writeln!(out, "{}: goal {}, {beside}", gate.name, word(gate.meets_goal()))?;
+        good &= gate.meets_goal() && less == Some(true);
+    }
+    Ok(good)
+}
+
+/// What the command line asks for.
+struct Asked {
+    check: bool,
+    rounds: usize,
+    json: Option<std::path::PathBuf>,
+}
+
+impl Asked {
+    fn read() -> Result<Self> {
+        let mut asked = Self {
+            check: false,
+            rounds: ROUNDS,
+            json: None,
+        };
+        let mut args = std::env::args().skip(1);
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--check" => asked.check = true,
+                "--rounds" => asked.rounds = args.next().ok_or("--rounds needs a number")?.parse()?,
+                "--json" => asked.json = Some(args.next().ok_or("--json needs a file")?.into()),
+                // cargo's own.
+                _ => {}
+            }
+        }
+        Ok(asked)
+    }
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    let asked = Asked::read()?;
     let mut out = io::stdout().lock();
     let spec = Arc::new(Spec::minimal());
     let genesis = Genesis {
@@ -315,18 +401,40 @@ async fn main() -> Result<()> {
         Some(nginx) => ways.push(("nginx, plain proxy", nginx.address)),
         None => writeln!(out, "nginx is not installed: not measured beside")?,
     }
-    let calls = calls(&spec, &genesis, WARM_UP + ROUNDS)?;
+    let rounds = asked.rounds;
+    let calls = calls(&spec, &genesis, WARM_UP + rounds)?;
     let bytes = calls.first().map_or(0, Bytes::len);
     writeln!(
         out,
-        "engine_newPayload, {bytes} bytes of JSON, {ROUNDS} calls each; goal: at most {} ms or {GOAL_PERCENT} % added",
+        "engine_newPayload, {bytes} bytes of JSON, {rounds} calls each; goal: at most {} ms or {GOAL_PERCENT} % added",
         GOAL.as_millis()
     )?;
+    let (mut good, mut json) = (true, Vec::new());
     for time in [EXECUTION, Duration::ZERO] {
         wait.store(u64::try_from(time.as_micros())?, Ordering::Relaxed);
         writeln!(out, "execution client answers after {} ms:", time.as_millis())?;
-        measure(&ways, &jwt, &calls, &mut out).await?;
+        let measured = measure(&ways, &jwt, &calls, &mut out).await?;
+        // What an execution client needs is what the goal is about.
+        if time == EXECUTION {
+            good = judge(&measured, &mut out)?;
+        }
+        let ways: Vec<String> = measured.iter().map(Measured::json).collect();
+        json.push(format!(
+            r#"{{"execution_ms":{},"ways":[{}]}}"#,
+            time.as_millis(),
+            ways.join(",")
+        ));
     }
     stop.cancel();
+    if let Some(file) = asked.json {
+        let text = format!(
+            "{{\"bytes\":{bytes},\"rounds\":{rounds},\"ok\":{good},\"measured\":[{}]}}\n",
+            json.join(",")
+        );
+        std::fs::write(file, text)?;
+    }
+    if asked.check && !good {
+        return Err("the goal is missed".into());
+    }
     Ok(())
 }
