@@ -18,6 +18,11 @@ const REMEMBERED: NonZeroUsize = match NonZeroUsize::new(4096) {
     None => NonZeroUsize::MIN,
 };
 
+/// How long a post that is under way when its payload's time is over may still take.
+pub const POST_GRACE: Duration = Duration::from_secs(30);
+
+const OVER: &str = "its time is over";
+
 /// The duty's settings.
 #[derive(Debug, Clone)]
 pub struct DutyConfig {
@@ -120,7 +125,8 @@ struct Job {
     busy: bool,
     next: Instant,
     tries: u32,
-    last: String,
+    /// Why this step did not go when it was tried last.
+    last: Option<String>,
     /// The engine failed it before it answered the request.
     failed_early: Option<String>,
 }
@@ -128,7 +134,10 @@ struct Job {
 #[derive(Debug)]
 struct Payload {
     slot: Slot,
+    /// When it is given up.
     deadline: Instant,
+    /// Its time was over: only posts that were under way then are left, and their grace ends at `deadline`.
+    over: bool,
     jobs: BTreeMap<ProofType, Job>,
 }
 
@@ -141,12 +150,35 @@ pub struct Duty {
     out: Vec<Action>,
 }
 
+impl Step {
+    /// Who has to do something, for people.
+    fn waits_for(self) -> &'static str {
+        match self {
+            Self::Request => "the proof engine to take the request",
+            Self::Prove => "the proof",
+            Self::Verify => "its verification",
+            Self::Sign => "a signature",
+            Self::Post => "the beacon endpoint",
+        }
+    }
+}
+
 impl Job {
+    fn too_late(&self, why: &str) -> End {
+        let last = self
+            .last
+            .as_ref()
+            .map(|last| format!(" ({last})"))
+            .unwrap_or_default();
+        End::TooLate(format!("{why}; waited for {}{last}", self.step.waits_for()))
+    }
+
     fn go(&mut self, step: Step, now: Instant) {
         self.step = step;
         self.busy = false;
         self.next = now;
         self.tries = 0;
+        self.last = None;
     }
 
     fn again(&mut self, step: Step, why: String, retry: (Duration, Duration), now: Instant, random: f64) {
@@ -155,7 +187,7 @@ impl Job {
         self.busy = false;
         self.next = now + pause.mul_f64(0.5 + random.clamp(0.0, 1.0));
         self.tries += 1;
-        self.last = why;
+        self.last = Some(why);
     }
 }
 
@@ -257,7 +289,7 @@ impl Duty {
             .map(|(root, _)| *root)
             .collect();
         for root in late {
-            self.give_up(&root, "its time is over");
+            self.time_is_over(&root, now);
         }
         let mut order: Vec<(Slot, Root)> = self.payloads.iter().map(|(root, p)| (p.slot, *root)).collect();
         order.sort_unstable_by(|a, b| b.cmp(a));
@@ -318,13 +350,18 @@ impl Duty {
                 busy: false,
                 next: now,
                 tries: 0,
-                last: "the proof engine".to_owned(),
+                last: None,
                 failed_early: None,
             };
             (*proof_type, job)
         };
         let jobs = self.config.proof_types.iter().map(job).collect();
-        let payload = Payload { slot, deadline, jobs };
+        let payload = Payload {
+            slot,
+            deadline,
+            over: false,
+            jobs,
+        };
         self.payloads.insert(root, payload);
     }
 
@@ -343,7 +380,7 @@ impl Duty {
             (Outcome::Done, None) => {
                 job.step = Step::Prove;
                 job.busy = false;
-                job.last = "the proof".to_owned();
+                job.last = None;
             }
             (Outcome::NotNow(why) | Outcome::Refused(why), _) | (Outcome::Done, Some(why)) => {
                 job.again(Step::Request, why, retry, now, random);
@@ -363,11 +400,20 @@ impl Duty {
         random: f64,
     ) {
         let retry = self.config.retry;
+        let over = self
+            .payloads
+            .get(&key.new_payload_request_root)
+            .is_some_and(|p| p.over);
         let Some(job) = self.job(key).filter(|j| j.step == step && j.busy) else {
             return;
         };
         match (outcome, refused) {
             (Outcome::Done, _) => job.go(then, now),
+            (Outcome::NotNow(why), _) if over => {
+                job.last = Some(why);
+                let late = job.too_late(OVER);
+                self.end(key, late);
+            }
             (Outcome::NotNow(why), _) => job.again(step, why, retry, now, random),
             (Outcome::Refused(why), Some(back)) => job.again(back, why, retry, now, random),
             (Outcome::Refused(why), None) => self.end(key, End::Failed(why)),
@@ -388,6 +434,29 @@ impl Duty {
         }
     }
 
+    /// Ends what cannot be in time any more. What is being posted may come to its end, within its grace.
+    fn time_is_over(&mut self, root: &Root, now: Instant) {
+        let Some(payload) = self.payloads.get_mut(root) else {
+            return;
+        };
+        let posting = |job: &Job| job.step == Step::Post && job.busy;
+        if payload.over || !payload.jobs.values().any(posting) {
+            self.give_up(root, OVER);
+            return;
+        }
+        payload.over = true;
+        payload.deadline = now + POST_GRACE;
+        let late = payload.jobs.iter().filter(|(_, job)| !posting(job));
+        let late: Vec<(ProofType, End)> = late.map(|(t, job)| (*t, job.too_late(OVER))).collect();
+        for (proof_type, end) in late {
+            let key = ProofKey {
+                new_payload_request_root: *root,
+                proof_type,
+            };
+            self.end(&key, end);
+        }
+    }
+
     fn give_up(&mut self, root: &Root, why: &str) {
         let Some(payload) = self.payloads.remove(root) else {
             return;
@@ -397,8 +466,7 @@ impl Duty {
                 new_payload_request_root: *root,
                 proof_type,
             };
-            let end = End::TooLate(format!("{why}; waited for: {}", job.last));
-            self.out.push(Action::Ended(key, end));
+            self.out.push(Action::Ended(key, job.too_late(why)));
         }
         self.out.push(Action::Forget(*root));
     }

@@ -123,6 +123,7 @@ fn each_step_is_tried_again() {
         (|o| Event::Signed(key(1), o), Action::Sign),
         (|o| Event::Posted(key(1), o), Action::Post),
     ];
+    let waited_for = ["its verification", "a signature", "the beacon endpoint"];
     for at in 0..steps.len() {
         let mut world = World::new(config());
         world.until_verify(1);
@@ -136,7 +137,7 @@ fn each_step_is_tried_again() {
             let wait = world.duty.next_wake().unwrap() - world.now;
             let next = world.after(wait);
             if next != [action(key(1))] {
-                let late = End::TooLate("its time is over; waited for: busy".into());
+                let late = End::TooLate(format!("its time is over; waited for {} (busy)", waited_for[at]));
                 assert_eq!(next, [Action::Ended(key(1), late), Action::Forget(root(1))]);
                 break;
             }
@@ -148,6 +149,64 @@ fn each_step_is_tried_again() {
     world.payload(1, 10);
     assert_eq!(world.requested(1, refused()), []);
     assert_eq!(world.after(SECOND), [Action::Request(root(1), vec![1])]);
+}
+
+/// What is on its way to the network when the time is over is not called late while it may still come there.
+#[test]
+fn a_post_under_way_has_a_grace() {
+    let both = DutyConfig {
+        proof_types: vec![1, 2],
+        ..config()
+    };
+    let two = ProofKey {
+        proof_type: 2,
+        ..key(1)
+    };
+    let posting = || {
+        let mut world = World::new(both.clone());
+        world.payload(1, 10);
+        world.event(Event::Requested {
+            root: root(1),
+            types: vec![1, 2],
+            outcome: Outcome::Done,
+        });
+        world.event(Event::Completed(key(1)));
+        world.event(Event::Verified(key(1), Outcome::Done));
+        assert_eq!(
+            world.event(Event::Signed(key(1), Outcome::Done)),
+            [Action::Post(key(1))]
+        );
+        let late = End::TooLate("its time is over; waited for the proof".into());
+        assert_eq!(world.after(SECOND * 24), [Action::Ended(two, late)]);
+        world
+    };
+    type Ending = (Option<Outcome>, End);
+    let endings: [Ending; 4] = [
+        (Some(Outcome::Done), End::Proved),
+        (Some(refused()), End::Failed("no".into())),
+        (
+            Some(not_now()),
+            End::TooLate("its time is over; waited for the beacon endpoint (busy)".into()),
+        ),
+        (
+            None,
+            End::TooLate("its time is over; waited for the beacon endpoint".into()),
+        ),
+    ];
+    for (outcome, end) in endings {
+        let mut world = posting();
+        let actions = match outcome {
+            Some(outcome) => world.event(Event::Posted(key(1), outcome)),
+            // Whoever posts must not hold the place for ever.
+            None => {
+                assert_eq!(world.duty.next_wake(), Some(world.now + POST_GRACE));
+                assert_eq!(world.after(POST_GRACE - SECOND), []);
+                world.after(SECOND)
+            }
+        };
+        assert_eq!(actions, [Action::Ended(key(1), end), Action::Forget(root(1))]);
+        assert_eq!((world.duty.at_work(), world.duty.next_wake()), (0, None));
+    }
 }
 
 #[test]
@@ -223,7 +282,7 @@ fn the_newest_payloads_have_the_places() {
     assert_eq!(world.payload(2, 12), [Action::Request(root(2), vec![1])]);
     let pushed_out = Action::Ended(
         key(1),
-        End::TooLate("newer payloads have its place; waited for: the proof engine".into()),
+        End::TooLate("newer payloads have its place; waited for the proof engine to take the request".into()),
     );
     assert_eq!(
         world.payload(3, 13),
