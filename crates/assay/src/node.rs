@@ -126,6 +126,8 @@ impl Node {
         let secrets = Secrets::read(&config)?;
         let named = config.clone();
         let key_signers = tokio::task::spawn_blocking(move || signer::key_signers(&named)).await??;
+        // Only to see that they can be had: what the keys stand for depends on the chain.
+        engine::native_verifiers(&config, 0)?;
         let peers = parse_all("peer", &config.peers)?;
         let boot_nodes = parse_all("boot-nodes", &config.boot_nodes)?;
         network_config(&config).check()?;

@@ -12,6 +12,7 @@ use crate::{
 use anyhow::Context;
 use assay_chain::{Chain, ChainView, SystemClock, follower::Follower};
 use assay_proof_engine::RequestBook;
+use assay_native_verifiers::VerifierSetting;
 use assay_prover::{
     BeaconEndpoint, DutyConfig, KeySigner, Prover, ProverMetrics, ProverParts, ValidatorSigner,
 };
@@ -58,7 +59,8 @@ pub struct ProverArgs {
     #[command(flatten)]
     pub signer: SignerArgs,
 
-    /// Proof engines, preferred first, as for `assay node`: dev, http://…, engine+http://…
+    /// Proof engines, preferred first, as for `assay node`: dev, native, http://…, engine+http://…; `native` verifies what
+    /// another one made
     #[arg(
         long,
         value_name = "[TYPES@]ENDPOINT",
@@ -87,6 +89,17 @@ pub struct ProverArgs {
     /// File with the JWT secret of engine+http endpoints
     #[arg(long, value_name = "FILE", help_heading = "Proof engine")]
     pub proof_engine_jwt: Option<PathBuf>,
+    /// Verifier in this program for a proof type, as for `assay node`; may be repeated
+    #[arg(
+        long,
+        value_name = "TYPE:SYSTEM:vk=FILE:sha256=HEX:guest=FAMILY",
+        value_delimiter = ',',
+        help_heading = "Proof engine"
+    )]
+    pub native_verifier: Vec<VerifierSetting>,
+    /// Allow guest=unsafe-statements, a table that stands for a guest program in tests: such proofs prove nothing
+    #[arg(long, help_heading = "Proof engine")]
+    pub unsafe_native_statements: bool,
     /// Development engine: the seed its proofs are made with
     #[arg(long, value_name = "TEXT", default_value = crate::config::DEFAULT_DEV_SEED, help_heading = "Proof engine")]
     pub dev_seed: String,
@@ -123,6 +136,8 @@ impl ProverArgs {
             proof_engine_jwt: self.proof_engine_jwt.clone(),
             proof_engine_types: self.proof_engine_types.clone(),
             proof_types: self.proof_types.clone(),
+            native_verifier: self.native_verifier.clone(),
+            unsafe_native_statements: self.unsafe_native_statements,
             dev_seed: self.dev_seed.clone(),
             unsafe_dev_proofs_on_mainnet: self.unsafe_dev_proofs_on_mainnet,
             ..NodeConfig::default()
@@ -152,6 +167,8 @@ pub(crate) fn duty(config: &NodeConfig, spec: &Spec) -> DutyConfig {
 pub fn run(args: &ProverArgs) -> anyhow::Result<()> {
     let config = args.settings()?;
     logging::init(&args.log_level, args.log_format)?;
+    // Only to see that they can be had, before anything is waited for.
+    engine::native_verifiers(&engines, 0)?;
     let endpoint =
         BeaconEndpoint::new(args.post_to.as_ref().unwrap_or(&args.beacon_node)).context("--post-to")?;
     let key_signers = signer::key_signers(&config)?;

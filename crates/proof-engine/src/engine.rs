@@ -67,6 +67,10 @@ pub trait ProofEngine: Send + Sync + 'static {
     fn is_insecure(&self) -> bool {
         false
     }
+    /// Whether it takes requests for proofs; one that does not is never asked.
+    fn makes_proofs(&self) -> bool {
+        true
+    }
     /// Judges a proof.
     async fn verify(&self, proof: &ExecutionProof) -> Result<Verification, EngineError>;
     /// Asks for proofs of a payload; they come as `EngineEvent`s.

@@ -285,10 +285,13 @@ impl ProofEngine for Router {
         request: Arc<NewPayloadRequest>,
         types: &[ProofType],
     ) -> Result<ProofGenId, EngineError> {
-        let mut places: BTreeMap<ProofType, std::vec::IntoIter<usize>> = types
-            .iter()
-            .map(|t| (*t, self.endpoints_of(*t).into_iter()))
-            .collect();
+        let makers = |t: &ProofType| {
+            let mut places = self.endpoints_of(*t);
+            places.retain(|at| self.endpoints[*at].engine().makes_proofs());
+            places.into_iter()
+        };
+        let mut places: BTreeMap<ProofType, std::vec::IntoIter<usize>> =
+            types.iter().map(|t| (*t, makers(t))).collect();
         let mut open = dedup(types.to_vec());
         let mut taken_any = false;
         let mut failures: Vec<(ProofType, EngineError)> = Vec::new();

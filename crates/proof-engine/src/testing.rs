@@ -2,4 +2,4 @@
 
 mod stub_proof_node;
 
-pub use stub_proof_node::{Faults, StubConfig, StubProofNode};
+pub use stub_proof_node::{Faults, ProofMaker, StubConfig, StubProofNode};

@@ -202,8 +202,9 @@ pub struct NodeArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_port: Option<u16>,
 
-    /// Proof engines, preferred first, comma-separated or repeated: `dev` (proofs that prove nothing), http://… (a proof
-    /// node) or engine+http://… (the Engine API's proof methods); `5+6@http://…` asks it for these types only
+    /// Proof engines, preferred first, comma-separated or repeated: `dev` (proofs that prove nothing), `native` (verifiers
+    /// in this program: --native-verifier), http://… (a proof node) or engine+http://… (the Engine API's proof methods);
+    /// `5+6@http://…` asks it for these types only
     #[arg(
         long,
         value_name = "[TYPES@]ENDPOINT",
@@ -216,6 +217,21 @@ pub struct NodeArgs {
     #[arg(long, value_name = "FILE", help_heading = "Proof engine")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof_engine_jwt: Option<PathBuf>,
+    /// Verifier in this program for a proof type, of a build with --features native-sp1,native-zisk: system (sp1 or zisk),
+    /// the guest program's key and that file's SHA-256, and what the program commits to (output, output-sha256,
+    /// validation-result, validation-result-sha256); may be repeated
+    #[arg(
+        long,
+        value_name = "TYPE:SYSTEM:vk=FILE:sha256=HEX:guest=FAMILY",
+        value_delimiter = ',',
+        help_heading = "Proof engine"
+    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub native_verifier: Vec<String>,
+    /// Allow guest=unsafe-statements, a table that stands for a guest program in tests: such proofs prove nothing
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Proof engine")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsafe_native_statements: Option<bool>,
     /// Names that proof nodes have for proof types, laid over those of zkboost 0.9: 5=reth-sp1,6=reth-zisk
     #[arg(
         long,

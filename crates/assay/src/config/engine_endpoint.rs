@@ -9,17 +9,19 @@ use std::str::FromStr;
 pub enum EngineKind {
     /// Development proofs, made and checked in this process.
     Dev,
+    /// Verifiers in this process, those of `--native-verifier`.
+    Native,
     /// A proof node's HTTP API.
     ProofNode(Url),
     /// The Engine API's proof methods.
     EngineApi(Url),
 }
 
-/// `[TYPES@]dev`, `[TYPES@]http(s)://…` (a proof node) or `[TYPES@]engine+http(s)://…` (JSON-RPC); TYPES are numbers joined
+/// `[TYPES@]dev`, `[TYPES@]native`, `[TYPES@]http(s)://…` (a proof node) or `[TYPES@]engine+http(s)://…` (JSON-RPC); TYPES are numbers joined
 /// by `+`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineEndpoint {
-    /// The types it is asked for; `None`: all of `--proof-types`.
+    /// The types it is asked for; `None`: all of `--proof-types`, for `native` those that have a verifier.
     pub proof_types: Option<Vec<ProofType>>,
     /// What and where.
     pub kind: EngineKind,
@@ -42,12 +44,13 @@ impl FromStr for EngineEndpoint {
         let url = |url: &str| match Url::parse(url) {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
             _ => Err(format!(
-                "{text:?} is not `dev`, an http or https URL (a proof node), or one with `engine+` before it (JSON-RPC)"
+                "{text:?} is not `dev`, `native`, an http or https URL (a proof node), or one with `engine+` before it (JSON-RPC)"
             )),
         };
         let kind = match place.strip_prefix("engine+") {
             Some(rest) => EngineKind::EngineApi(url(rest)?),
             None if place == "dev" => EngineKind::Dev,
+            None if place == "native" => EngineKind::Native,
             None => EngineKind::ProofNode(url(place)?),
         };
         Ok(Self { proof_types, kind })
@@ -65,6 +68,8 @@ mod tests {
         for (text, types, kind) in [
             ("dev", None, EngineKind::Dev),
             ("1+2@dev", Some(vec![1, 2]), EngineKind::Dev),
+            ("native", None, EngineKind::Native),
+            ("5@native", Some(vec![5]), EngineKind::Native),
             ("http://n:3000", None, EngineKind::ProofNode(at("http://n:3000"))),
             (
                 "5@https://user:pw@n/base",
@@ -90,6 +95,7 @@ mod tests {
             "300@dev",
             "n:3000",
             "engine+dev",
+            "engine+native",
             "engine+ftp://n",
             "ftp://n",
             "engine://n",

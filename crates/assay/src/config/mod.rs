@@ -6,6 +6,7 @@
 mod args;
 mod engine_endpoint;
 mod forms;
+mod engines;
 mod overrides;
 mod resolve;
 mod signer;
@@ -13,12 +14,13 @@ mod signer_args;
 
 pub use args::NodeArgs;
 pub use engine_endpoint::{EngineEndpoint, EngineKind};
+pub(crate) use engines::check_engines;
 pub use overrides::spec_overrides;
+pub(crate) use resolve::check_proof_types;
 pub use resolve::{
     ConfigError, ImportPolicyName, NodeConfig, OnMissingProofsName, TrustedCheckpoint, resolve,
     warn_of_unknown_variables,
 };
-pub(crate) use resolve::{check_engines, check_proof_types};
 pub(crate) use signer::check_signer;
 pub use signer_args::SignerArgs;
 

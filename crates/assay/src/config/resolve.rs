@@ -1,7 +1,7 @@
 //! From file, environment and flags to checked settings.
 
 use super::{
-    DEFAULT_DEV_SEED, EngineEndpoint, EngineKind, NodeArgs, check_signer,
+    DEFAULT_DEV_SEED, EngineEndpoint, NodeArgs, check_engines, check_signer,
     forms::{addresses, one_or_many, size, text, types},
 };
 use crate::logging::LogFormat;
@@ -9,6 +9,7 @@ use assay_gate::{
     GateConfig, ImportPolicy, OnMissingProofs, ProofTypeSet,
     machine::{DEFAULT_EXECUTION_SLOW_AFTER_MS, MAX_PROOF_LAG, MAX_WAIT_FOR_PROOFS_MS},
 };
+use assay_native_verifiers::VerifierSetting;
 use assay_proof_engine::{NamesError, ProofTypeNames};
 use assay_types::{ProofType, Root, Slot};
 use figment::{
@@ -125,6 +126,9 @@ pub struct NodeConfig {
     #[serde(deserialize_with = "one_or_many")]
     pub proof_engine_types: Vec<String>,
     pub proof_engine_notify: bool,
+    #[serde(deserialize_with = "VerifierSetting::several")]
+    pub native_verifier: Vec<VerifierSetting>,
+    pub unsafe_native_statements: bool,
     #[serde(deserialize_with = "types")]
     pub proof_types: Vec<ProofType>,
     #[serde(deserialize_with = "text")]
@@ -203,6 +207,8 @@ impl Default for NodeConfig {
             proof_engine_jwt: None,
             proof_engine_types: Vec::new(),
             proof_engine_notify: false,
+            native_verifier: Vec::new(),
+            unsafe_native_statements: false,
             proof_types: vec![1],
             dev_seed: DEFAULT_DEV_SEED.into(),
             dev_delay_ms: 0,
@@ -561,41 +567,6 @@ pub(crate) fn check_proof_types(config: &NodeConfig) -> Result<(), ConfigError> 
         flag: "proof-types",
         why: why.to_owned(),
     })
-}
-
-/// Every type has an endpoint, every endpoint only types that are verified, proof nodes a name for each.
-pub(crate) fn check_engines(config: &NodeConfig) -> Result<(), ConfigError> {
-    let wrong = |flag, why: String| Err(ConfigError::Value { flag, why });
-    let endpoints = config.engine_endpoints()?;
-    let names = config.proof_type_names()?;
-    for (endpoint, text) in endpoints.iter().zip(&config.proof_engine_endpoint) {
-        let types = endpoint.proof_types.as_ref().unwrap_or(&config.proof_types);
-        for proof_type in types {
-            if !config.proof_types.contains(proof_type) {
-                let why = format!("{text}: type {proof_type} is not among --proof-types");
-                return wrong("proof-engine-endpoint", why);
-            }
-            if matches!(endpoint.kind, EngineKind::ProofNode(_)) && names.name(*proof_type).is_none() {
-                let why = format!("{text}: proof type {proof_type} needs a name, as {proof_type}=NAME");
-                return wrong("proof-engine-types", why);
-            }
-        }
-        if matches!(endpoint.kind, EngineKind::EngineApi(_)) && config.proof_engine_jwt.is_none() {
-            let why = format!("needed with {text}: the file the endpoint has too");
-            return wrong("proof-engine-jwt", why);
-        }
-    }
-    let served = |t: &ProofType| {
-        let serves = |e: &EngineEndpoint| e.proof_types.as_ref().is_none_or(|types| types.contains(t));
-        endpoints.is_empty() || endpoints.iter().any(serves)
-    };
-    match config.proof_types.iter().find(|t| !served(t)) {
-        Some(t) => wrong(
-            "proof-types",
-            format!("no --proof-engine-endpoint is asked for type {t}"),
-        ),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]

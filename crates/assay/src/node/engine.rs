@@ -3,6 +3,7 @@
 use crate::config::{EngineKind, NodeConfig};
 use anyhow::Context;
 use assay_engine_api::JwtSecret;
+use assay_native_verifiers::{NativeEngine, NativeLimits, NativeMetrics, NativeVerifier, VerifierSetting};
 use assay_proof_engine::{
     DevConfig, DevEngine, EngineApiConfig, EngineApiEngine, EngineError, EngineEvent, ProofEngine,
     ProofGenId, ProofNodeConfig, ProofNodeEngine, RequestBook, Route, Router, RouterConfig, RouterMetrics,
@@ -10,8 +11,40 @@ use assay_proof_engine::{
 };
 use assay_types::{ExecutionProof, NewPayloadRequest, ProofType, Root, Spec};
 use async_trait::async_trait;
+use prometheus_client::registry::Registry;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::broadcast;
+
+/// What the engines count.
+#[derive(Default)]
+pub(crate) struct EngineMetrics {
+    router: RouterMetrics,
+    native: Option<NativeMetrics>,
+}
+
+impl EngineMetrics {
+    /// Registers what there is.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        self.router.register(registry);
+        if let Some(native) = &self.native {
+            native.register(registry.sub_registry_with_prefix("native"));
+        }
+    }
+}
+
+/// Reads the keys of `--native-verifier`: at start, so that a wrong one is told before anything is waited for.
+pub(crate) fn native_verifiers(
+    config: &NodeConfig,
+    chain_id: u64,
+) -> anyhow::Result<Vec<(ProofType, NativeVerifier)>> {
+    let load = |setting: &VerifierSetting| {
+        let verifier = setting
+            .load(chain_id, config.unsafe_native_statements)
+            .with_context(|| format!("--native-verifier of type {}", setting.proof_type))?;
+        Ok((setting.proof_type, verifier))
+    };
+    config.native_verifier.iter().map(load).collect()
+}
 
 /// The router over what `--proof-engine-endpoint` names, whose requests `requests` remembers, and what it counts; without
 /// one, an engine that verifies no type.
@@ -19,14 +52,15 @@ pub(crate) fn from_config(
     config: &NodeConfig,
     spec: &Spec,
     requests: &RequestBook,
-) -> anyhow::Result<(Arc<dyn ProofEngine>, RouterMetrics)> {
+) -> anyhow::Result<(Arc<dyn ProofEngine>, EngineMetrics)> {
     let endpoints = config.engine_endpoints()?;
     if endpoints.is_empty() {
         return Ok((
             Arc::new(NoEngine(broadcast::Sender::new(1))),
-            RouterMetrics::default(),
+            EngineMetrics::default(),
         ));
     }
+    let mut native_metrics = None;
     let max_proof_size = usize::try_from(spec.max_proof_size)?;
     let jwt = match &config.proof_engine_jwt {
         Some(path) => Some(JwtSecret::from_file(path).context("--proof-engine-jwt")?),
@@ -34,7 +68,7 @@ pub(crate) fn from_config(
     };
     let mut routes = Vec::new();
     for (endpoint, text) in endpoints.into_iter().zip(&config.proof_engine_endpoint) {
-        let types = endpoint.proof_types.unwrap_or_else(|| config.proof_types.clone());
+        let types = endpoint.types(config);
         let named = || format!("--proof-engine-endpoint {text}");
         let engine: Arc<dyn ProofEngine> = match endpoint.kind {
             EngineKind::Dev => {
@@ -46,6 +80,13 @@ pub(crate) fn from_config(
                     ..DevConfig::new(config.dev_seed.clone(), spec.chain_id, max_proof_size)
                 };
                 Arc::new(DevEngine::new(dev).with_context(named)?)
+            }
+            EngineKind::Native => {
+                let mut verifiers = native_verifiers(config, spec.chain_id)?;
+                verifiers.retain(|(proof_type, _)| types.contains(proof_type));
+                let metrics = native_metrics.get_or_insert_with(NativeMetrics::default).clone();
+                let limits = NativeLimits::default();
+                Arc::new(NativeEngine::new(verifiers, spec.chain_id, limits, metrics).with_context(named)?)
             }
             EngineKind::ProofNode(url) => {
                 let node = ProofNodeConfig {
@@ -70,7 +111,10 @@ pub(crate) fn from_config(
         ..RouterConfig::default()
     };
     let router = Router::new(routes, router_config)?;
-    let metrics = router.metrics().clone();
+    let metrics = EngineMetrics {
+        router: router.metrics().clone(),
+        native: native_metrics,
+    };
     Ok((requests.noting(Arc::new(router)), metrics))
 }
 

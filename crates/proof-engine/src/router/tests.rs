@@ -5,7 +5,7 @@ use crate::{
     test_support::{PATIENCE, payload_request},
 };
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::time::timeout;
 
 /// What a scripted backend does with a call.
@@ -28,6 +28,7 @@ struct Scripted {
     most_under_way: AtomicUsize,
     requests: Mutex<Vec<Vec<ProofType>>>,
     notified: Mutex<Vec<Root>>,
+    judges_only: AtomicBool,
     events: broadcast::Sender<EngineEvent>,
 }
 
@@ -42,6 +43,7 @@ impl Scripted {
             most_under_way: AtomicUsize::new(0),
             requests: Mutex::default(),
             notified: Mutex::default(),
+            judges_only: AtomicBool::new(false),
             events: broadcast::channel(8).0,
         })
     }
@@ -84,6 +86,10 @@ impl ProofEngine for Scripted {
     fn proof_types(&self) -> Vec<ProofType> {
         self.types.clone()
     }
+    fn makes_proofs(&self) -> bool {
+        !self.judges_only.load(Ordering::SeqCst)
+    }
+
     async fn verify(&self, _: &ExecutionProof) -> Result<Verification, EngineError> {
         self.act().await
     }
@@ -440,6 +446,24 @@ async fn requests_are_split_and_failed_over() {
         );
     }
     assert!(events.try_recv().is_err(), "an error is told once");
+}
+
+#[tokio::test]
+async fn what_makes_no_proofs_is_not_asked_for_any() {
+    let (a, b) = (
+        Scripted::new("a", &[1, 2], Say(Valid)),
+        Scripted::new("b", &[1], Say(Valid)),
+    );
+    a.judges_only.store(true, Ordering::SeqCst);
+    let router = router(&[&a, &b]);
+    let root = Root::from([5; 32]);
+    router.request(root, payload_request(), &[1]).await.unwrap();
+    assert_eq!(*b.requests.lock(), [vec![1]]);
+    // Type 2 has no maker, which is no illness of the one that judges it.
+    assert!(router.request(root, payload_request(), &[2]).await.is_err());
+    assert!(a.requests.lock().is_empty() && router.health()[0].is_healthy);
+    assert_eq!(router.verify(&proof(1)).await.unwrap(), Valid);
+    assert_eq!((a.calls(), b.calls()), (1, 1));
 }
 
 #[tokio::test]

@@ -89,8 +89,12 @@ pub struct Faults {
     pub other_type: bool,
 }
 
+/// Makes the bytes of proofs in place of the stub: request root and type in.
+pub type ProofMaker = Arc<dyn Fn(Root, ProofType) -> Bytes + Send + Sync>;
+
 struct Inner {
     config: StubConfig,
+    maker: Mutex<Option<ProofMaker>>,
     prover: DevProver,
     faults: Mutex<Faults>,
     proofs: Mutex<HashMap<ProofKey, Bytes>>,
@@ -114,6 +118,7 @@ impl StubProofNode {
         let inner = Arc::new(Inner {
             prover: DevProver::new(config.seed.clone(), max_proof_size),
             config,
+            maker: Mutex::default(),
             faults: Mutex::default(),
             proofs: Mutex::default(),
             downloads: Mutex::default(),
@@ -156,6 +161,11 @@ impl StubProofNode {
     /// Changes what goes wrong.
     pub fn set_faults(&self, faults: Faults) {
         *self.inner.faults.lock() = faults;
+    }
+
+    /// Proofs are made by `maker` from now on; the stub itself can then verify none.
+    pub fn set_maker(&self, maker: ProofMaker) {
+        *self.inner.maker.lock() = Some(maker);
     }
 
     /// How often a route was called: "POST /v1/execution_proof_requests" and so on.
@@ -282,8 +292,13 @@ impl Inner {
             let _ = self.events.send((root, event("proof_failure", &data)));
             return;
         }
-        let Ok(proof_data) = self.prover.prove(&root, proof_type, self.config.proof_size) else {
-            return;
+        let maker = self.maker.lock().clone();
+        let proof_data = match maker {
+            Some(make) => make(root, proof_type),
+            None => match self.prover.prove(&root, proof_type, self.config.proof_size) {
+                Ok(proof_data) => proof_data,
+                Err(_) => return,
+            },
         };
         let key = ProofKey {
             new_payload_request_root: root,

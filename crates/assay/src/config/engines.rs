@@ -1,0 +1,180 @@
+//! Whether the proof engines of the settings fit together.
+
+use super::{ConfigError, EngineEndpoint, EngineKind, NodeConfig};
+use assay_native_verifiers::{GuestSetting, SettingError, UnusableKey};
+use assay_types::ProofType;
+
+impl EngineEndpoint {
+    /// The types it is asked for.
+    pub fn types(&self, config: &NodeConfig) -> Vec<ProofType> {
+        match (&self.proof_types, &self.kind) {
+            (Some(types), _) => types.clone(),
+            (None, EngineKind::Native) => config.native_verifier.iter().map(|v| v.proof_type).collect(),
+            (None, _) => config.proof_types.clone(),
+        }
+    }
+}
+
+/// Every type has an endpoint, every endpoint only types that are verified, proof nodes a name for each, `native` a
+/// verifier.
+pub(crate) fn check_engines(config: &NodeConfig) -> Result<(), ConfigError> {
+    let wrong = |flag, why: String| Err(ConfigError::Value { flag, why });
+    let endpoints = config.engine_endpoints()?;
+    let names = config.proof_type_names()?;
+    check_native(config, &endpoints)?;
+    for (endpoint, text) in endpoints.iter().zip(&config.proof_engine_endpoint) {
+        for proof_type in endpoint.types(config) {
+            if !config.proof_types.contains(&proof_type) {
+                let why = format!("{text}: type {proof_type} is not among --proof-types");
+                return wrong("proof-engine-endpoint", why);
+            }
+            if matches!(endpoint.kind, EngineKind::ProofNode(_)) && names.name(proof_type).is_none() {
+                let why = format!("{text}: proof type {proof_type} needs a name, as {proof_type}=NAME");
+                return wrong("proof-engine-types", why);
+            }
+            let has_verifier = config.native_verifier.iter().any(|v| v.proof_type == proof_type);
+            if endpoint.kind == EngineKind::Native && !has_verifier {
+                let why = format!("{text}: proof type {proof_type} needs one, as {proof_type}:sp1:vk=…");
+                return wrong("native-verifier", why);
+            }
+        }
+        if matches!(endpoint.kind, EngineKind::EngineApi(_)) && config.proof_engine_jwt.is_none() {
+            let why = format!("needed with {text}: the file the endpoint has too");
+            return wrong("proof-engine-jwt", why);
+        }
+    }
+    let served =
+        |t: &ProofType| endpoints.is_empty() || endpoints.iter().any(|e| e.types(config).contains(t));
+    match config.proof_types.iter().find(|t| !served(t)) {
+        Some(t) => wrong(
+            "proof-types",
+            format!("no --proof-engine-endpoint is asked for type {t}"),
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Each verifier is one for its type, is asked, and is in this program.
+fn check_native(config: &NodeConfig, endpoints: &[EngineEndpoint]) -> Result<(), ConfigError> {
+    let wrong = |why: String| {
+        Err(ConfigError::Value {
+            flag: "native-verifier",
+            why,
+        })
+    };
+    let native: Vec<_> = endpoints
+        .iter()
+        .filter(|e| e.kind == EngineKind::Native)
+        .collect();
+    if !native.is_empty() && config.native_verifier.is_empty() {
+        return wrong("needed with --proof-engine-endpoint native, one for each of its types".into());
+    }
+    if native.len() > 1 {
+        let why = "native stands there twice: one endpoint has all its types, as 5+6@native".to_owned();
+        return Err(ConfigError::Value {
+            flag: "proof-engine-endpoint",
+            why,
+        });
+    }
+    for (at, verifier) in config.native_verifier.iter().enumerate() {
+        let proof_type = verifier.proof_type;
+        if config.native_verifier[..at]
+            .iter()
+            .any(|v| v.proof_type == proof_type)
+        {
+            return wrong(format!("proof type {proof_type} has two verifiers"));
+        }
+        if !native.iter().any(|e| e.types(config).contains(&proof_type)) {
+            return wrong(format!(
+                "no --proof-engine-endpoint native is asked for type {proof_type}"
+            ));
+        }
+        if matches!(verifier.guest, GuestSetting::UnsafeStatements(_)) && !config.unsafe_native_statements {
+            return wrong(SettingError::UnsafeStatements.to_string());
+        }
+        if !verifier.system.is_built_in() {
+            return wrong(UnusableKey::NotBuiltIn(verifier.system).to_string());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    const DIGEST: &str = "0xaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    fn config(types: &[ProofType], endpoints: &str, verifiers: &[&str]) -> NodeConfig {
+        let line = |v: &&str| {
+            format!("{v}:vk=key.bin:sha256={DIGEST}:guest=output")
+                .parse()
+                .unwrap()
+        };
+        NodeConfig {
+            proof_types: types.to_vec(),
+            proof_engine_endpoint: endpoints.split(',').map(str::to_owned).collect(),
+            native_verifier: verifiers.iter().map(line).collect(),
+            ..NodeConfig::default()
+        }
+    }
+
+    #[test]
+    fn native_verifiers_and_their_endpoint_fit_together() {
+        for (config, flag, says) in [
+            (config(&[5], "native", &[]), "native-verifier", "needed with"),
+            (
+                config(&[5, 6], "5+6@native", &["5:sp1"]),
+                "native-verifier",
+                "type 6 needs one",
+            ),
+            (config(&[5, 6], "native", &["5:sp1"]), "proof-types", "type 6"),
+            (
+                config(&[5], "native", &["5:sp1", "6:zisk"]),
+                "proof-engine-endpoint",
+                "type 6 is not among",
+            ),
+            (
+                config(&[5], "dev", &["5:sp1"]),
+                "native-verifier",
+                "is asked for type 5",
+            ),
+            (
+                config(&[5], "native", &["5:sp1", "5:zisk"]),
+                "native-verifier",
+                "two verifiers",
+            ),
+            (
+                config(&[5, 6], "5@native,6@native", &["5:sp1", "6:zisk"]),
+                "proof-engine-endpoint",
+                "twice",
+            ),
+        ] {
+            let error = check_engines(&config).unwrap_err().to_string();
+            let not_built_in = error.contains("--features native-");
+            assert!(
+                not_built_in || (error.starts_with(&format!("--{flag}:")) && error.contains(says)),
+                "{error}"
+            );
+        }
+        for beside in ["native", "5+6@native", "native,http://n:3000"] {
+            let checked = check_engines(&config(&[5, 6], beside, &["5:sp1", "6:zisk"]));
+            if cfg!(all(feature = "native-sp1", feature = "native-zisk")) {
+                checked.unwrap();
+            } else {
+                let error = checked.unwrap_err().to_string();
+                assert!(error.contains("build it with --features native-"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_of_statements_needs_its_flag() {
+        let mut config = config(&[5], "native", &[]);
+        let line = format!("5:sp1:vk=k:sha256={DIGEST}:guest=unsafe-statements:statements=t");
+        config.native_verifier = vec![line.parse().unwrap()];
+        let error = check_engines(&config).unwrap_err().to_string();
+        assert!(error.contains("--unsafe-native-statements"), "{error}");
+    }
+}

@@ -1,0 +1,68 @@
+//! What verifying a real proof takes: decoding, its statement held against the root, the proof itself; on one thread.
+//!
+//! Beside it one BLS verification, which every proof needs too, in turn in the same run. What counts is the ratios of
+//! the medians; times are this machine's. protocol.md section 10 has 40 ms (SP1) and 36 ms (ZisK) on one core.
+//! The proofs lie beside the reference vectors.
+//! `cargo bench -p assay-native-verifiers --features sp1,zisk --bench verify`
+
+#[path = "../tests/samples.rs"]
+mod samples;
+
+use assay_native_verifiers::SystemName;
+use assay_types::{Root, SecretKey};
+use std::{
+    error::Error,
+    hint::black_box,
+    io::{self, Write as _},
+    time::{Duration, Instant},
+};
+
+/// Samples of each.
+const ROUNDS: usize = 31;
+
+fn milliseconds(times: &mut [Duration]) -> f64 {
+    times.sort_unstable();
+    times[times.len() / 2].as_secs_f64() * 1e3
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let secret = SecretKey::interop(0);
+    let (public, message) = (secret.public_key(), Root::from([7; 32]));
+    let signature = secret.sign(&message);
+    let mut out = io::stdout().lock();
+    writeln!(out, "one proof verified on one thread, medians of {ROUNDS}")?;
+    for system in SystemName::ALL {
+        let sample = samples::sample(system);
+        let began = Instant::now();
+        let verifier = samples::with_key(system, &sample.key)?;
+        let ready = began.elapsed();
+        let [mut decoding, mut verifying, mut signatures] = [const { Vec::new() }; 3];
+        for _ in 0..ROUNDS {
+            let began = Instant::now();
+            let opened = verifier.open(black_box(&sample.proof))?;
+            let same = opened.public_values() == sample.public_values;
+            decoding.push(began.elapsed());
+            let began = Instant::now();
+            opened.verify()?;
+            verifying.push(began.elapsed());
+            let began = Instant::now();
+            let signed = public.verify(black_box(&message), &signature);
+            signatures.push(began.elapsed());
+            if !same || !signed {
+                return Err(format!("{system}: another outcome").into());
+            }
+        }
+        let (decoding, verifying) = (milliseconds(&mut decoding), milliseconds(&mut verifying));
+        let signature = milliseconds(&mut signatures);
+        let whole = decoding + verifying;
+        writeln!(
+            out,
+            "  {system:5} {:8} bytes  {whole:7.2} ms ({decoding:.2} decoding)  {:5.1} times a BLS verification ({signature:.2} \
+             ms); ready in {:.1} ms",
+            sample.proof.len(),
+            whole / signature,
+            ready.as_secs_f64() * 1e3
+        )?;
+    }
+    Ok(())
+}

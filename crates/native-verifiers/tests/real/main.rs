@@ -1,0 +1,9 @@
+//! The verifiers with real proofs, and with what is nearly one. The proofs lie beside the reference vectors.
+//! Run by `testnet/native/run.sh`, which builds with the features `sp1` and `zisk`.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
+
+mod engine;
+mod flips;
+mod garbage;
+#[path = "../samples.rs"]
+mod samples;
