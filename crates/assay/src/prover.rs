@@ -11,8 +11,8 @@ use crate::{
 };
 use anyhow::Context;
 use assay_chain::{Chain, ChainView, SystemClock, follower::Follower};
-use assay_proof_engine::RequestBook;
 use assay_native_verifiers::VerifierSetting;
+use assay_proof_engine::RequestBook;
 use assay_prover::{
     BeaconEndpoint, DutyConfig, KeySigner, Prover, ProverMetrics, ProverParts, ValidatorSigner,
 };
@@ -168,7 +168,7 @@ pub fn run(args: &ProverArgs) -> anyhow::Result<()> {
     let config = args.settings()?;
     logging::init(&args.log_level, args.log_format)?;
     // Only to see that they can be had, before anything is waited for.
-    engine::native_verifiers(&engines, 0)?;
+    engine::native_verifiers(&config, 0)?;
     let endpoint =
         BeaconEndpoint::new(args.post_to.as_ref().unwrap_or(&args.beacon_node)).context("--post-to")?;
     let key_signers = signer::key_signers(&config)?;

@@ -5,7 +5,7 @@
 //! The proofs lie beside the reference vectors.
 //! `cargo bench -p assay-native-verifiers --features sp1,zisk --bench verify`
 
-#[path = "../tests/samples.rs"]
+#[path = "../tests/support/samples.rs"]
 mod samples;
 
 use assay_native_verifiers::SystemName;

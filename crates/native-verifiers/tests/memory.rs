@@ -1,6 +1,7 @@
 //! What decoding and verifying takes at its peak. A binary of its own: the peak is the process's.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
+#[path = "support/samples.rs"]
 mod samples;
 
 use assay_native_verifiers::SystemName;

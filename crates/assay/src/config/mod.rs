@@ -5,8 +5,8 @@
 
 mod args;
 mod engine_endpoint;
-mod forms;
 mod engines;
+mod forms;
 mod overrides;
 mod resolve;
 mod signer;

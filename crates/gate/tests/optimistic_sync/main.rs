@@ -105,7 +105,7 @@ fn no_proof_moves_a_head() {
                 heads.dedup_by_key(|(_, head)| *head);
                 heads
             };
-            let (alone, gated) = (heads(&pair.alone), heads(&pair.gated));
+            let (alone, gated) = (heads(pair.alone), heads(&pair.gated));
             assert_eq!(pair.gated.end, pair.alone.end, "{at}");
             assert!(pair.gated.invalid.is_empty(), "{at}: {:?}", pair.gated.invalid);
             assert_eq!(pair.gated.taken_back, 0, "{at}");

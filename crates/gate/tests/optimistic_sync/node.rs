@@ -266,10 +266,7 @@ impl Node {
         };
         match answer {
             // "MUST NOT optimistically import the block. … MAY queue the block for later processing."
-            Answer::None => {
-                entry.not_before = slot + 1;
-                return;
-            }
+            Answer::None => entry.not_before = slot + 1,
             Answer::Valid => {
                 self.import(id, Payload::Valid);
                 self.validate(id);

@@ -232,6 +232,9 @@ impl Cell {
     }
 }
 
+/// A trouble's title, and by flags the kinds of node that stay optimistic at its end.
+type Stuck = (&'static str, Vec<(&'static str, Vec<&'static str>)>);
+
 /// The generated part of the guide.
 pub fn markdown() -> String {
     let mut text = String::new();
@@ -239,7 +242,7 @@ pub fn markdown() -> String {
         let _ = writeln!(text, "- **{}**: {}.", kind.name, kind.what);
     }
     text.push('\n');
-    let mut stuck: Vec<(&str, Vec<(&str, Vec<&str>)>)> = Vec::new();
+    let mut stuck: Vec<Stuck> = Vec::new();
     for (trouble, title, what) in TROUBLES {
         let _ = write!(text, "### {title}\n\n{what}\n\n| |");
         for kind in &KINDS {

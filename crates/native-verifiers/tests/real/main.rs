@@ -5,5 +5,5 @@
 mod engine;
 mod flips;
 mod garbage;
-#[path = "../samples.rs"]
+#[path = "../support/samples.rs"]
 mod samples;

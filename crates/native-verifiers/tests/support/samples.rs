@@ -1,5 +1,10 @@
 //! The real proofs, and numbers that come the same again.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "test support; each binary uses its part"
+)]
 
 use assay_native_verifiers::{ProgramKey, ProofSystem, SystemName};
 use assay_types::Root;
