@@ -6,6 +6,7 @@ mod network_file;
 mod observer;
 mod proving;
 mod reload;
+mod secondary;
 mod secrets;
 mod waiting;
 mod warnings;
@@ -338,7 +339,14 @@ impl Node {
                         jwt,
                     });
                 }
+                let others = secondary::nodes(config, secrets.secondary, genesis)?;
+                let mut named = Vec::new();
+                for (node, watch) in others {
+                    named.push(node);
+                    tasks.spawn(until(stop, watch));
+                }
                 let endpoint_config = EndpointConfig {
+                    others: named,
                     listen: SocketAddr::new(config.engine_address, config.engine_port),
                     upstreams,
                     ..EndpointConfig::proofs_only(secrets.engine)

@@ -13,6 +13,9 @@ pub const BODIES_TIMEOUT: Duration = Duration::from_secs(10);
 /// Methods for which the Engine API names no time-out (`eth_*`, proof methods).
 pub const OTHER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// `engine_newPayload*` whose answer holds a witness, up to its version.
+const WITH_WITNESS: &str = "engine_newPayloadWithWitnessV";
+
 /// Asks for the list of methods.
 pub const EXCHANGE_CAPABILITIES: &str = "engine_exchangeCapabilities";
 
@@ -50,7 +53,9 @@ impl ProofMethod {
 pub enum MethodKind {
     /// `engine_newPayloadV<n>`.
     NewPayload,
-    /// `engine_forkchoiceUpdatedV<n>`.
+    /// `engine_newPayloadWithWitnessV<n>`: the same question, its answer with what it takes to execute the payload.
+    NewPayloadWithWitness,
+    /// `engine_forkchoiceUpdatedV<n>`, and `engine_forkchoiceUpdatedWithWitnessV<n>`, which is answered alike.
     ForkchoiceUpdated,
     /// `engine_exchangeCapabilities`.
     ExchangeCapabilities,
@@ -70,7 +75,10 @@ impl MethodKind {
         };
         if versioned("engine_newPayloadV") {
             Self::NewPayload
-        } else if versioned("engine_forkchoiceUpdatedV") {
+        } else if versioned(WITH_WITNESS) {
+            Self::NewPayloadWithWitness
+        } else if versioned("engine_forkchoiceUpdatedV") || versioned("engine_forkchoiceUpdatedWithWitnessV")
+        {
             Self::ForkchoiceUpdated
         } else if method == EXCHANGE_CAPABILITIES {
             Self::ExchangeCapabilities
@@ -113,7 +121,10 @@ pub const fn new_payload(fork: ForkName) -> Option<&'static str> {
 /// Whether `method` takes payloads of `fork` (execution-apis: V2 takes those of Bellatrix too; else -38005). A version that
 /// is not known here may take any.
 pub fn takes_payload(method: &str, fork: ForkName) -> bool {
-    match method.strip_prefix("engine_newPayloadV") {
+    let version = method
+        .strip_prefix("engine_newPayloadV")
+        .or_else(|| method.strip_prefix(WITH_WITNESS));
+    match version {
         Some("1") => fork == ForkName::Bellatrix,
         Some("2") => matches!(fork, ForkName::Bellatrix | ForkName::Capella),
         Some("3") => fork == ForkName::Deneb,
@@ -125,7 +136,10 @@ pub fn takes_payload(method: &str, fork: ForkName) -> bool {
 
 /// Whether `method` takes attributes of a payload of `fork`; else -38005. A version that is not known here may take any.
 pub fn takes_attributes(method: &str, fork: ForkName) -> bool {
-    match method.strip_prefix("engine_forkchoiceUpdatedV") {
+    let version = method
+        .strip_prefix("engine_forkchoiceUpdatedV")
+        .or_else(|| method.strip_prefix("engine_forkchoiceUpdatedWithWitnessV"));
+    match version {
         Some("1") => fork == ForkName::Bellatrix,
         Some("2") => matches!(fork, ForkName::Bellatrix | ForkName::Capella),
         Some("3") => matches!(fork, ForkName::Deneb | ForkName::Electra | ForkName::Fulu),
@@ -168,7 +182,16 @@ mod tests {
             ("engine_newPayloadV1", MethodKind::NewPayload),
             ("engine_newPayloadV12", MethodKind::NewPayload),
             ("engine_newPayloadV", MethodKind::Other),
-            ("engine_newPayloadWithWitnessV5", MethodKind::Other),
+            (
+                "engine_newPayloadWithWitnessV5",
+                MethodKind::NewPayloadWithWitness,
+            ),
+            ("engine_newPayloadWithWitnessV", MethodKind::Other),
+            (
+                "engine_forkchoiceUpdatedWithWitnessV3",
+                MethodKind::ForkchoiceUpdated,
+            ),
+            ("engine_executeStatelessPayloadV4", MethodKind::Other),
             ("engine_newPayloadV5x", MethodKind::Other),
             ("engine_forkchoiceUpdatedV4", MethodKind::ForkchoiceUpdated),
             ("engine_exchangeCapabilities", MethodKind::ExchangeCapabilities),
@@ -185,7 +208,9 @@ mod tests {
         for fork in ForkName::ALL {
             assert_eq!(new_payload(*fork).is_some(), fork.has_payload());
             assert!(new_payload(*fork).is_none_or(|method| takes_payload(method, *fork)));
-            assert!(!takes_payload("engine_newPayloadV3", *fork) || *fork == ForkName::Deneb);
+            for method in ["engine_newPayloadV3", "engine_newPayloadWithWitnessV3"] {
+                assert!(!takes_payload(method, *fork) || *fork == ForkName::Deneb);
+            }
             assert_eq!(
                 new_payload(*fork).map(MethodKind::of),
                 fork.has_payload().then_some(MethodKind::NewPayload)

@@ -192,6 +192,19 @@ impl GateHandle {
         self.judge(call, event, answer).await
     }
 
+    /// What to answer a beacon node that is not the primary and names this head: VALID or SYNCING from the tree, and
+    /// whether the answer is to wait for proofs.
+    pub async fn other_head(&self, head: BlockHash) -> (Decision, bool) {
+        let call = self.next_call();
+        self.judge(call, Event::OtherHead { call, head }, ElAnswer::Unavailable)
+            .await
+    }
+
+    /// The execution client's last word on a payload in the tree.
+    pub fn client_said(&self, block_hash: &BlockHash) -> Option<StatusWord> {
+        self.0.gate.lock().client_said(block_hash)
+    }
+
     /// What to answer a call that waited, the EL having said `status` of it, or nothing.
     pub async fn asked_again(&self, asked: Asked, status: Option<StatusWord>) -> Decision {
         let call = self.next_call();

@@ -22,8 +22,8 @@ mod origins;
 pub mod persistence;
 
 pub use endpoint::{
-    EndpointConfig, EndpointContext, EndpointError, EngineObserver, Network, ProofService, RunningEndpoint,
-    UpstreamConfig,
+    EndpointConfig, EndpointContext, EndpointError, EngineObserver, Network, OtherNetwork, OtherNodeConfig,
+    ProofService, RunningEndpoint, UpstreamConfig,
 };
 pub use handle::{GateEvent, GateHandle, OpenError, ProofRecall};
 pub use machine::{

@@ -72,6 +72,25 @@ pub struct NodeArgs {
     #[arg(long, value_name = "FILE", help_heading = "Execution client and gate")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine_jwt: Option<PathBuf>,
+    /// HTTP API of a further beacon node behind the same Engine API, which must be on the same network: its fork choice is
+    /// answered from what the gate knows and not passed on, nothing is built for it; several, by commas or repeated
+    #[arg(
+        long,
+        value_name = "URL",
+        value_delimiter = ',',
+        help_heading = "Execution client and gate"
+    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secondary_beacon_node: Vec<String>,
+    /// File with the JWT secret of each --secondary-beacon-node, in their order; each has its own
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_delimiter = ',',
+        help_heading = "Execution client and gate"
+    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secondary_engine_jwt: Vec<String>,
     /// What a proof is worth at import [default: observe]
     #[arg(long, value_name = "POLICY", help_heading = "Execution client and gate")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -23,6 +23,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Beacon nodes beside the primary at most.
+const MAX_SECONDARY_BEACON_NODES: usize = 8;
 /// Execution clients at most.
 const MAX_EXECUTION_ENDPOINTS: usize = 8;
 
@@ -87,6 +89,10 @@ pub struct NodeConfig {
     pub engine_address: IpAddr,
     pub engine_port: u16,
     pub engine_jwt: Option<PathBuf>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub secondary_beacon_node: Vec<String>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub secondary_engine_jwt: Vec<String>,
     pub import_policy: ImportPolicyName,
     pub required_proofs: usize,
     #[serde(deserialize_with = "types")]
@@ -175,6 +181,8 @@ impl Default for NodeConfig {
             engine_address: loopback,
             engine_port: 8651,
             engine_jwt: None,
+            secondary_beacon_node: Vec::new(),
+            secondary_engine_jwt: Vec::new(),
             import_policy: ImportPolicyName::Observe,
             required_proofs: 1,
             required_proof_types: Vec::new(),
@@ -379,6 +387,26 @@ fn check(config: &NodeConfig) -> Result<(), ConfigError> {
             return wrong("execution-endpoint", "more than 8");
         }
         _ => {}
+    }
+    for node in &config.secondary_beacon_node {
+        url("secondary-beacon-node", node)?;
+    }
+    if config.secondary_beacon_node.len() != config.secondary_engine_jwt.len() {
+        return wrong(
+            "secondary-engine-jwt",
+            "one for each --secondary-beacon-node, in their order: the secret tells who calls",
+        );
+    }
+    if config.secondary_beacon_node.len() > MAX_SECONDARY_BEACON_NODES {
+        return wrong("secondary-beacon-node", "more than 8");
+    }
+    let served =
+        !config.execution_endpoint.is_empty() || config.import_policy == ImportPolicyName::ProofsOnly;
+    if !config.secondary_beacon_node.is_empty() && !served {
+        return wrong(
+            "secondary-beacon-node",
+            "no Engine API is served without --execution-endpoint",
+        );
     }
     if config.required_proofs == 0 {
         return wrong("required-proofs", "at least 1");
@@ -634,6 +662,20 @@ mod tests {
             ("execution-jwt", |c| {
                 c.execution_endpoint = vec!["http://a".into(), "http://b".into(), "http://c".into()];
                 c.execution_jwt = vec!["a".into(), "b".into()];
+            }),
+            ("secondary-engine-jwt", |c| {
+                with_client(c);
+                c.secondary_beacon_node = vec!["http://a".into(), "http://b".into()];
+                c.secondary_engine_jwt = vec!["a".into()];
+            }),
+            ("secondary-beacon-node", |c| {
+                c.secondary_beacon_node = vec!["http://a".into()];
+                c.secondary_engine_jwt = vec!["a".into()];
+            }),
+            ("secondary-beacon-node", |c| {
+                with_client(c);
+                c.secondary_beacon_node = vec!["a".into()];
+                c.secondary_engine_jwt = vec!["a".into()];
             }),
             ("execution-endpoint", |c| {
                 c.import_policy = ImportPolicyName::RequireProofs

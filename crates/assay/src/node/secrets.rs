@@ -11,6 +11,8 @@ pub(super) struct Secrets {
     /// One for each execution client; none under `proofs-only`.
     pub(super) execution: Vec<JwtSecret>,
     pub(super) engine: JwtSecret,
+    /// One for each `--secondary-beacon-node`.
+    pub(super) secondary: Vec<JwtSecret>,
 }
 
 impl Secrets {
@@ -30,11 +32,16 @@ impl Secrets {
             Some(path) => Some(read("engine-jwt", path)?),
             None => given.first().cloned(),
         };
+        let secondary = config.secondary_engine_jwt.iter();
+        let secondary = secondary
+            .map(|path| read("secondary-engine-jwt", Path::new(path)))
+            .collect::<Result<_, _>>()?;
         // One for all, or one for each.
         let execution = given.iter().cycle().take(clients).cloned().collect();
         Ok(Some(Self {
             engine: engine.context("--engine-jwt: needed where an Engine API is served")?,
             execution,
+            secondary,
         }))
     }
 }

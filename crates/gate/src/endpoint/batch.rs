@@ -5,9 +5,11 @@
 
 use super::{
     Shared, answers,
-    body::{Answer, Held, Intake, full},
+    body::{Answer, Held, Intake, IntakeError, full},
+    callers::{self, Caller},
     capabilities, forkchoice, new_payload, observed_batch, proof_methods,
-    service::{get_payload_held, intake_failed, is_get_payload},
+    service::{get_payload_held, intake_failed, is_get_payload, kind_of},
+    sniff::{Sniffed, Sniffer},
     stats::count,
     upstream::{Head, pass, read},
     waiting::Running,
@@ -42,26 +44,33 @@ enum Pending {
     Serve(ProofMethod, Bytes),
     GetPayload(Bytes),
     Capabilities(Bytes),
+    /// The fork choice of a beacon node that is not the primary.
+    OtherHead(Bytes),
     Known(ErrorObject),
 }
 
 /// A batch.
-pub(super) async fn batch(shared: Arc<Shared>, head: Head, mut intake: Intake) -> Answer {
+pub(super) async fn batch(shared: Arc<Shared>, head: Head, mut intake: Intake, caller: Caller) -> Answer {
     let held = match intake.hold().await {
         Ok(held) => Arc::new(held),
         Err(why) => return intake_failed(&shared, Id::null(), &why),
     };
-    let parts = match parts(&held.bytes) {
+    let mut parts = match parts(&held.bytes) {
         Ok(parts) => parts,
         Err(error) => {
             count(&shared.stats.malformed_requests);
             return answers::error(Id::null(), error);
         }
     };
+    for part in &mut parts {
+        if matches!(part.kind, Ok(MethodKind::NewPayloadWithWitness)) {
+            part.kind = Ok(kind_of(&shared, &part.method));
+        }
+    }
     let ours = |part: &Part| {
         matches!(
             part.kind,
-            Ok(MethodKind::NewPayload | MethodKind::ForkchoiceUpdated)
+            Ok(MethodKind::NewPayload | MethodKind::NewPayloadWithWitness | MethodKind::ForkchoiceUpdated)
         )
     };
     let served = |part: &Part| {
@@ -72,10 +81,19 @@ pub(super) async fn batch(shared: Arc<Shared>, head: Head, mut intake: Intake) -
     };
     if shared.proofs.is_some() && parts.iter().any(served) {
         count(&shared.stats.split_batches);
-        return split(shared, head, &held, parts).await;
+        return split(shared, head, &held, parts, caller).await;
     }
+    // What is no request to us may be one to the execution client.
+    let observes = shared.gate.config().policy == ImportPolicy::Observe;
+    let unclear = |part: &Part| {
+        let holds_members = matches!(part.bytes.first(), Some(b'{' | b'['));
+        part.kind.is_err() && holds_members && !observes
+    };
     let builds = |part: &Part| shared.upstream.are_several() && is_get_payload(&part.method);
-    if !parts.iter().any(|part| ours(part) || builds(part)) {
+    if !parts
+        .iter()
+        .any(|part| ours(part) || builds(part) || unclear(part))
+    {
         count(&shared.stats.passed_calls);
         return match shared.upstream.send(&head, full(held.bytes.clone())).await {
             Ok(response) => pass(response),
@@ -85,12 +103,12 @@ pub(super) async fn batch(shared: Arc<Shared>, head: Head, mut intake: Intake) -
             }
         };
     }
-    // With several execution clients each call goes its own way.
-    if shared.gate.config().policy == ImportPolicy::Observe && !shared.upstream.are_several() {
+    // With several execution clients, or beacon nodes, each call goes its own way.
+    if observes && !shared.upstream.are_several() && caller == Caller::Primary {
         return observed_batch::observed(shared, head, held, parts).await;
     }
     count(&shared.stats.split_batches);
-    split(shared, head, &held, parts).await
+    split(shared, head, &held, parts, caller).await
 }
 
 pub(super) fn parts(body: &Bytes) -> Result<Vec<Part>, ErrorObject> {
@@ -111,9 +129,24 @@ pub(super) fn parts(body: &Bytes) -> Result<Vec<Part>, ErrorObject> {
                 .as_ref()
                 .map(|request| request.method.to_string())
                 .unwrap_or_default(),
-            kind: element.request.map(|request| MethodKind::of(&request.method)),
+            kind: element
+                .request
+                .and_then(|request| one_method(element.raw.get(), &request.method)),
         })
         .collect())
+}
+
+/// The kind of a request whose method every reader finds to be this one.
+fn one_method(raw: &str, method: &str) -> Result<MethodKind, ErrorObject> {
+    let mut sniffer = Sniffer::new();
+    sniffer.feed(raw.as_bytes());
+    match sniffer.end() {
+        Sniffed::Method if sniffer.method() == Some(method) => Ok(MethodKind::of(method)),
+        _ => Err(ErrorObject::new(
+            ErrorCode::InvalidRequest,
+            IntakeError::Ambiguous.to_string(),
+        )),
+    }
 }
 
 pub(super) fn all_failed<'a>(ids: impl IntoIterator<Item = &'a Id>, why: &str) -> Answer {
@@ -121,7 +154,13 @@ pub(super) fn all_failed<'a>(ids: impl IntoIterator<Item = &'a Id>, why: &str) -
     join(ids.into_iter().map(failed).collect())
 }
 
-async fn split(shared: Arc<Shared>, mut head: Head, held: &Arc<Held>, parts: Vec<Part>) -> Answer {
+async fn split(
+    shared: Arc<Shared>,
+    mut head: Head,
+    held: &Arc<Held>,
+    parts: Vec<Part>,
+    caller: Caller,
+) -> Answer {
     head.headers.remove(CONTENT_LENGTH);
     let head = head.uncompressed();
     // newPayload and fcU start at once, in the batch's order.
@@ -130,7 +169,7 @@ async fn split(shared: Arc<Shared>, mut head: Head, held: &Arc<Held>, parts: Vec
         .map(|part| {
             let id = part.id.clone().unwrap_or_else(Id::null);
             let pending = match part.kind {
-                Ok(MethodKind::NewPayload) => {
+                Ok(MethodKind::NewPayload | MethodKind::NewPayloadWithWitness) => {
                     let (call, running) = new_payload::new_call();
                     let call = new_payload::held(
                         Arc::clone(&shared),
@@ -141,6 +180,9 @@ async fn split(shared: Arc<Shared>, mut head: Head, held: &Arc<Held>, parts: Vec
                     );
                     shared.spawn(call);
                     Pending::Running(running)
+                }
+                Ok(MethodKind::ForkchoiceUpdated) if caller == Caller::Other => {
+                    Pending::OtherHead(part.bytes)
                 }
                 Ok(MethodKind::ForkchoiceUpdated) => {
                     match forkchoice::start(&shared, head.clone(), id, held.part(part.bytes), None) {
@@ -182,6 +224,9 @@ async fn finish(shared: &Arc<Shared>, head: &Head, id: Option<Id>, pending: Pend
         Pending::GetPayload(bytes) => {
             let answering = get_payload_held(shared, head, id.clone().unwrap_or_else(Id::null), &bytes);
             body_of(answering.await).await
+        }
+        Pending::OtherHead(bytes) => {
+            Ok(callers::forkchoice(shared, id.clone().unwrap_or_else(Id::null), &bytes).await)
         }
         Pending::Serve(method, bytes) => Ok(proof_methods::answer(shared, method, bytes).await.to_json()),
         Pending::Capabilities(bytes) => {

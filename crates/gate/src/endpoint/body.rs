@@ -18,6 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 /// Chunks between the beacon node's connection and the execution client's.
 const CHUNKS_UNDER_WAY: usize = 8;
+/// The same of a body that is held besides: an execution client that takes no bytes must not keep the gate from reading them.
+const KEPT_CHUNKS_UNDER_WAY: usize = 65_536;
 /// Unit in which held bytes are counted against the budget.
 const BUDGET_UNIT: usize = 1024;
 
@@ -65,7 +67,7 @@ impl Budget {
         Self(Arc::new(Semaphore::new(bytes / BUDGET_UNIT)))
     }
 
-    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, IntakeError> {
+    pub(super) fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, IntakeError> {
         let units = u32::try_from(bytes.div_ceil(BUDGET_UNIT)).map_err(|_| IntakeError::Busy)?;
         Arc::clone(&self.0)
             .try_acquire_many_owned(units)
@@ -247,9 +249,18 @@ pub(super) struct RelayBody {
     left: Option<u64>,
 }
 
-/// The two ends of a body that is passed on; `declared` becomes its `Content-Length`.
+/// The two ends of a body that is passed on as fast as it is taken; `declared` becomes its `Content-Length`.
 pub(super) fn relay(declared: Option<u64>) -> (mpsc::Sender<Result<Bytes, BoxError>>, AnyBody) {
-    let (sender, chunks) = mpsc::channel(CHUNKS_UNDER_WAY);
+    relay_through(CHUNKS_UNDER_WAY, declared)
+}
+
+/// As `relay`, of a body that is held besides.
+pub(super) fn relay_kept(declared: Option<u64>) -> (mpsc::Sender<Result<Bytes, BoxError>>, AnyBody) {
+    relay_through(KEPT_CHUNKS_UNDER_WAY, declared)
+}
+
+fn relay_through(chunks: usize, declared: Option<u64>) -> (mpsc::Sender<Result<Bytes, BoxError>>, AnyBody) {
+    let (sender, chunks) = mpsc::channel(chunks);
     (
         sender,
         RelayBody {

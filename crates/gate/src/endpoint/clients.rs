@@ -253,6 +253,17 @@ fn by(index: usize, mut answer: Response<Incoming>) -> Response<Incoming> {
     answer
 }
 
+/// Beside a call of newPayload or fcU: where there are several clients and the active one gives no answer for as long as callers
+/// wait, another takes its place. Does not end.
+pub(super) async fn too_long(shared: &Shared) {
+    if shared.upstream.are_several() {
+        let no_answer = NoAnswer::after(shared.forkchoice_patience).of(shared.upstream.active());
+        tokio::time::sleep(shared.forkchoice_patience).await;
+        shared.upstream.note_no_answer(&no_answer);
+    }
+    std::future::pending().await
+}
+
 /// Notes what a client said of a payload; INVALID against another's VALID is an alarm.
 pub(super) async fn heard(
     shared: &Shared,

@@ -3,7 +3,7 @@
 
 use super::{EngineObserver, Network};
 use crate::machine::{AskedPayload, PayloadFacts, RequestCheck};
-use assay_engine_api::{NewPayloadParams, block_hash, methods};
+use assay_engine_api::{ErrorCode, ErrorObject, NewPayloadParams, PayloadJsonError, block_hash, methods};
 use assay_types::{ForkName, NewPayloadRequest};
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
@@ -28,6 +28,9 @@ pub(super) enum Unreadable {
     /// Not the parameters of a payload of its fork.
     #[error("{0}")]
     Params(String),
+    /// The method's parameters, but not the fields of a payload of its fork: one is missing, or of a later fork.
+    #[error("{0}")]
+    Fields(String),
     /// The method is not that of the payload's fork.
     #[error("{method} is not for payloads of {fork}")]
     Version {
@@ -45,6 +48,17 @@ pub(super) enum Unreadable {
     /// The thread that worked on it ended.
     #[error("internal: {0}")]
     Internal(String),
+}
+
+impl Unreadable {
+    /// What an execution client that checks it says of such a call; `None` where one may know better than this program.
+    pub(super) fn as_error(&self) -> Option<ErrorObject> {
+        match self {
+            Self::Version { .. } => Some(ErrorObject::new(ErrorCode::UnsupportedFork, self.to_string())),
+            Self::Fields(_) => Some(ErrorObject::new(ErrorCode::InvalidParams, self.to_string())),
+            Self::Params(_) | Self::Timestamp(_) | Self::NetworkUnknown | Self::Internal(_) => None,
+        }
+    }
 }
 
 /// A payload that was not examined: why, and what the machine is told of it instead.
@@ -114,9 +128,12 @@ fn place(method: &str, params: NewPayloadParams, network: &Network) -> Result<Ex
         });
     }
     let unreadable = |e: String| Unreadable::Params(e);
-    let request = params
-        .into_request(fork, spec)
-        .map_err(|e| unreadable(e.to_string()))?;
+    let request = params.into_request(fork, spec).map_err(|e| match e {
+        PayloadJsonError::Missing { .. } | PayloadJsonError::Unexpected { .. } => {
+            Unreadable::Fields(e.to_string())
+        }
+        _ => unreadable(e.to_string()),
+    })?;
     let root = request
         .hash_tree_root(spec)
         .map_err(|e| unreadable(e.to_string()))?;

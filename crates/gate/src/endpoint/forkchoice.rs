@@ -5,8 +5,8 @@
 use super::{
     Shared, answers,
     body::{Answer, HeldPart, Intake},
-    clients::{heard, tell_others},
-    lane::Ticket,
+    clients::{heard, tell_others, too_long},
+    lane::{self, Ticket},
     new_payload::{ABANDONED_PATIENCE, Outcome, to_answer},
     service::intake_failed,
     stats::count,
@@ -142,7 +142,7 @@ impl Call {
             };
             let call = async { tokio::join!(answered, heard).0 };
             let next_may_go = async {
-                tokio::time::sleep(shared.forkchoice_patience).await;
+                lane::next_may_go(received, shared.forkchoice_patience).await;
                 ticket = None;
                 std::future::pending::<()>().await;
             };
@@ -154,6 +154,7 @@ impl Call {
                 sent = call => Some(sent),
                 () = next_may_go => None,
                 () = given_up => None,
+                () = too_long(shared) => None,
             }
         };
         match sent {

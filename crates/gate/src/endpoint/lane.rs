@@ -2,15 +2,21 @@
 //! to the one before, or its time-out. Everything else runs beside.
 
 use parking_lot::Mutex;
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 /// Calls that wait for their turn at most; a beacon node sends a few each slot, so this many means that none is
 /// answered.
 pub(super) const MAX_WAITING: usize = 64;
+
+/// See `next_may_go`.
+const LEAST_PART: u32 = 8;
 
 /// A queue of calls, first come first served.
 #[derive(Debug, Default)]
@@ -76,6 +82,14 @@ impl Drop for Ticket {
             let _ = done.send(Handover(self.before.take()));
         }
     }
+}
+
+/// Ends when the next call may go although this one, whose turn began now, has no answer: its caller's time is over. A call that
+/// waited long for its turn has little of that left, or calls that are not answered would queue up behind each other; it has
+/// `1 / LEAST_PART` of it in any case.
+pub(super) async fn next_may_go(received: Instant, patience: Duration) {
+    let least = Instant::now() + patience / LEAST_PART;
+    tokio::time::sleep_until(least.max(received + patience)).await;
 }
 
 #[cfg(test)]

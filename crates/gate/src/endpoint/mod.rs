@@ -16,6 +16,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `server` | sockets, keep-alive, ending |
+//! | `callers` | which beacon node calls; fork choice of those that are not the primary |
 //! | `service` | one HTTP request: token, limits, which way it goes; byte-for-byte pass-through |
 //! | `sniff` | method and id of a body while it passes |
 //! | `body` | bodies on their way through: limits, budget, tee |
@@ -40,6 +41,7 @@
 mod answers;
 mod batch;
 mod body;
+mod callers;
 mod capabilities;
 mod clients;
 mod examine;
@@ -60,6 +62,7 @@ mod upstream;
 mod verdict;
 mod waiting;
 
+pub use callers::{OtherNetwork, OtherNodeConfig};
 pub use proof_service::{MAX_REQUESTED_PROOFS, ProofService};
 pub use stats::{EndpointCounts, EndpointStats};
 pub use upstream::UpstreamUrlError;
@@ -108,8 +111,10 @@ pub struct UpstreamConfig {
 pub struct EndpointConfig {
     /// Where the beacon node connects; port 0 takes any free one.
     pub listen: SocketAddr,
-    /// The secret shared with the beacon node.
+    /// The secret shared with the beacon node, the primary where there are several.
     pub jwt: JwtSecret,
+    /// Further beacon nodes (rule 11).
+    pub others: Vec<OtherNodeConfig>,
     /// Largest request body in bytes.
     pub body_limit: usize,
     /// Most bytes of requests that are held in memory at once; beyond them a request is refused with 503.
@@ -126,6 +131,7 @@ impl EndpointConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
             jwt: jwt.clone(),
+            others: Vec::new(),
             body_limit: DEFAULT_BODY_LIMIT,
             held_bytes: DEFAULT_HELD_BYTES,
             forkchoice_patience: IMPORT_TIMEOUT,
@@ -141,6 +147,7 @@ impl EndpointConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
             jwt,
+            others: Vec::new(),
             body_limit: DEFAULT_BODY_LIMIT,
             held_bytes: DEFAULT_HELD_BYTES,
             forkchoice_patience: IMPORT_TIMEOUT,
@@ -192,6 +199,14 @@ pub enum EndpointError {
         address: SocketAddr,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// Two beacon nodes could not be told apart.
+    #[error("beacon node {node} has the JWT secret of {other}: each needs one of its own")]
+    SameSecret {
+        /// Which one.
+        node: String,
+        /// Whose secret it has.
+        other: String,
     },
     /// The execution client's URL is of no use.
     #[error(transparent)]
@@ -249,6 +264,7 @@ pub async fn run(
     context: EndpointContext,
     stop: CancellationToken,
 ) -> Result<RunningEndpoint, EndpointError> {
+    callers::check(&config)?;
     let stats = Arc::new(EndpointStats::default());
     let upstream = clients::Clients::new(config.upstreams, &stats)?;
     let bind = |source| EndpointError::Bind {
@@ -262,6 +278,7 @@ pub async fn run(
     }
     let shared = Arc::new(Shared {
         jwt: config.jwt,
+        others: config.others,
         body_limit: config.body_limit,
         forkchoice_patience: config.forkchoice_patience,
         upstream,
@@ -291,6 +308,7 @@ pub async fn run(
 /// What every request works with.
 struct Shared {
     jwt: JwtSecret,
+    others: Vec<OtherNodeConfig>,
     body_limit: usize,
     forkchoice_patience: Duration,
     upstream: clients::Clients,

@@ -6,19 +6,21 @@
 
 use super::{
     Shared, answers,
-    body::{Answer, HeldPart, Intake, IntakeError, relay},
-    clients::{heard, tell_others},
+    body::{Answer, HeldPart, Intake, IntakeError, relay_kept},
+    clients::{heard, tell_others, too_long},
     examine::{Examined, Unexamined, Unreadable, examine},
     service::intake_failed,
     stats::count,
-    upstream::{Head, NoAnswer, ReadAnswer, read},
+    upstream::{Head, MAX_WITNESS_ANSWER_BYTES, NoAnswer, ReadAnswer, read, read_counted},
     verdict::{Judged, judge},
     waiting::{Running, for_proofs, without_answer},
 };
-use crate::machine::{Asked, AskedPayload, Decision, ElAnswer, ImportPolicy, RequestCheck};
-use assay_engine_api::{ErrorObject, Id, status_edit::Shape};
+use crate::machine::{Asked, AskedPayload, Decision, ElAnswer, ImportPolicy, RequestCheck, StatusWord};
+use assay_engine_api::{ErrorObject, Id, methods::MethodKind, status_edit::Shape};
 use assay_types::BlockHash;
 use bytes::Bytes;
+use http::Response;
+use hyper::body::Incoming;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot, watch},
@@ -100,6 +102,7 @@ pub(super) async fn held(
         asked,
         received,
     } = call;
+    let with_witness = has_witness(&method);
     let (of_work, part, for_asked) = (Arc::clone(&shared), body.clone(), id.clone());
     let about = watch::Sender::new(None);
     tell_others(&shared, Shape::NewPayload, &head, &body, &about.subscribe());
@@ -109,13 +112,16 @@ pub(super) async fn held(
         about.send_replace(hash_of(&examined));
         examined
     });
-    let (mut reply, sent) = while_wanted(reply, async {
+    let (mut reply, sent) = while_wanted(&shared, reply, async {
         let response = shared.upstream.send_held(&head, &body.bytes).await?;
-        read(response).await
+        read_answer(&shared, with_witness, response).await
     })
     .await;
     match sent {
-        Some(Ok(answer)) => conclude(&shared, id, answer, work, &mut reply, received).await,
+        Some(Ok(answer)) => {
+            let call = (id, with_witness);
+            conclude(&shared, call, answer, work, &mut reply, received).await;
+        }
         Some(Err(no_answer)) => fail(&shared, id, no_answer, work, &mut reply).await,
         None => {}
     }
@@ -137,11 +143,12 @@ async fn run_streamed(shared: Arc<Shared>, head: Head, mut intake: Intake, call:
     } = call;
     count(&shared.stats.new_payload_calls);
     let head = head.uncompressed();
-    let (sender, relayed) = relay(intake.declared);
+    let (sender, relayed) = relay_kept(intake.declared);
     let (body_is_here, body) = oneshot::channel::<(Id, Result<Bytes, IntakeError>)>();
     let for_work = Arc::clone(&shared);
     let for_others = head.clone();
     let method = intake.method().to_owned();
+    let with_witness = has_witness(&method);
     let work = shared.spawn(async move {
         let taken = intake.pass_on(Some(sender), true).await;
         let id = intake.id();
@@ -179,11 +186,11 @@ async fn run_streamed(shared: Arc<Shared>, head: Head, mut intake: Intake, call:
             }
         }
     });
-    let (mut reply, sent) = while_wanted(reply, async {
+    let (mut reply, sent) = while_wanted(&shared, reply, async {
         let first = shared.upstream.send(&head, relayed).await;
         let (id, taken, no_answer) = match first {
             Ok(response) => {
-                let answer = read(response).await;
+                let answer = read_answer(&shared, with_witness, response).await;
                 // An answer before the end of the request leaves the rest of it unread.
                 let id = body.await.map_or_else(|_| Id::null(), |(id, _)| id);
                 return Ok((id, answer));
@@ -198,14 +205,17 @@ async fn run_streamed(shared: Arc<Shared>, head: Head, mut intake: Intake, call:
             },
         };
         let again = match shared.upstream.send_again(&no_answer, &head, &taken).await {
-            Ok(response) => read(response).await,
+            Ok(response) => read_answer(&shared, with_witness, response).await,
             Err(no_answer) => Err(no_answer),
         };
         Ok((id, again))
     })
     .await;
     match sent {
-        Some(Ok((id, Ok(answer)))) => conclude(&shared, id, answer, work, &mut reply, received).await,
+        Some(Ok((id, Ok(answer)))) => {
+            let call = (id, with_witness);
+            conclude(&shared, call, answer, work, &mut reply, received).await;
+        }
         Some(Ok((id, Err(no_answer)))) => fail(&shared, id, no_answer, work, &mut reply).await,
         Some(Err((id, refused))) => tell(&mut reply, Outcome::Refused(id, refused)),
         None => {}
@@ -217,11 +227,13 @@ type Reply = Option<oneshot::Sender<Outcome>>;
 
 /// Runs a call until it ends or, the beacon node being gone, for `ABANDONED_PATIENCE` more.
 pub(super) async fn while_wanted<R, T>(
+    shared: &Shared,
     mut reply: oneshot::Sender<R>,
     call: impl Future<Output = T>,
 ) -> (Option<oneshot::Sender<R>>, Option<T>) {
     let outcome = tokio::select! {
         outcome = call => Some(outcome),
+        () = too_long(shared) => None,
         () = async {
             reply.closed().await;
             tokio::time::sleep(ABANDONED_PATIENCE).await;
@@ -266,9 +278,25 @@ pub(super) async fn work_on(shared: Arc<Shared>, method: &str, body: Bytes) -> R
     examined
 }
 
+fn has_witness(method: &str) -> bool {
+    MethodKind::of(method) == MethodKind::NewPayloadWithWitness
+}
+
+/// Witnesses are large: such an answer counts against the budget while it comes.
+async fn read_answer(
+    shared: &Shared,
+    with_witness: bool,
+    response: Response<Incoming>,
+) -> Result<ReadAnswer, NoAnswer> {
+    match with_witness {
+        true => read_counted(response, MAX_WITNESS_ANSWER_BYTES, &shared.budget).await,
+        false => read(response).await,
+    }
+}
+
 async fn conclude(
     shared: &Arc<Shared>,
-    id: Id,
+    (id, with_witness): (Id, bool),
     answer: ReadAnswer,
     work: Work,
     reply: &mut Reply,
@@ -280,18 +308,29 @@ async fn conclude(
         // The answer is the execution client's, whatever the machine will note.
         let said = read.said;
         tell(reply, Outcome::Answered(answer, Judged::Passed));
-        let (asked, _) = note(shared, said, work).await;
+        let (asked, _, _) = note(shared, said, work).await;
         if let Some(hash) = hash_asked(&asked) {
             heard(shared, client, hash, said).await;
         }
     } else {
-        let (asked, judgement) = note(shared, read.said, work).await;
+        let (asked, judgement, wrong) = note(shared, read.said, work).await;
         if let Some(hash) = hash_asked(&asked) {
             heard(shared, client, hash, read.said).await;
         }
         let asked = Asked::Payload(asked);
         let decision = for_proofs(shared, asked, read.said.word(), judgement, received).await;
+        let told_valid = decision.is_valid(read.said.word());
         let judged = match read.said {
+            // An execution client that let such a call pass; its INVALID and its errors stand.
+            ElAnswer::Status { status, .. }
+                if status != StatusWord::Invalid
+                    && !told_valid
+                    && let Some(error) = wrong =>
+            {
+                return tell(reply, Outcome::Error(id, error));
+            }
+            // Who asks for a witness has no use for VALID without one.
+            _ if with_witness && matches!(decision, Decision::RaiseToValid(_)) => Judged::Passed,
             ElAnswer::Unavailable => {
                 without_answer(Shape::NewPayload, decision, &id).unwrap_or(Judged::Passed)
             }
@@ -328,7 +367,7 @@ async fn fail(shared: &Arc<Shared>, id: Id, no_answer: NoAnswer, work: Work, rep
         note(shared, ElAnswer::Unavailable, work).await;
         return;
     }
-    let (_, (decision, _)) = note(shared, ElAnswer::Unavailable, work).await;
+    let (_, (decision, _), _) = note(shared, ElAnswer::Unavailable, work).await;
     match without_answer(Shape::NewPayload, decision, &id) {
         Some(own) => {
             count(&shared.stats.answered_for_silent_client);
@@ -338,14 +377,20 @@ async fn fail(shared: &Arc<Shared>, id: Id, no_answer: NoAnswer, work: Work, rep
     }
 }
 
-/// Tells the machine what the execution client said, once the machine knows of the payload.
-async fn note(shared: &Arc<Shared>, said: ElAnswer, work: Work) -> (AskedPayload, (Decision, bool)) {
-    let asked = match work.await.ok().flatten() {
-        Some(Ok(examined)) => examined.asked(),
-        Some(Err(unexamined)) => unexamined.asked,
-        None => AskedPayload::Unread,
+/// Tells the machine what the execution client said, once the machine knows of the payload. Gives what it was asked about,
+/// what it decided, and what is plainly wrong with the call.
+async fn note(
+    shared: &Arc<Shared>,
+    said: ElAnswer,
+    work: Work,
+) -> (AskedPayload, (Decision, bool), Option<ErrorObject>) {
+    let (asked, wrong) = match work.await.ok().flatten() {
+        Some(Ok(examined)) => (examined.asked(), None),
+        Some(Err(unexamined)) => (unexamined.asked, unexamined.why.as_error()),
+        None => (AskedPayload::Unread, None),
     };
-    (asked, shared.gate.new_payload_judged(asked, said).await)
+    let judgement = shared.gate.new_payload_judged(asked, said).await;
+    (asked, judgement, wrong)
 }
 
 /// What goes back to the beacon node.

@@ -6,7 +6,7 @@ use super::{
     batch::{Part, all_failed},
     body::{Answer, Held, HeldPart},
     forkchoice::read_state,
-    lane::Ticket,
+    lane::{Ticket, next_may_go},
     new_payload::{while_wanted, work_on_part},
     stats::count,
     upstream::{Head, NoAnswer, ReadAnswer, read_up_to},
@@ -17,7 +17,7 @@ use assay_engine_api::{Id, methods::MethodKind, status_edit::Shape};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 /// Largest answer to a batch that is read: a payload that was built may be in it.
 const MAX_BATCH_ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -37,6 +37,7 @@ struct Call {
 /// Passes the batch on and notes what is said. It goes on when the beacon node hangs up, as single calls do.
 pub(super) async fn observed(shared: Arc<Shared>, head: Head, held: Arc<Held>, parts: Vec<Part>) -> Answer {
     let moves_head = |part: &Part| matches!(part.kind, Ok(MethodKind::ForkchoiceUpdated));
+    let received = Instant::now();
     let ids: Vec<Id> = parts.iter().filter_map(|part| part.id.clone()).collect();
     let ticket = match parts.iter().any(moves_head).then(|| shared.lane.ticket()) {
         Some(Err(_full)) => {
@@ -49,7 +50,7 @@ pub(super) async fn observed(shared: Arc<Shared>, head: Head, held: Arc<Held>, p
     count(&shared.stats.passed_calls);
     let (reply, told) = oneshot::channel();
     let task = Arc::clone(&shared);
-    shared.spawn(async move { run(task, head, held, parts, ticket, reply).await });
+    shared.spawn(async move { run(task, head, held, parts, (ticket, received), reply).await });
     match told.await {
         Ok(Ok(answer)) => answer.unchanged(),
         Ok(Err(why)) => all_failed(&ids, &why),
@@ -64,7 +65,7 @@ async fn run(
     head: Head,
     held: Arc<Held>,
     parts: Vec<Part>,
-    mut ticket: Option<Ticket>,
+    (mut ticket, received): (Option<Ticket>, Instant),
     reply: oneshot::Sender<Told>,
 ) {
     if let Some(ticket) = &mut ticket {
@@ -100,8 +101,8 @@ async fn run(
         calls.push(Call { id: part.id, noted });
     }
     let head = head.uncompressed();
-    let next_may_go = async {
-        tokio::time::sleep(shared.forkchoice_patience).await;
+    let next_goes = async {
+        next_may_go(received, shared.forkchoice_patience).await;
         ticket = None;
         std::future::pending::<()>().await;
     };
@@ -112,10 +113,10 @@ async fn run(
     let call = async {
         tokio::select! {
             sent = sending => Some(sent),
-            () = next_may_go => None,
+            () = next_goes => None,
         }
     };
-    let (mut reply, sent) = while_wanted(reply, call).await;
+    let (mut reply, sent) = while_wanted(&shared, reply, call).await;
     let answer: Result<ReadAnswer, NoAnswer> = match sent.flatten() {
         Some(answer) => answer,
         None => return,

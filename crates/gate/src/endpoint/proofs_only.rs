@@ -6,6 +6,7 @@ use super::{
     Shared, answers,
     batch::{self, parts},
     body::{Answer, Held, Intake},
+    callers::{self, Caller},
     examine::{Unexamined, Unreadable},
     forkchoice::read_state,
     new_payload::work_on,
@@ -64,6 +65,7 @@ pub(super) async fn serve(
     shared: &Arc<Shared>,
     is_post: bool,
     mut intake: Intake,
+    caller: Caller,
     place: OwnedSemaphorePermit,
 ) -> Answer {
     if !is_post {
@@ -109,8 +111,8 @@ pub(super) async fn serve(
     let is_batch = sniffed == Sniffed::Batch;
     let answered = shared.spawn(async move {
         let answer = match is_batch {
-            true => whole_batch(&task, &held).await,
-            false => one(&task, held.bytes.clone()).await,
+            true => whole_batch(&task, &held, caller).await,
+            false => one(&task, held.bytes.clone(), caller).await,
         };
         drop(place);
         answer
@@ -121,7 +123,7 @@ pub(super) async fn serve(
     }
 }
 
-async fn whole_batch(shared: &Arc<Shared>, held: &Arc<Held>) -> Vec<u8> {
+async fn whole_batch(shared: &Arc<Shared>, held: &Arc<Held>, caller: Caller) -> Vec<u8> {
     let parts = match parts(&held.bytes) {
         Ok(parts) => parts,
         Err(error) => return Response::error(Id::null(), error).to_json(),
@@ -129,7 +131,7 @@ async fn whole_batch(shared: &Arc<Shared>, held: &Arc<Held>) -> Vec<u8> {
     let answers: Vec<Option<Vec<u8>>> = stream::iter(parts)
         .map(|part| async move {
             let answer = match part.kind {
-                Ok(_) => one(shared, part.bytes).await,
+                Ok(_) => one(shared, part.bytes, caller).await,
                 Err(error) => Response::error(part.id.clone().unwrap_or_else(Id::null), error).to_json(),
             };
             part.id.map(|_| answer)
@@ -141,7 +143,7 @@ async fn whole_batch(shared: &Arc<Shared>, held: &Arc<Held>) -> Vec<u8> {
 }
 
 /// The answer to one request.
-async fn one(shared: &Arc<Shared>, body: Bytes) -> Vec<u8> {
+async fn one(shared: &Arc<Shared>, body: Bytes, caller: Caller) -> Vec<u8> {
     let received = Instant::now();
     let request = match Request::parse(&body) {
         Ok(request) => request,
@@ -153,13 +155,20 @@ async fn one(shared: &Arc<Shared>, body: Bytes) -> Vec<u8> {
     let id = request.id();
     let outcome = match MethodKind::of(&request.method) {
         MethodKind::NewPayload => new_payload(shared, &id, &request.method, body.clone(), received).await,
+        MethodKind::ForkchoiceUpdated if caller == Caller::Other => {
+            Ok(callers::forkchoice(shared, id.clone(), &body).await)
+        }
         MethodKind::ForkchoiceUpdated => forkchoice(shared, &id, &request, &body, received).await,
         MethodKind::Proofs(method) if shared.proofs.is_some() => {
             Ok(proof_methods::answer(shared, method, body.clone())
                 .await
                 .to_json())
         }
-        MethodKind::ExchangeCapabilities | MethodKind::Proofs(_) | MethodKind::Other => {
+        // No witness can be had without execution.
+        MethodKind::ExchangeCapabilities
+        | MethodKind::Proofs(_)
+        | MethodKind::NewPayloadWithWitness
+        | MethodKind::Other => {
             count(&shared.stats.passed_calls);
             other(shared, &request).map(|result| Response::result(id.clone(), &result).to_json())
         }
@@ -185,7 +194,9 @@ async fn new_payload(
             Unreadable::Version { .. } => {
                 return Err(ErrorObject::new(ErrorCode::UnsupportedFork, why.to_string()));
             }
-            Unreadable::Params(_) | Unreadable::Timestamp(_) => return Err(invalid(why.to_string())),
+            Unreadable::Params(_) | Unreadable::Fields(_) | Unreadable::Timestamp(_) => {
+                return Err(invalid(why.to_string()));
+            }
             Unreadable::Internal(_) => {
                 return Err(ErrorObject::new(ErrorCode::InternalError, why.to_string()));
             }

@@ -3,7 +3,15 @@
 use super::{Shared, service};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -14,6 +22,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 const MAX_CONNECTIONS: usize = 256;
 /// A connection without a request for so long is closed. Beacon nodes call at least once a slot.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// Connections at once that have not sent a request with a valid token yet; for one more the oldest is closed, so that nobody
+/// without the secret keeps a beacon node out.
+const MAX_STRANGERS: usize = 64;
 /// How long requests under way may take to end when the endpoint ends.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// Wait after an accept that failed (no file descriptors, mostly).
@@ -23,6 +34,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub(super) async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: CancellationToken) {
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut strangers = Strangers::default();
     let mut accept_failed = false;
     loop {
         let accepted = tokio::select! {
@@ -32,7 +44,9 @@ pub(super) async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: Canc
         match accepted {
             Ok((socket, place)) => {
                 accept_failed = false;
-                let connection = connection(Arc::clone(&shared), socket, stop.clone());
+                let stranger = Arc::new(Stranger::default());
+                strangers.admit(&stranger);
+                let connection = connection(Arc::clone(&shared), socket, stranger, stop.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -79,11 +93,57 @@ async fn accept(
     Ok((socket, place))
 }
 
-async fn connection(shared: Arc<Shared>, socket: TcpStream, stop: CancellationToken) {
+/// A connection, until a request on it had a valid token.
+#[derive(Debug, Default)]
+pub(super) struct Stranger {
+    known: AtomicBool,
+    leave: CancellationToken,
+}
+
+impl Stranger {
+    /// It had a valid token.
+    pub(super) fn is_known(&self) {
+        self.known.store(true, Ordering::Relaxed);
+    }
+
+    async fn has_to_leave(&self) {
+        self.leave.cancelled().await;
+        if self.known.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Oldest first.
+#[derive(Default)]
+struct Strangers(VecDeque<Weak<Stranger>>);
+
+impl Strangers {
+    fn admit(&mut self, newest: &Arc<Stranger>) {
+        let strange = |s: &Weak<Stranger>| s.upgrade().is_some_and(|s| !s.known.load(Ordering::Relaxed));
+        if self.0.len() >= MAX_STRANGERS {
+            self.0.retain(strange);
+        }
+        if self.0.len() >= MAX_STRANGERS
+            && let Some(oldest) = self.0.pop_front().and_then(|s| s.upgrade())
+        {
+            oldest.leave.cancel();
+        }
+        self.0.push_back(Arc::downgrade(newest));
+    }
+}
+
+async fn connection(
+    shared: Arc<Shared>,
+    socket: TcpStream,
+    stranger: Arc<Stranger>,
+    stop: CancellationToken,
+) {
     let abort = shared.abort.clone();
+    let caller = Arc::clone(&stranger);
     let service = service_fn(move |request| {
-        let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(service::serve(shared, request).await) }
+        let (shared, caller) = (Arc::clone(&shared), Arc::clone(&caller));
+        async move { Ok::<_, Infallible>(service::serve(shared, request, &caller).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -93,6 +153,7 @@ async fn connection(shared: Arc<Shared>, socket: TcpStream, stop: CancellationTo
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = stranger.has_to_leave() => return,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {

@@ -3,11 +3,14 @@
 use super::{
     Shared, answers, batch,
     body::{Answer, Intake, IntakeError, relay},
+    callers::{self, Caller, Refusal},
     capabilities, forkchoice, headers, new_payload, proof_methods, proofs_only,
+    server::Stranger,
     sniff::Sniffed,
     stats::count,
     upstream::{Head, pass},
 };
+use crate::machine::ImportPolicy;
 use assay_engine_api::{ErrorCode, ErrorObject, Id, Request as RpcRequest, methods::MethodKind};
 use bytes::Bytes;
 use http::{
@@ -16,16 +19,24 @@ use http::{
 };
 use hyper::body::{Body, Incoming};
 use serde_json::value::RawValue;
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Answers one request. Whoever has no valid token learns that and nothing else.
-pub(super) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
-    if let Err(error) = authorize(&shared, &request) {
-        count(&shared.stats.unauthorized_requests);
-        shared.note_unauthorized(&error);
-        return answers::text(StatusCode::UNAUTHORIZED, &error);
-    }
+pub(super) async fn serve(shared: Arc<Shared>, request: Request<Incoming>, connection: &Stranger) -> Answer {
+    let caller = match authorize(&shared, &request) {
+        Ok(caller) => caller,
+        Err(Refusal::Network(status, why)) => {
+            count(&shared.stats.refused_requests);
+            return answers::text(status, &why);
+        }
+        Err(Refusal::Token(error)) => {
+            count(&shared.stats.unauthorized_requests);
+            shared.note_unauthorized(&error);
+            return answers::text(StatusCode::UNAUTHORIZED, &error);
+        }
+    };
+    connection.is_known();
     // Any other upgrade offered (h2c) is not taken, and the request answered as it is.
     if request
         .headers()
@@ -55,24 +66,26 @@ pub(super) async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> An
         count(&shared.stats.refused_requests);
         return answers::text(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once");
     };
-    route(&shared, request, place).await
+    route(&shared, request, caller, place).await
 }
 
-fn authorize(shared: &Shared, request: &Request<Incoming>) -> Result<(), String> {
+fn authorize(shared: &Shared, request: &Request<Incoming>) -> Result<Caller, Refusal> {
     let header = request
         .headers()
         .get(AUTHORIZATION)
         .map(HeaderValue::to_str)
         .transpose();
-    let header = header.map_err(|_| "the Authorization header is no text".to_owned())?;
-    shared
-        .jwt
-        .verify_header(header, SystemTime::now())
-        .map_err(|e| e.to_string())
+    let header = header.map_err(|_| Refusal::Token("the Authorization header is no text".to_owned()))?;
+    callers::identify(shared, header)
 }
 
 /// `place` is kept for as long as the call is under way, its caller gone or not.
-async fn route(shared: &Arc<Shared>, request: Request<Incoming>, place: OwnedSemaphorePermit) -> Answer {
+async fn route(
+    shared: &Arc<Shared>,
+    request: Request<Incoming>,
+    caller: Caller,
+    place: OwnedSemaphorePermit,
+) -> Answer {
     let (parts, body) = request.into_parts();
     let is_post = parts.method == Method::POST;
     let head = Head {
@@ -82,9 +95,13 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>, place: OwnedSem
     };
     let mut intake = Intake::new(body, shared.body_limit, shared.budget.clone());
     if shared.upstream.is_empty() {
-        return proofs_only::serve(shared, is_post, intake, place).await;
+        return proofs_only::serve(shared, is_post, intake, caller, place).await;
     }
     if !is_post {
+        // Some execution clients take a call by any method; here only POST is read.
+        if intake.declared != Some(0) && shared.gate.config().policy != ImportPolicy::Observe {
+            return answers::text(StatusCode::METHOD_NOT_ALLOWED, "JSON-RPC is spoken by POST");
+        }
         return relayed(shared, head, intake).await;
     }
     let sniffed = match intake.sniff().await {
@@ -96,8 +113,13 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>, place: OwnedSem
         answers::error(intake.id(), ErrorObject::new(code, why))
     };
     match sniffed {
-        Sniffed::Method => match MethodKind::of(intake.method()) {
-            MethodKind::NewPayload => new_payload::streamed(Arc::clone(shared), head, intake, place).await,
+        Sniffed::Method => match kind_of(shared, intake.method()) {
+            MethodKind::NewPayload | MethodKind::NewPayloadWithWitness => {
+                new_payload::streamed(Arc::clone(shared), head, intake, place).await
+            }
+            MethodKind::ForkchoiceUpdated if caller == Caller::Other => {
+                callers::forkchoice_single(shared, intake).await
+            }
             MethodKind::ForkchoiceUpdated => {
                 forkchoice::single(Arc::clone(shared), head, intake, place).await
             }
@@ -114,12 +136,22 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>, place: OwnedSem
                 relayed(shared, head, intake).await
             }
         },
-        Sniffed::Batch => batch::batch(Arc::clone(shared), head, intake).await,
+        Sniffed::Batch => batch::batch(Arc::clone(shared), head, intake, caller).await,
         Sniffed::NoMethod => refuse(ErrorCode::InvalidRequest, "the request has no method"),
         Sniffed::NotJsonRpc | Sniffed::Undecided => {
             refuse(ErrorCode::ParseError, "the body is no JSON-RPC request")
         }
         Sniffed::Ambiguous => intake_failed(shared, intake.id(), &IntakeError::Ambiguous),
+    }
+}
+
+/// What a method is to be treated as: under `observe` an answer with a witness passes without being held in memory.
+pub(super) fn kind_of(shared: &Shared, method: &str) -> MethodKind {
+    match MethodKind::of(method) {
+        MethodKind::NewPayloadWithWitness if shared.gate.config().policy == ImportPolicy::Observe => {
+            MethodKind::Other
+        }
+        kind => kind,
     }
 }
 

@@ -33,6 +33,8 @@ stats! {
     new_payload_calls,
     /// `engine_forkchoiceUpdated*` calls, in batches too.
     forkchoice_updated_calls,
+    /// Of beacon nodes that are not the primary: answered from the tree.
+    other_nodes_forkchoices,
     /// Everything that passed byte for byte.
     passed_calls,
     /// Calls of EIP-8025's methods that were answered here, in batches too.

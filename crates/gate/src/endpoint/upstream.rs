@@ -2,7 +2,7 @@
 
 use super::{
     UpstreamConfig,
-    body::{Answer, AnyBody, BoxError, full},
+    body::{Answer, AnyBody, BoxError, Budget, full},
     clients::ClientIndex,
     headers,
     stats::{EndpointStats, count},
@@ -35,6 +35,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Largest answer of newPayload or fcU that is read; a real one has some hundred bytes.
 const MAX_STATUS_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// Largest answer with a witness that is read.
+pub(super) const MAX_WITNESS_ANSWER_BYTES: usize = 128 * 1024 * 1024;
 
 /// Why the upstream URL is of no use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -238,6 +241,15 @@ impl NoAnswer {
         }
     }
 
+    /// It takes too long.
+    pub(super) fn after(time: Duration) -> Self {
+        Self {
+            why: format!("no answer in {} ms", time.as_millis()),
+            broke_off: false,
+            client: None,
+        }
+    }
+
     /// The same, of that client.
     pub(super) fn of(self, client: usize) -> Self {
         Self {
@@ -330,6 +342,23 @@ pub(super) async fn read(response: Response<Incoming>) -> Result<ReadAnswer, NoA
 
 /// Reads an answer to its end, unless that is too far.
 pub(super) async fn read_up_to(response: Response<Incoming>, limit: usize) -> Result<ReadAnswer, NoAnswer> {
+    read_bounded(response, limit, None).await
+}
+
+/// As `read_up_to`, counted against the budget while it comes.
+pub(super) async fn read_counted(
+    response: Response<Incoming>,
+    limit: usize,
+    budget: &Budget,
+) -> Result<ReadAnswer, NoAnswer> {
+    read_bounded(response, limit, Some(budget)).await
+}
+
+async fn read_bounded(
+    response: Response<Incoming>,
+    limit: usize,
+    budget: Option<&Budget>,
+) -> Result<ReadAnswer, NoAnswer> {
     let client = response.extensions().get::<ClientIndex>().map(|c| c.0);
     let no_answer = |why: String| NoAnswer {
         why,
@@ -338,11 +367,18 @@ pub(super) async fn read_up_to(response: Response<Incoming>, limit: usize) -> Re
     };
     let (head, mut body) = response.into_parts();
     let mut bytes = BytesMut::new();
+    let mut counted = budget
+        .map(|b| b.take(0))
+        .transpose()
+        .map_err(|e| no_answer(e.to_string()))?;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| no_answer(format!("its answer broke off: {}", chain(&e))))?;
         if let Ok(chunk) = frame.into_data() {
             if bytes.len() + chunk.len() > limit {
                 return Err(no_answer(format!("its answer is larger than {limit} bytes")));
+            }
+            if let (Some(budget), Some(counted)) = (budget, &mut counted) {
+                counted.merge(budget.take(chunk.len()).map_err(|e| no_answer(e.to_string()))?);
             }
             bytes.extend_from_slice(&chunk);
         }

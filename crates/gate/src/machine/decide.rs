@@ -306,6 +306,36 @@ impl Gate {
         decision
     }
 
+    /// The head of a beacon node that is not the primary (rule 11): what is known of it, and nothing moves.
+    pub(super) fn other_head(&mut self, call: CallId, head: BlockHash, now: UnixMillis) {
+        let held = self.held_by(&head);
+        let waits = held.is_some() && self.waits_for_proofs(&Asked::Head(head), self.client_said(&head));
+        let decision = match held {
+            None => {
+                self.tell_valid(head, now);
+                Decision::RaiseToValid(head)
+            }
+            Some(held) => {
+                if !waits {
+                    self.tell_syncing(head, now);
+                }
+                Decision::LowerToSyncing(held)
+            }
+        };
+        self.answer(call, decision, ElAnswer::Unavailable, waits);
+    }
+
+    /// The EL's last word on a payload in the tree, as the status it was.
+    pub(crate) fn client_said(&self, hash: &BlockHash) -> Option<StatusWord> {
+        match self.tree.get(hash)?.el {
+            ElStatus::Unknown => None,
+            ElStatus::Valid => Some(StatusWord::Valid),
+            ElStatus::Invalid => Some(StatusWord::Invalid),
+            ElStatus::Syncing => Some(StatusWord::Syncing),
+            ElStatus::Accepted => Some(StatusWord::Accepted),
+        }
+    }
+
     /// Whether a payload may stand on another (zero: none). False only where it is known that it does not.
     fn may_descend(&self, head: BlockHash, ancestor: BlockHash) -> bool {
         if ancestor.is_zero() || self.tree.is_ancestor_or_self(&ancestor, &head) {

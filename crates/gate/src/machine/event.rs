@@ -193,6 +193,13 @@ pub enum Event {
         /// What the EL said of it; `None` while it is silent.
         status: Option<StatusWord>,
     },
+    /// A beacon node that is not the primary named its head (rule 11): answered from the tree, which does not hear of it.
+    OtherHead {
+        /// The call to be answered.
+        call: CallId,
+        /// `headBlockHash`
+        head: BlockHash,
+    },
     /// A payload was seen in a beacon block (or envelope): it gives the tree what the Engine API did not bring.
     PayloadSeen {
         /// What it says of itself.

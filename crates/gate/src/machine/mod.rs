@@ -176,6 +176,7 @@ impl Gate {
                 self.answer(call, decision, answer, waits);
             }
             Event::AskedAgain { call, asked, status } => self.asked_again(call, asked, status, now),
+            Event::OtherHead { call, head } => self.other_head(call, head, now),
             Event::PayloadSeen { payload, check } => {
                 if check == RequestCheck::Matches {
                     self.place(payload, now);

@@ -15,7 +15,7 @@ use super::{
     startup::Startup,
 };
 use assay_types::{BlockHash, ForkName, Hash256, Slot};
-use std::num::NonZeroU8;
+use std::{collections::HashMap, num::NonZeroU8};
 
 /// Verdicts that change at once and are each told with what holds them; with more, as by a change of policy, the reason is
 /// left to be asked for.
@@ -496,8 +496,11 @@ fn inverted(hash: &BlockHash) -> BlockHash {
 /// One change per payload: from what it was before the event to what it is after.
 fn merged(changes: Vec<VerdictChange>) -> Vec<VerdictChange> {
     let mut merged: Vec<VerdictChange> = Vec::with_capacity(changes.len());
+    // All that stands on a payload may change with it.
+    let mut places = HashMap::with_capacity(changes.len());
     for change in changes {
-        match merged.iter_mut().find(|c| c.block_hash == change.block_hash) {
+        let place = *places.entry(change.block_hash).or_insert(merged.len());
+        match merged.get_mut(place) {
             Some(earlier) => {
                 *earlier = VerdictChange {
                     from: earlier.from,

@@ -190,3 +190,33 @@ async fn under_observe_answers_that_cannot_be_told_apart_are_noted_for_nobody() 
         assert_eq!(rig.call(forkchoice(head, 2)).await.text(), answer);
     }
 }
+
+/// What the gate reads as no request, or as another than some execution client would, does not reach one in a batch.
+#[tokio::test]
+async fn no_element_of_a_batch_is_two_things_to_two_readers() {
+    let el = MockEl::start(|_| async { ok(r#"{"id":1,"result":"r"}"#) }).await;
+    let rig = Rig::start(&el, ImportPolicy::RequireProofs).await;
+    let payload = rig.payload(8, Hash256([7; 32]), 100);
+    let call = new_payload(&payload, 1);
+    for (n, element) in [
+        call.replace("\"method\"", "\"Method\""),
+        call.replace("\"method\"", "\"method\":\"eth_a\",\"Method\""),
+        call.replace("\"method\"", "\"method\":\"eth_a\",\"method\""),
+        call.replace("\"method\"", "\"METHOD\":\"eth_a\",\"method\""),
+        format!("[{call}]"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        assert_ne!(*element, call);
+        let got = rig
+            .call(format!(r#"[{element},{{"id":1,"method":"eth_b"}}]"#))
+            .await
+            .json();
+        assert_eq!(got[0]["error"]["code"], -32600, "{n}: {got}");
+        assert_eq!(got[1]["result"], "r", "{n}: {got}");
+        let received = el.wait_for(n + 1).await;
+        assert_eq!(received.len(), n + 1, "{n}");
+        assert_eq!(received[n].text(), r#"{"id":1,"method":"eth_b"}"#, "{n}");
+    }
+}

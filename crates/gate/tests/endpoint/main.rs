@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, missing_docs, reason = "helpers of one test binary")]
 
 mod batches;
+mod callers;
 mod faults;
 mod http;
 mod order;

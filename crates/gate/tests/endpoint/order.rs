@@ -154,3 +154,32 @@ async fn a_caller_that_hangs_up_leaves_its_calls_to_be_made() {
     })
     .await;
 }
+
+/// Fork choices that are never answered do not pile up: one that waited for its turn has no whole patience of its own left.
+#[tokio::test]
+async fn fork_choices_that_hang_do_not_queue_up_behind_each_other() {
+    let el = MockEl::start(|_| async { Reply::Nothing }).await;
+    let rig = Rig::start_with(&el, ImportPolicy::AcceptProofs, |config| {
+        config.forkchoice_patience = Duration::from_secs(2)
+    })
+    .await;
+    let mut callers = Vec::new();
+    for n in 1..=6 {
+        let mut caller = rig.caller().await;
+        let call = forkchoice(head(n), u64::from(n));
+        caller.send(&post(&bearer(), "", call.as_bytes())).await;
+        eventually(|| rig.endpoint.counts().forkchoice_updated_calls == u64::from(n)).await;
+        callers.push(caller);
+    }
+    let started = tokio::time::Instant::now();
+    let received = el.wait_for(6).await;
+    // Each by itself: 10 s.
+    assert!(
+        started.elapsed() < Duration::from_secs(7),
+        "{:?}",
+        started.elapsed()
+    );
+    let heads: Vec<String> = received.iter().map(hash_in).collect();
+    let sent: Vec<String> = (1..=6).map(|n| head(n).to_string()).collect();
+    assert_eq!(heads, sent, "in their order");
+}

@@ -300,3 +300,45 @@ async fn stopping_does_not_wait_for_a_call_that_hangs() {
         .await
         .unwrap();
 }
+
+/// Connections that are only held open keep nobody out who has the secret.
+#[tokio::test]
+async fn strangers_keep_no_beacon_node_out() {
+    let el = el().await;
+    let rig = Rig::start(&el, ImportPolicy::Observe).await;
+    let body = br#"{"id":1,"method":"eth_chainId"}"#;
+    let mut known = rig.caller().await;
+    assert_eq!(known.exchange(&post(&bearer(), "", body)).await.status(), 200);
+    let mut strangers = Vec::new();
+    for n in 0..300 {
+        let mut stranger = rig.caller().await;
+        if n % 2 == 0 {
+            stranger.send(b"POST / HTTP/1.1\r\nhost: a\r\n").await;
+        }
+        strangers.push(stranger);
+    }
+    assert_eq!(rig.call(body).await.status(), 200, "a new connection");
+    assert_eq!(
+        known.exchange(&post(&bearer(), "", body)).await.status(),
+        200,
+        "one from before"
+    );
+}
+
+/// A call by another HTTP method is read by nobody here: it does not pass where the gate has a say.
+#[tokio::test]
+async fn calls_come_by_post_alone() {
+    let el = el().await;
+    for (policy, status) in [(ImportPolicy::Observe, 200), (ImportPolicy::RequireProofs, 405)] {
+        let rig = Rig::start(&el, policy).await;
+        let call = forkchoice(Hash256([7; 32]), 1);
+        let request = String::from_utf8(post(&bearer(), "", call.as_bytes())).unwrap();
+        let request = request.replace("POST / ", "GET / ");
+        assert_eq!(
+            rig.caller().await.exchange(request.as_bytes()).await.status(),
+            status,
+            "{policy}"
+        );
+    }
+    assert_eq!(el.received().len(), 1);
+}

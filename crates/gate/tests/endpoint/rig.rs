@@ -143,6 +143,16 @@ impl Rig {
         }
     }
 
+    /// What another endpoint on the same gate works with.
+    pub fn context(&self) -> EndpointContext {
+        EndpointContext {
+            gate: self.gate.clone(),
+            network: self.network.subscribe(),
+            observer: Arc::clone(&self.observed) as Arc<dyn EngineObserver>,
+            proofs: None,
+        }
+    }
+
     pub async fn caller(&self) -> Caller {
         Caller::connect(self.endpoint.local_addr()).await
     }

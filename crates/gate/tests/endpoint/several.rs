@@ -1,8 +1,8 @@
 //! Several execution clients: one answers, all hear, and another takes its place (design.md gate rule 11).
 
 use crate::{
-    http::{Message, MockEl, Reply, eventually, ok},
-    rig::{Rig, forkchoice, new_payload, upstream_secret, valid},
+    http::{Message, MockEl, Reply, eventually, ok, post},
+    rig::{Rig, bearer, forkchoice, new_payload, short, upstream_secret, valid},
 };
 use assay_gate::{GateConfig, ImportPolicy, UpstreamConfig};
 use assay_types::BlockHash;
@@ -150,4 +150,35 @@ async fn one_that_hangs_holds_nobody_up() {
         rig.endpoint.counts().calls_kept_from_others > 0,
         "what waits for it is bounded"
     );
+}
+
+/// The active client hangs: once a caller's time is over another takes its place.
+#[tokio::test]
+async fn an_active_one_that_hangs_is_replaced() {
+    let first = MockEl::start(|_| async { Reply::Nothing }).await;
+    let second = MockEl::start(|m| async move { valid(&m) }).await;
+    for as_head in [false, true] {
+        let rig = Rig::start_with(&first, ImportPolicy::RequireProofs, |config| {
+            config.forkchoice_patience = short();
+            let mut other = config.upstreams[0].clone();
+            other.url = second.url();
+            config.upstreams.push(other);
+        })
+        .await;
+        let anchor = BlockHash::from([7; 32]);
+        let payload = rig.payload(8, anchor, 100);
+        let call = if as_head {
+            forkchoice(anchor, 1)
+        } else {
+            new_payload(&payload, 1)
+        };
+        let mut waiting = rig.caller().await;
+        waiting.send(&post(&bearer(), "", call.as_bytes())).await;
+        eventually(|| rig.endpoint.counts().unanswered_calls == 1).await;
+        let answer = rig.call(forkchoice(anchor, 2)).await.json();
+        assert_eq!(
+            answer["result"]["payloadStatus"]["status"], "VALID",
+            "{as_head}: {answer}"
+        );
+    }
 }

@@ -253,3 +253,163 @@ async fn a_fork_choice_that_cannot_be_read_passes_and_is_never_valid() {
     assert_eq!(answer["result"]["payloadId"], serde_json::Value::Null);
     assert_eq!(el.received()[0].body, call.as_bytes());
 }
+
+/// An execution client that lets a wrong version or a field that is missing pass: what it says is not handed on as if the call
+/// had been right. Where its VALID is all that is asked for it stands, and so do its INVALID and its errors.
+#[tokio::test]
+async fn a_call_that_is_plainly_wrong_is_an_error_where_the_client_lets_it_pass() {
+    let result =
+        |status: &str| format!(r#"{{"id":2,"result":{{"status":"{status}","latestValidHash":null}}}}"#);
+    let error = r#"{"id":2,"error":{"code":-32000,"message":"its own"}}"#.to_owned();
+    for policy in [
+        ImportPolicy::RequireProofs,
+        ImportPolicy::AcceptProofs,
+        ImportPolicy::Observe,
+    ] {
+        let says = Arc::new(Mutex::new(Vec::new()));
+        let el = el_saying(&says).await;
+        let rig = Rig::start(&el, policy).await;
+        let payload = started(&rig).await;
+        let hash = payload.execution_payload.block_hash;
+        let said_valid = format!(r#"{{"id":2,"result":{{"status":"VALID","latestValidHash":"{hash}"}}}}"#);
+        let call = new_payload(&payload, 2);
+        for (from, to, code) in [
+            ("engine_newPayloadV4", "engine_newPayloadV3", -38005),
+            ("engine_newPayloadV4", "engine_newPayloadV5", -38005),
+            ("engine_newPayloadV4", "engine_newPayloadWithWitnessV5", -38005),
+            (r#""blobGasUsed":"0x0","#, "", -32602),
+            (r#""blockHash":"#, r#""slotNumber":"0x8","blockHash":"#, -32602),
+        ] {
+            assert!(call.contains(from), "{call}");
+            let wrong = call.replace(from, to);
+            for (answer, refused) in [
+                (said_valid.clone(), policy == ImportPolicy::RequireProofs),
+                (result("SYNCING"), policy != ImportPolicy::Observe),
+                (result("ACCEPTED"), policy != ImportPolicy::Observe),
+                (error.clone(), false),
+            ] {
+                *says.lock().unwrap() = json(&answer);
+                for body in [wrong.clone(), format!("[{wrong}]")] {
+                    if policy == ImportPolicy::Observe && body.starts_with('[') {
+                        continue;
+                    }
+                    let got = rig.call(&body).await.json();
+                    let got = if got.is_array() { got[0].clone() } else { got };
+                    match refused {
+                        true => assert_eq!(
+                            (&got["error"]["code"], &got["id"]),
+                            (&code.into(), &2.into()),
+                            "{policy} {to:?} {answer}: {got}"
+                        ),
+                        false => assert_eq!(got.to_string(), rebuilt(&answer), "{policy} {to:?}"),
+                    }
+                }
+            }
+        }
+        // INVALID is the execution client's own, last as the payload stays so.
+        *says.lock().unwrap() = json(&result("INVALID"));
+        let wrong = call.replace("engine_newPayloadV4", "engine_newPayloadV3");
+        let expected = match policy {
+            // Told VALID before: rule 4.
+            ImportPolicy::AcceptProofs => "SYNCING",
+            _ => "INVALID",
+        };
+        assert_eq!(
+            rig.call(&wrong).await.json()["result"]["status"],
+            expected,
+            "{policy}"
+        );
+    }
+}
+
+fn rebuilt(json: &str) -> String {
+    serde_json::from_str::<serde_json::Value>(json)
+        .unwrap()
+        .to_string()
+}
+
+/// `engine_newPayloadWithWitness*` asks what newPayload asks: it gets no better an answer, witness or not. Under `observe` it
+/// passes as it comes.
+#[tokio::test]
+async fn a_call_for_a_witness_is_no_way_around_the_gate() {
+    let witness = format!("0x{}", "ab".repeat(1_500_000));
+    for policy in [ImportPolicy::RequireProofs, ImportPolicy::Observe] {
+        let held = witness.clone();
+        let el = MockEl::start(move |message: Message| {
+            let (call, held) = (message.json(), held.clone());
+            async move {
+                if !call["method"].as_str().unwrap().starts_with("engine_newPayload") {
+                    return valid(&message);
+                }
+                let (id, hash) = (&call["id"], &call["params"][0]["blockHash"]);
+                ok(&format!(
+                    r#"{{"id":{id}, "result":{{"status":"VALID","witness":"{held}","latestValidHash":{hash},"validationError":null}}}}"#
+                ))
+            }
+        })
+        .await;
+        let rig = Rig::start(&el, policy).await;
+        let payload = started(&rig).await;
+        let hash = payload.execution_payload.block_hash;
+        let call = new_payload(&payload, 2).replace("engine_newPayloadV4", "engine_newPayloadWithWitnessV4");
+        assert!(call.contains("WithWitness"));
+        let unproven = match policy {
+            ImportPolicy::Observe => "VALID",
+            _ => "SYNCING",
+        };
+        let bodies = |text: String| text.replace(&witness, "w");
+        let got = bodies(rig.call(&call).await.text());
+        let latest = if unproven == "VALID" {
+            format!("\"{hash}\"")
+        } else {
+            "null".to_owned()
+        };
+        assert_eq!(
+            got,
+            format!(
+                r#"{{"id":2, "result":{{"status":"{unproven}","witness":"w","latestValidHash":{latest},"validationError":null}}}}"#
+            ),
+            "{policy}"
+        );
+        if policy != ImportPolicy::Observe {
+            let got = rig.call(format!("[{call}]")).await.json();
+            assert_eq!(got[0]["result"]["status"], unproven, "{policy}");
+        }
+        let head = forkchoice(hash, 3).replace("UpdatedV3", "UpdatedWithWitnessV3");
+        let got = rig.call(&head).await.json();
+        assert_eq!(got["result"]["payloadStatus"]["status"], unproven, "{policy}");
+        rig.prove(&payload).await;
+        assert_eq!(
+            rig.call(&call).await.json()["result"]["status"],
+            "VALID",
+            "{policy}"
+        );
+        assert_eq!(
+            rig.call(&head).await.json()["result"]["payloadStatus"]["status"],
+            "VALID",
+            "{policy}"
+        );
+    }
+}
+
+/// Proofs do not make up a witness.
+#[tokio::test]
+async fn a_call_for_a_witness_is_not_raised() {
+    let el = MockEl::start(|message: Message| async move {
+        match message.text().contains("engine_newPayload") {
+            true => ok(r#"{"id":2,"result":{"status":"SYNCING","latestValidHash":null,"witness":null}}"#),
+            false => valid(&message),
+        }
+    })
+    .await;
+    let rig = Rig::start(&el, ImportPolicy::AcceptProofs).await;
+    let payload = started(&rig).await;
+    rig.prove(&payload).await;
+    let call = new_payload(&payload, 2);
+    let with_witness = call.replace("engine_newPayloadV4", "engine_newPayloadWithWitnessV4");
+    assert_eq!(
+        rig.call(&with_witness).await.json()["result"]["status"],
+        "SYNCING"
+    );
+    assert_eq!(rig.call(&call).await.json()["result"]["status"], "VALID");
+}

@@ -259,3 +259,34 @@ async fn what_a_silent_client_says_at_last_of_a_payload_told_valid_is_an_alarm()
     let answer = asked.await.json();
     assert_ne!(answer["result"]["payloadStatus"]["status"], "VALID", "{answer}");
 }
+
+/// A client that takes connections and not a byte, as one that is stopped: the gate reads the call all the same.
+#[tokio::test]
+async fn a_client_that_reads_nothing_keeps_no_proof_from_speaking() {
+    let started = MockEl::start(|message| async move { valid(&message) }).await;
+    let address = started.address;
+    let rig = Rig::start_as(&started, settings(ImportPolicy::AcceptProofs, 0, 50), |_| ()).await;
+    let anchor = BlockHash::from([7; 32]);
+    rig.call(forkchoice(anchor, 1)).await;
+    started.stop().await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    let listener = socket.listen(16).unwrap();
+    let stopped = tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            held.push(listener.accept().await.unwrap());
+        }
+    });
+    // More than the kernel takes for it.
+    let payload = rig.payload(8, anchor, 12_000_000);
+    rig.prove(&payload).await;
+    let answer = rig.call(new_payload(&payload, 2)).await;
+    assert_eq!(status(&answer), "VALID");
+    let head = rig
+        .call(forkchoice(payload.execution_payload.block_hash, 3))
+        .await;
+    assert_eq!(status(&head), "VALID");
+    stopped.abort();
+}

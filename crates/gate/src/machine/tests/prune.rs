@@ -235,3 +235,30 @@ fn settled_payloads_are_bounded() {
     assert_eq!(settled.insert(wide(u64::MAX), payload), Some(wide(0)));
     assert_eq!(settled.len(), MAX_SETTLED);
 }
+
+/// Two weeks without finality: tree, memory of what left it and records keep their bounds, and VALID stays VALID.
+#[test]
+fn two_weeks_without_finality_keep_every_bound() {
+    let mut bench = Bench::started(require(1));
+    let mut parent = hash(1);
+    for n in 1..=(MAX_PAYLOADS + MAX_SETTLED + 8192) as u64 {
+        let facts = wide_payload(n, parent);
+        let key = ProofKey {
+            new_payload_request_root: facts.new_payload_request_root,
+            proof_type: 1,
+        };
+        bench.event(Event::ProofVerified { key });
+        let answer = status(StatusWord::Valid, Some(facts.block_hash));
+        assert_eq!(bench.import(facts, answer), Decision::PassThrough, "{n}");
+        parent = facts.block_hash;
+        bench.actions.clear();
+    }
+    let stats = bench.gate.stats();
+    assert!(stats.payloads <= MAX_PAYLOADS && stats.payloads > MAX_PAYLOADS / 2);
+    assert_eq!(stats.settled, MAX_SETTLED);
+    assert!(
+        bench.records.len() <= MAX_PAYLOADS + MAX_SETTLED + 2,
+        "{}",
+        bench.records.len()
+    );
+}

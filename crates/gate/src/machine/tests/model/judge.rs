@@ -419,7 +419,7 @@ impl Model {
     }
 
     /// The beacon node is told VALID under a policy that answers for it.
-    fn note_valid(&mut self, n: u8, root: Option<Root>) -> Result<(), TestCaseError> {
+    pub(super) fn note_valid(&mut self, n: u8, root: Option<Root>) -> Result<(), TestCaseError> {
         self.told.insert(n, true);
         let roots = self.valid_roots.entry(n).or_default();
         roots.extend(root);

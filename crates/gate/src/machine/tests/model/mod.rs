@@ -257,6 +257,60 @@ impl Model {
         self.judge(&told, Bench::decided(&actions, call), must_before)
     }
 
+    /// Rule 11: answered by what is known, and neither head nor tree move.
+    fn other_head(&mut self, n: u8) -> Result<(), TestCaseError> {
+        let before = (self.gate.head, self.gate.tree.len(), self.gate.settled.len());
+        let status = self.gate.client_said(&hash(n));
+        let verdict = self.verdict(n);
+        let stood = self
+            .gate
+            .settled
+            .get(&hash(n))
+            .is_some_and(|s| s.valid && !s.conflict);
+        self.calls += 1;
+        let call = CallId(self.calls);
+        let actions = self.event(Event::OtherHead { call, head: hash(n) });
+        let decision = Bench::decided(&actions, call);
+        let after = (self.gate.head, self.gate.tree.len(), self.gate.settled.len());
+        prop_assert_eq!(before.0, after.0, "rule 11: the head is the primary's");
+        prop_assert!(after.1 <= before.1, "rule 11: nothing grows");
+        let valid = verdict == Some(PayloadVerdict::Valid) || (verdict.is_none() && stood);
+        prop_assert_eq!(
+            decision.is_valid(None),
+            valid,
+            "rule 11: {} is {:?}, answered {:?}",
+            n,
+            verdict,
+            decision
+        );
+        self.may_wait(
+            &actions,
+            Waiting {
+                n,
+                asked: Asked::Head(hash(n)),
+                status,
+                root: None,
+            },
+        );
+        if !valid {
+            prop_assert!(matches!(decision, Decision::LowerToSyncing(_)), "{:?}", decision);
+            return Ok(());
+        }
+        if !self.judges() {
+            self.told.entry(n).or_insert(false);
+            return Ok(());
+        }
+        prop_assert!(
+            !self.known_chain(n).iter().any(|a| self.conflicts.contains(a)),
+            "rule 4: {} is in conflict",
+            n
+        );
+        if verdict.is_some() {
+            prop_assert_eq!(self.may_be_valid(n), Ok(()), "told another of {}", n);
+        }
+        self.note_valid(n, None)
+    }
+
     fn again(&mut self) -> Result<(), TestCaseError> {
         let Some(waiting) = self.waiting.pop_front() else {
             return Ok(());
@@ -351,6 +405,7 @@ impl Model {
             Op::Receive(n, request) => self.receive(n, request),
             Op::Import(n, request, el) => self.import(n, request, el)?,
             Op::Head(n, finalized, el) => self.head(n, finalized, el)?,
+            Op::OtherHead(n) => self.other_head(n)?,
             Op::Seen(n, request) => {
                 let (payload, check) = (self.world.facts(n, request), check_of(request));
                 self.event(Event::PayloadSeen { payload, check });

@@ -40,6 +40,8 @@ pub(super) enum Op {
     Receive(u8, Request),
     Import(u8, Request, El),
     Head(u8, Option<u8>, El),
+    /// A beacon node that is not the primary names its head.
+    OtherHead(u8),
     Seen(u8, Request),
     Prove(u8, ProofType, bool),
     Finalized(u8),
@@ -127,6 +129,7 @@ pub(super) fn any_op() -> impl Strategy<Value = Op> {
         2 => (any_payload(), any_request()).prop_map(|(n, r)| Op::Receive(n, r)),
         12 => (any_payload(), any_request(), any_el()).prop_map(|(n, r, e)| Op::Import(n, r, e)),
         8 => (any_payload(), proptest::option::of(any_payload()), any_el()).prop_map(|(n, f, e)| Op::Head(n, f, e)),
+        3 => any_payload().prop_map(Op::OtherHead),
         3 => (any_payload(), any_request()).prop_map(|(n, r)| Op::Seen(n, r)),
         12 => (any_payload(), 1_u8..4, prop::bool::weighted(0.05)).prop_map(|(n, t, o)| Op::Prove(n, t, o)),
         1 => any_payload().prop_map(Op::Finalized),
