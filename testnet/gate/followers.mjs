@@ -167,7 +167,10 @@ await check("steps", async () => {
 });
 
 await check("posted", async () => {
-  await until("every proof is posted", 60_000, () => {
+  await until("every proof is posted", 60_000, async () => {
+    // The newest block may be younger than the poster's last look.
+    const unseen = (await blocks.refresh()).filter((block) => !poster.proofs.has(block.root));
+    if (unseen.length) throw Error(`${unseen.length} blocks not seen yet, first slot ${unseen[0].slot}`);
     if (poster.open.length) throw Error(`${poster.open.length} open, first ${JSON.stringify(poster.open[0].last ?? poster.problem)} slot ${poster.open[0].slot}`);
     return true;
   });
