@@ -1,12 +1,20 @@
 #!/usr/bin/env bash
 # The verifiers of SP1 and ZisK: built, tested with real proofs, and in one scenario from a prover over a node and gossip
 # to a second node. CI does not do this: SP1's verifier alone is some hundred crates and minutes of building.
-#   testnet/native/run.sh [--bench|--lint]
+#   testnet/native/run.sh [--lint] [--bench]
 # PROFILE=dev|release (default release) for the scenario; the verifiers' own tests run in release, as operators have them.
 # CARGO_TARGET_DIR (default target/native) keeps this apart from other builds. The proofs lie in `proofs` beside the
 # reference vectors (ASSAY_VECTORS, default shared/vectors beside the repository).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+lint='' bench=''
+for word in "$@"; do
+  case "$word" in
+    --lint) lint=1 ;;
+    --bench) bench=1 ;;
+    *) echo "usage: testnet/native/run.sh [--lint] [--bench]" >&2; exit 2 ;;
+  esac
+done
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target/native}" CARGO_TERM_COLOR=never
 vectors="${ASSAY_VECTORS:-$PWD/../shared/vectors}"
 [ -f "$vectors/../proofs/sp1/proof.bin" ] || { echo "no proofs beside $vectors" >&2; exit 1; }
@@ -27,6 +35,8 @@ cargo tree -p assay --features native-sp1,native-zisk --locked --invert proofman
 if command -v cargo-deny > /dev/null 2>&1; then
   step "dependency policy, with the verifiers"
   cargo deny --offline --all-features check bans licenses sources
+else
+  echo "skipped: licences, sources and bans of the verifiers' crates (cargo-deny is not installed)"
 fi
 
 step "the verifiers with real proofs"
@@ -37,12 +47,12 @@ profile_flag=()
 [ "$profile" = dev ] || profile_flag=(--profile "$profile")
 cargo test "${profile_flag[@]}" -p assay --features native-sp1,native-zisk --locked --test native -- --nocapture
 
-if [ "${1:-}" = --lint ]; then
+if [ -n "$lint" ]; then
   step "lints of what CI does not build"
   cargo clippy -p assay-native-verifiers --features sp1,zisk --all-targets --locked --quiet -- -D warnings
   cargo clippy -p assay --features native-sp1,native-zisk --test native --locked --quiet -- -D warnings
 fi
-if [ "${1:-}" = --bench ]; then
+if [ -n "$bench" ]; then
   step "how long it takes"
   cargo bench -p assay-native-verifiers --features sp1,zisk --locked --bench verify
 fi
