@@ -1,7 +1,9 @@
 //! The gate as an operator meets it: without an execution client, explained, and told other settings while it runs.
 
 use crate::support::{NodeProcess, PATIENCE, World, get, post, post_ssz, until};
+use assay_engine_api::{EngineClient, JwtSecret};
 use assay_simulator::SimBlock;
+use assay_types::Hash256;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -158,6 +160,86 @@ async fn a_beacon_node_without_an_execution_client_follows_what_is_proven() {
     );
     assert_eq!(node.terminate(), Some(0));
     world.simulation.stop();
+}
+
+/// Two beacon nodes behind one Engine API: the second follows what the first makes known, and one of another network gets
+/// nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_beacon_node_is_answered_from_the_tree_and_one_of_another_network_is_refused() {
+    let world = World::new(1).await;
+    // Its genesis is another second.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let elsewhere = World::new(1).await;
+    let secret = |name: &str| {
+        let (jwt, file) = (JwtSecret::generate(), world.home.path().join(name));
+        jwt.write_new_file(&file).unwrap();
+        (jwt, file.display().to_string())
+    };
+    let ((second, second_file), (stranger, stranger_file)) = (secret("second.hex"), secret("stranger.hex"));
+    let mut flags = world.flags(0, "require-proofs", &[]);
+    for (flag, value) in [
+        ("--secondary-beacon-node", world.simulation.beacon_url(0).unwrap()),
+        ("--secondary-engine-jwt", second_file),
+        (
+            "--secondary-beacon-node",
+            elsewhere.simulation.beacon_url(0).unwrap(),
+        ),
+        ("--secondary-engine-jwt", stranger_file),
+    ] {
+        flags.extend([flag.to_owned(), value]);
+    }
+    let node = NodeProcess::start(&world.datadir(1), &flags);
+    world.connect(&[&node]);
+    let anchor = world.block().await;
+    told_valid(&world, &anchor).await;
+    let engine = |jwt: &JwtSecret| {
+        EngineClient::new(node.endpoints.engine.parse().unwrap(), Some(jwt.clone())).unwrap()
+    };
+    let head = |block: &SimBlock| json!([{ "headBlockHash": block.block_hash(), "safeBlockHash": Hash256::ZERO, "finalizedBlockHash": Hash256::ZERO }, null]);
+    let fcu = "engine_forkchoiceUpdatedV3";
+    // It is asked for its network first.
+    let started = Instant::now();
+    let answer: Value = loop {
+        match engine(&second).call(fcu, &head(&anchor)).await {
+            Ok(answer) => break answer,
+            Err(error) => assert!(started.elapsed() < PATIENCE, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(answer["payloadStatus"]["status"], "VALID");
+    assert_eq!(
+        answer["payloadStatus"]["latestValidHash"],
+        anchor.block_hash().to_string()
+    );
+    let block = world.block().await;
+    let calls = world.simulation.execution(0).unwrap().calls(fcu);
+    let answer: Value = engine(&second).call(fcu, &head(&block)).await.unwrap();
+    assert_eq!(answer["payloadStatus"]["status"], "SYNCING", "{answer}");
+    prove(&world, &node, &block, 3).await;
+    let answer: Value = engine(&second).call(fcu, &head(&block)).await.unwrap();
+    assert_eq!(answer["payloadStatus"]["status"], "VALID", "{answer}");
+    assert_eq!(answer["payloadId"], Value::Null);
+    assert_eq!(
+        world.simulation.execution(0).unwrap().calls(fcu),
+        calls,
+        "the execution client hears of the primary's head alone"
+    );
+    let error = engine(&stranger)
+        .call::<_, Value>(fcu, &head(&block))
+        .await
+        .unwrap_err();
+    assert!(
+        format!("{error:?}").contains("403") || error.to_string().contains("another network"),
+        "{error:?}"
+    );
+    assert!(
+        node.log().contains("on another network and refused"),
+        "{}",
+        node.log()
+    );
+    assert_eq!(node.terminate(), Some(0));
+    world.simulation.stop();
+    elsewhere.simulation.stop();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
