@@ -31,7 +31,11 @@ pub(super) fn judge(shape: Shape, answer: &ReadAnswer) -> ReadVerdict {
         shape,
     };
     if !answer.status().is_success() {
-        // 401, 503 and the like: no answer to the call; clients take none from it either.
+        // 401, 503 and the like: no answer to the call; clients take none from it either. VALID under such a status is
+        // nothing that anybody should find in it.
+        if says_valid(shape, &answer.body) {
+            return unreadable();
+        }
         return ReadVerdict {
             said: ElAnswer::Unavailable,
             shape,
@@ -62,6 +66,11 @@ pub(super) fn judge(shape: Shape, answer: &ReadAnswer) -> ReadVerdict {
             unreadable()
         }
     }
+}
+
+fn says_valid(shape: Shape, body: &[u8]) -> bool {
+    let read = status_edit::read(shape, body);
+    matches!(read, Ok(StatusAnswer::Status(status)) if status.status().status == PayloadValidity::Valid)
 }
 
 fn el_answer(status: &PayloadStatusV1) -> ElAnswer {

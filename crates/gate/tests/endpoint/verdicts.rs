@@ -94,11 +94,16 @@ async fn errors_and_invalid_pass_and_what_cannot_be_read_is_syncing() {
         ),
         (response("503 Busy", "retry-after: 1\r\n", b"busy"), 503, None),
         (
-            response("401 No", "", format!(r#"{{"result":{valid_status}}}"#).as_bytes()),
-            401,
+            response("500 No", "", br#"{"result":{"status":"SYNCING"}}"#),
+            500,
             None,
         ),
         // Never VALID.
+        (
+            response("401 No", "", format!(r#"{{"result":{valid_status}}}"#).as_bytes()),
+            200,
+            Some("SYNCING"),
+        ),
         (
             json(&format!(
                 r#"{{"id":2,"result":{valid_status},"result":{{"status":"SYNCING"}}}}"#
