@@ -34,6 +34,8 @@ pub struct RawBlock {
     pub slot: Slot,
     /// The block's root; of an envelope, its block's.
     pub root: Root,
+    /// The root of the block's parent; none of an envelope.
+    pub parent_root: Option<Root>,
     /// The fork at that slot.
     pub fork: ForkName,
     /// The fork digest at that slot's epoch: the context bytes of a response.

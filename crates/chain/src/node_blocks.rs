@@ -247,6 +247,7 @@ impl NodeBlocks {
             Ok(Some(RawBlock {
                 slot: identity.slot,
                 root: identity.block_root,
+                parent_root: identity.parent_root,
                 fork,
                 fork_digest: spec.fork_digest(&self.view.genesis().genesis_validators_root, epoch),
                 ssz,

@@ -3,7 +3,7 @@
 use crate::Seen;
 use assay_network::{
     PeerStatus,
-    rpc::{BlocksByRange, PeerMetadata, decode_range, decode_roots, decode_uint64},
+    rpc::{BlocksByRange, PeerMetadata, decode_head, decode_range, decode_roots, decode_uint64},
 };
 
 /// The first byte chooses the container, the rest is its SSZ.
@@ -11,7 +11,7 @@ pub(crate) fn base_messages(data: &[u8]) -> Seen {
     let Some((which, ssz)) = data.split_first() else {
         return Seen::Refused;
     };
-    Seen::accepted(match which % 6 {
+    Seen::accepted(match which % 7 {
         0 => status(ssz),
         1 => metadata(ssz),
         2 => {
@@ -32,10 +32,15 @@ pub(crate) fn base_messages(data: &[u8]) -> Seen {
                 back(&bytes, ssz)
             })
         }
-        _ => {
+        5 => {
             let number = decode_uint64(ssz);
             assert_eq!(number.is_some(), ssz.len() == 8);
             number.is_some_and(|number| back(&number.to_le_bytes(), ssz))
+        }
+        _ => {
+            let head = decode_head(ssz);
+            assert_eq!(head.is_some(), ssz.len() == 40);
+            head.is_some_and(|(root, count)| back(&[&root.0[..], &count.to_le_bytes()].concat(), ssz))
         }
     })
 }

@@ -102,6 +102,8 @@ pub fn signed_envelope_ssz_from_json(
 pub struct BlockIdentity {
     /// `hash_tree_root(BeaconBlock)`.
     pub block_root: Root,
+    /// The parent block's root, where the bytes are a block: an envelope does not say it.
+    pub parent_root: Option<Root>,
     /// The block's slot.
     pub slot: Slot,
 }
@@ -114,6 +116,7 @@ impl BlockIdentity {
         let block = Reader::new(view, bytes).field("message")?;
         Ok(Self {
             block_root: block.view().hash_tree_root(),
+            parent_root: Some(block.array("parent_root")?),
             slot: Slot(block.u64("slot")?),
         })
     }
@@ -126,6 +129,7 @@ impl BlockIdentity {
         let envelope = Reader::new(view, bytes).field("message")?;
         Ok(Self {
             block_root: envelope.array("beacon_block_root")?,
+            parent_root: None,
             slot: Slot(envelope.field("payload")?.u64("slot_number")?),
         })
     }

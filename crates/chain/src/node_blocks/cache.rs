@@ -61,6 +61,7 @@ mod tests {
         RawBlock {
             slot: Slot(u64::from(n)),
             root: Root::from([n; 32]),
+            parent_root: None,
             fork: ForkName::Fulu,
             fork_digest: ForkDigest::default(),
             ssz: Bytes::from(vec![n; len]),

@@ -165,6 +165,14 @@ pub fn decode_range(bytes: &[u8]) -> Option<(Slot, u64)> {
     reader.0.is_empty().then_some(range)
 }
 
+/// A block and how many of its ancestry, itself included, as `beacon_blocks_by_head/1` asks (fulu p2p). `None` for any
+/// number of bytes but 40.
+pub fn decode_head(bytes: &[u8]) -> Option<(Root, u64)> {
+    let mut reader = Reader(bytes);
+    let head = (Root::from(reader.array::<32>()?), reader.uint64()?);
+    reader.0.is_empty().then_some(head)
+}
+
 /// A list of roots, as blocks and envelopes are asked for; `None` where the bytes are no whole number of them.
 pub fn decode_roots(bytes: &[u8]) -> Option<Vec<Root>> {
     let (roots, rest) = bytes.as_chunks::<32>();
@@ -290,6 +298,8 @@ mod tests {
             prop_assert_eq!(range.map(BlocksByRange::to_ssz_bytes), (bytes.len() == 24).then(|| bytes.clone()));
             prop_assert_eq!(decode_range(&bytes).is_some(), bytes.len() == 16);
             prop_assert_eq!(decode_uint64(&bytes).is_some(), bytes.len() == 8);
+            let head = decode_head(&bytes).map(|(root, count)| [&root.0[..], &count.to_le_bytes()].concat());
+            prop_assert_eq!(head, (bytes.len() == 40).then(|| bytes.clone()));
             prop_assert_eq!(decode_roots(&bytes).map(|r| r.len() * 32), (bytes.len() % 32 == 0).then_some(bytes.len()));
         }
     }

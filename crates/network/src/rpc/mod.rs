@@ -34,7 +34,7 @@ mod wire;
 mod tests;
 
 pub use client::{ProofResponse, RequestError, Requester, Stage};
-pub use messages::{BlocksByRange, PeerMetadata, decode_range, decode_roots, decode_uint64};
+pub use messages::{BlocksByRange, PeerMetadata, decode_head, decode_range, decode_roots, decode_uint64};
 pub use protocol::Protocol;
 pub use rate::{Quota, Quotas, Rate};
 pub use streams::StreamLimits;

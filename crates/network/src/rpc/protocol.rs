@@ -34,6 +34,8 @@ pub enum Protocol {
     BlocksByRangeV2,
     /// `beacon_blocks_by_root/2` (altair).
     BlocksByRootV2,
+    /// `beacon_blocks_by_head/1` (fulu).
+    BlocksByHead,
     /// `execution_payload_envelopes_by_range/1` (gloas).
     EnvelopesByRange,
     /// `execution_payload_envelopes_by_root/1` (gloas).
@@ -48,7 +50,7 @@ pub enum Protocol {
 
 impl Protocol {
     /// Every protocol.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::StatusV1,
         Self::StatusV2,
         Self::Ping,
@@ -58,6 +60,7 @@ impl Protocol {
         Self::Goodbye,
         Self::BlocksByRangeV2,
         Self::BlocksByRootV2,
+        Self::BlocksByHead,
         Self::EnvelopesByRange,
         Self::EnvelopesByRoot,
         Self::ExecutionProofsByRange,
@@ -77,6 +80,7 @@ impl Protocol {
             Self::Goodbye => "/eth2/beacon_chain/req/goodbye/1/ssz_snappy",
             Self::BlocksByRangeV2 => "/eth2/beacon_chain/req/beacon_blocks_by_range/2/ssz_snappy",
             Self::BlocksByRootV2 => "/eth2/beacon_chain/req/beacon_blocks_by_root/2/ssz_snappy",
+            Self::BlocksByHead => "/eth2/beacon_chain/req/beacon_blocks_by_head/1/ssz_snappy",
             Self::EnvelopesByRange => {
                 "/eth2/beacon_chain/req/execution_payload_envelopes_by_range/1/ssz_snappy"
             }
@@ -101,6 +105,7 @@ impl Protocol {
             Self::Goodbye => "goodbye/1",
             Self::BlocksByRangeV2 => "beacon_blocks_by_range/2",
             Self::BlocksByRootV2 => "beacon_blocks_by_root/2",
+            Self::BlocksByHead => "beacon_blocks_by_head/1",
             Self::EnvelopesByRange => "execution_payload_envelopes_by_range/1",
             Self::EnvelopesByRoot => "execution_payload_envelopes_by_root/1",
             Self::ExecutionProofsByRange => "execution_proofs_by_range/1",
@@ -129,7 +134,11 @@ impl Protocol {
     pub const fn has_context(self) -> bool {
         matches!(
             self,
-            Self::BlocksByRangeV2 | Self::BlocksByRootV2 | Self::EnvelopesByRange | Self::EnvelopesByRoot
+            Self::BlocksByRangeV2
+                | Self::BlocksByRootV2
+                | Self::BlocksByHead
+                | Self::EnvelopesByRange
+                | Self::EnvelopesByRoot
         )
     }
 
@@ -142,6 +151,7 @@ impl Protocol {
         match self {
             Self::MetadataV1 | Self::MetadataV2 | Self::MetadataV3 => exactly(0),
             Self::BlocksByRangeV2 => exactly(24),
+            Self::BlocksByHead => exactly(ROOT_LEN + 8),
             Self::EnvelopesByRange => exactly(16),
             // Before Deneb a request may name more; what is too much then is said by the server.
             Self::BlocksByRootV2 => roots(MAX_REQUEST_BLOCKS.max(spec.max_request_blocks_deneb)),
@@ -164,9 +174,11 @@ impl Protocol {
             Self::MetadataV1 => exactly(16),
             Self::MetadataV2 => exactly(17),
             Self::MetadataV3 => exactly(25),
-            Self::BlocksByRangeV2 | Self::BlocksByRootV2 | Self::EnvelopesByRange | Self::EnvelopesByRoot => {
-                LengthBounds::new(1, as_usize(spec.max_payload_size))
-            }
+            Self::BlocksByRangeV2
+            | Self::BlocksByRootV2
+            | Self::BlocksByHead
+            | Self::EnvelopesByRange
+            | Self::EnvelopesByRoot => LengthBounds::new(1, as_usize(spec.max_payload_size)),
             Self::ExecutionProofsByRange | Self::ExecutionProofsByRoot => {
                 LengthBounds::new(SIGNED_PROOF_OVERHEAD, spec.max_signed_proof_size())
             }
@@ -183,7 +195,7 @@ impl Protocol {
             Self::BlocksByRangeV2 | Self::BlocksByRootV2 => {
                 MAX_REQUEST_BLOCKS.max(spec.max_request_blocks_deneb)
             }
-            Self::EnvelopesByRange => spec.max_request_blocks_deneb,
+            Self::BlocksByHead | Self::EnvelopesByRange => spec.max_request_blocks_deneb,
             Self::EnvelopesByRoot => MAX_REQUEST_PAYLOADS,
             Self::ExecutionProofsByRange | Self::ExecutionProofsByRoot => spec.max_request_execution_proofs(),
             _ => 1,
@@ -231,6 +243,7 @@ mod tests {
             (Protocol::Goodbye, (8, 8), (8, 8), 1),
             (Protocol::BlocksByRangeV2, (24, 24), (1, 10_485_760), 1024),
             (Protocol::BlocksByRootV2, (0, 32_768), (1, 10_485_760), 1024),
+            (Protocol::BlocksByHead, (40, 40), (1, 10_485_760), 128),
             (Protocol::EnvelopesByRange, (16, 16), (1, 10_485_760), 128),
             (Protocol::EnvelopesByRoot, (0, 4096), (1, 10_485_760), 128),
             (Protocol::ExecutionProofsByRange, (20, 24), (145, 4_194_449), 512),

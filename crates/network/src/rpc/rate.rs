@@ -108,6 +108,7 @@ impl Quotas {
             Protocol::ExecutionProofsByRange | Protocol::ExecutionProofsByRoot => &self.proofs,
             Protocol::BlocksByRangeV2
             | Protocol::BlocksByRootV2
+            | Protocol::BlocksByHead
             | Protocol::EnvelopesByRange
             | Protocol::EnvelopesByRoot => &self.blocks,
             _ => &self.base,

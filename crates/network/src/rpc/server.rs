@@ -254,6 +254,7 @@ impl Inner {
             Protocol::Goodbye => self.goodbye(peer, request, writer).await,
             Protocol::BlocksByRangeV2 => self.blocks_by_range(request, writer).await,
             Protocol::BlocksByRootV2 => self.blocks_by_root(request, writer).await,
+            Protocol::BlocksByHead => self.blocks_by_head(request, writer).await,
             Protocol::EnvelopesByRange => self.envelopes_by_range(request, writer).await,
             Protocol::EnvelopesByRoot => self.envelopes_by_root(request, writer).await,
             Protocol::ExecutionProofsByRange => self.proofs_by_range(request, writer).await,

@@ -2,7 +2,7 @@
 
 use super::{Inner, Refusal, Stop, Writer};
 use crate::rpc::{
-    messages::{BlocksByRange, decode_range, decode_roots},
+    messages::{BlocksByRange, decode_head, decode_range, decode_roots},
     protocol::{MAX_REQUEST_BLOCKS, MAX_REQUEST_PAYLOADS},
 };
 use assay_chain::{BlockAt, ChainStatus, RawBlock, SourceError};
@@ -24,6 +24,10 @@ fn most_blocks(spec: &Spec, now: Slot) -> u64 {
     }
 }
 
+fn not_reached() -> Refusal {
+    Refusal::unavailable("the beacon node was not reached yet")
+}
+
 /// The slots to serve of a range, or why none are. `most` are allowed.
 fn slots(status: Option<ChainStatus>, start: Slot, count: u64, most: u64) -> Result<(u64, u64), Refusal> {
     if count > most {
@@ -31,7 +35,7 @@ fn slots(status: Option<ChainStatus>, start: Slot, count: u64, most: u64) -> Res
             "{count} slots asked for, at most {most} at a time"
         )));
     }
-    let status = status.ok_or_else(|| Refusal::unavailable("the beacon node was not reached yet"))?;
+    let status = status.ok_or_else(not_reached)?;
     if count > 0 && start < status.earliest_available_slot {
         return Err(Refusal::unavailable(format!(
             "blocks are served from slot {} on",
@@ -74,6 +78,25 @@ impl Inner {
         self.roots(What::Block, request, most, writer).await
     }
 
+    /// A block and its ancestors, newest first, for as long as the beacon node has them. More than the texts allow is a
+    /// request for as many as they do (fulu p2p).
+    pub(super) async fn blocks_by_head(&self, request: &[u8], writer: &mut Writer) -> Result<(), Stop> {
+        let (head, count) =
+            decode_head(request).ok_or_else(|| Refusal::invalid("not a BeaconBlocksByHead request"))?;
+        if self.parts.blocks.chain_status().is_none() {
+            return Err(not_reached().into());
+        }
+        let mut next = Some(head);
+        for _ in 0..count.min(self.parts.chain.spec().max_request_blocks_deneb) {
+            // Genesis names no parent.
+            let Some(root) = next.filter(|root| *root != Root::ZERO) else {
+                break;
+            };
+            next = self.send(What::Block, BlockAt::Root(root), writer).await?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn envelopes_by_root(&self, request: &[u8], writer: &mut Writer) -> Result<(), Stop> {
         self.roots(What::Envelope, request, MAX_REQUEST_PAYLOADS, writer)
             .await
@@ -114,7 +137,7 @@ impl Inner {
             .into());
         }
         if self.parts.blocks.chain_status().is_none() {
-            return Err(Refusal::unavailable("the beacon node was not reached yet").into());
+            return Err(not_reached().into());
         }
         for root in roots {
             self.send(what, BlockAt::Root(root), writer).await?;
@@ -135,8 +158,8 @@ impl Inner {
         usize::try_from(self.parts.chain.spec().max_payload_size).unwrap_or(usize::MAX)
     }
 
-    /// Sends what is there of a block, if anything is.
-    async fn send(&self, what: What, at: BlockAt, writer: &mut Writer) -> Result<(), Stop> {
+    /// Sends what is there of a block, if anything is; the root of its parent, if it says one.
+    async fn send(&self, what: What, at: BlockAt, writer: &mut Writer) -> Result<Option<Root>, Stop> {
         let _share = self.shares.take(&writer.peer()).await;
         let mut room = self.block_room.take(self.most_bytes()).await;
         let found: Option<RawBlock> = match (what, at) {
@@ -144,11 +167,12 @@ impl Inner {
             (_, at) => self.parts.blocks.block(at).await,
         }
         .map_err(refusal)?;
-        if let Some(found) = found {
-            room.shrink(found.ssz.len());
-            writer.success(Some(found.fork_digest), &found.ssz).await?;
-        }
-        Ok(())
+        let Some(found) = found else {
+            return Ok(None);
+        };
+        room.shrink(found.ssz.len());
+        writer.success(Some(found.fork_digest), &found.ssz).await?;
+        Ok(found.parent_root)
     }
 }
 

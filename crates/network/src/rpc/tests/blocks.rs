@@ -12,6 +12,7 @@ fn raw(slot: u64, kind: u8) -> RawBlock {
     RawBlock {
         slot: Slot(slot),
         root: block_root(slot),
+        parent_root: Some(block_root(slot - 1)),
         fork: ForkName::Fulu,
         fork_digest: ForkDigest([slot as u8, kind, 3, 4]),
         ssz: noise_bytes(slot, 70_000 + slot as usize),
@@ -115,6 +116,74 @@ async fn blocks_go_out_with_their_fork_digests() {
         by_root(&asked).await,
         refused(2, "the beacon node's answer cannot be used: x")
     );
+}
+
+#[tokio::test]
+async fn a_block_and_its_ancestors_go_out_newest_first() {
+    let (a, b) = (Rig::start().await, Rig::start().await);
+    let block = |slot: u64, parent: u64| RawBlock {
+        parent_root: Some(block_root(parent)),
+        ..raw(slot, 0)
+    };
+    // Beside the canonical chain 10 - 11 - 13 a block 14 on 11; 10's parent is not to be had.
+    let [ten, eleven, thirteen, beside] = [block(10, 9), block(11, 10), block(13, 11), block(14, 11)];
+    let genesis = RawBlock {
+        parent_root: Some(Root::ZERO),
+        ..raw(1, 0)
+    };
+    let all = [&ten, &eleven, &thirteen, &beside, &genesis].map(Clone::clone);
+    *b.blocks.blocks.lock() = all.to_vec();
+    a.connect(&b).await;
+    let by_head = async |root: Root, count: u64| {
+        let ssz = [&root.0[..], &count.to_le_bytes()].concat();
+        chunks(
+            &a.exchange(&b, Protocol::BlocksByHead, &encode_request(&ssz))
+                .await,
+        )
+    };
+    let refused = |code, message: &str| vec![Err((code, message.to_owned()))];
+    assert_eq!(
+        by_head(block_root(13), 4).await,
+        refused(3, "the beacon node was not reached yet")
+    );
+    b.has_head(Slot(13));
+    let newest_first = |blocks: &[&RawBlock]| sent(&blocks.iter().map(|b| (*b).clone()).collect::<Vec<_>>());
+    assert_eq!(
+        by_head(block_root(13), 2).await,
+        newest_first(&[&thirteen, &eleven])
+    );
+    let whole = newest_first(&[&thirteen, &eleven, &ten]);
+    assert_eq!(by_head(block_root(13), 128).await, whole);
+    // More than may be asked for is as many as may.
+    assert_eq!(by_head(block_root(13), u64::MAX).await, whole);
+    assert_eq!(
+        by_head(block_root(14), 2).await,
+        newest_first(&[&beside, &eleven])
+    );
+    assert_eq!(by_head(block_root(13), 0).await, []);
+    assert_eq!(by_head(block_root(12), 5).await, []);
+    // Nobody is asked for genesis' parent: the source would fail.
+    *b.blocks.blocks.lock() = vec![
+        genesis.clone(),
+        RawBlock {
+            root: Root::ZERO,
+            ..raw(2, 0)
+        },
+    ];
+    assert_eq!(by_head(block_root(1), 5).await, sent(&[genesis]));
+    *b.blocks.fails.lock() = Some(SourceError::TimedOut);
+    assert_eq!(
+        by_head(block_root(13), 5).await,
+        refused(3, "the beacon node did not answer in time")
+    );
+    // No more than the bound, whatever the chain.
+    *b.blocks.fails.lock() = None;
+    *b.blocks.blocks.lock() = vec![RawBlock {
+        parent_root: Some(block_root(20)),
+        ssz: noise_bytes(20, 100),
+        ..raw(20, 0)
+    }];
+    assert_eq!(by_head(block_root(20), u64::MAX).await.len(), 128);
 }
 
 #[tokio::test]
