@@ -1,5 +1,6 @@
-// One scenario of nodes that find each other: node discovery.mjs two|twenty|absent|behind-finality
+// One scenario of nodes that find each other: node discovery.mjs two|idle|twenty|absent|behind-finality
 // Environment: ASSAY, CHAIN (binaries), OUT_DIR, BASE, SLOTS, FAULT. Exit code 0 only if every check passed.
+import fs from "node:fs";
 import { sleep, until } from "../real/lib/tools.mjs";
 import { Checks, Network, must } from "../lib/network.mjs";
 
@@ -8,6 +9,7 @@ const { ASSAY: binary, CHAIN: chainBinary, OUT_DIR: out, FAULT: fault = "" } = p
 const base = Number(process.env.BASE), away = Number(process.env.SLOTS);
 const scenario = {
   two: { nodes: 2, slotMs: 2000, slots: 8 },
+  idle: { nodes: 2, slotMs: 6000, slots: 20 },
   twenty: { nodes: 20, slotMs: 6000, slots: 8 },
   absent: { nodes: 4, slotMs: 1000, slots: 10 },
   "behind-finality": { nodes: 4, slotMs: 1000, slots: 10, finality: true },
@@ -17,12 +19,14 @@ const { nodes: count, slotMs } = scenario;
 const WITHIN = 4000;
 /** All have found each other within so many ms of the last one's start. */
 const FOUND = 60_000;
+/** An idle node takes at most so many MiB. */
+const IDLE_MIB = 100;
 /** A node that comes back has everything within so many ms. */
 const BACK = 120_000;
 
 const checks = new Checks(`${out}/observed.json`, name, { nodes: count, slot_ms: slotMs, fault });
 const network = new Network({
-  binary, chainBinary, out, pids: `${out}/pids`, base, slotMs, proofSize: 20_000, proofDelayMs: 300,
+  binary, chainBinary, out, pids: `${out}/pids`, base, slotMs, proofSize: fault === "busy" ? 4_000_000 : 20_000, proofDelayMs: 300,
   places: Array.from({ length: count }, () => ({ p2p: "127.0.0.1", api: "127.0.0.1" })),
   flags: (n) => [
     // A star: nobody looks for anybody, all hang on the boot node.
@@ -69,6 +73,28 @@ async function together() {
   const before = chain.blocks.length;
   await chain.begin(3, slotMs).done();
   await checks.check("without-boot-node", () => passed(others, chain.blocks.slice(before)));
+}
+
+/** Resident memory of a node in MiB: now, and at most since it was started. */
+function memory(node) {
+  const status = fs.readFileSync(`/proc/${node.child.pid}/status`, "utf8");
+  const mib = (field) => Math.round(Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(status)[1]) / 102.4) / 10;
+  return { now: mib("VmRSS"), most: mib("VmHWM") };
+}
+
+/** Two minutes of a chain without proofs. */
+async function idle() {
+  await findEachOther();
+  if (fault === "busy") chain.prove([network.nodes[0].endpoints.http]);
+  await chain.begin(scenario.slots, slotMs).done();
+  await checks.check("memory", async () => {
+    const taken = Object.fromEntries(network.nodes.map((node) => [node.name, memory(node)]));
+    for (const node of network.nodes) {
+      must((await node.status()).head_slot >= scenario.slots / 2, `${node.name} does not follow the chain`);
+      must(taken[node.name].most <= IDLE_MIB, `${node.name} took ${taken[node.name].most} MiB`);
+    }
+    return taken;
+  });
 }
 
 /** Every proof that a peer of `node` serves is at `node`, byte for byte; else what is not. */
@@ -136,7 +162,7 @@ async function absent() {
 }
 
 try {
-  await (name === "two" || name === "twenty" ? together() : absent());
+  await { two: together, twenty: together, idle, absent, "behind-finality": absent }[name]();
   await checks.check("clean-end", async () => {
     const complaints = {};
     for (const node of network.nodes) {

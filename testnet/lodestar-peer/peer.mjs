@@ -102,7 +102,7 @@ async function look(lodestar, peerId) {
   return {
     state: us?.state ?? "unknown", direction: us?.direction ?? null, agent: us?.agent_version ?? us?.agentVersion ?? null,
     score: own.score ?? 0, lodestar_score: own.lodestar_score ?? own.lodestarScore ?? 0, gossip_score: own.gossip_score ?? own.gossipScore ?? 0,
-    gossip, peers: peers.filter((peer) => peer.state === "connected").length,
+    known_to_gossip: Object.keys(gossip).length > 0, gossip, peers: peers.filter((peer) => peer.state === "connected").length,
   };
 }
 
@@ -190,6 +190,8 @@ try {
   await checks.check("score", async () => {
     const scores = samples.flatMap((s) => [s.a, s.b]).filter((l) => l?.score !== undefined).map((l) => Math.min(l.score, l.lodestar_score));
     const lowest = Math.min(...scores);
+    // Where it has no score of us at all, nothing was seen.
+    must(samples.some((s) => s.a.known_to_gossip), "A's gossip never had us in its table of scores");
     must(lowest > NEAR, `${lowest}, and at ${DISCONNECT} it disconnects`);
     return { lowest, last: samples.at(-1).a.score, disconnects_at: DISCONNECT };
   });

@@ -36,6 +36,7 @@ pub(crate) struct Counters {
     pub(crate) wrong_digest: Counter,
     pub(crate) late_accepts: Counter,
     pub(crate) over_budget: Counter,
+    pub(crate) streams_given_up: Family<ReasonLabels, Counter>,
     pub(crate) peers_connected: Gauge,
     pub(crate) peers_proof_aware: Gauge,
     pub(crate) peers_known: Gauge,
@@ -119,6 +120,11 @@ impl Counters {
             "Gossip messages ignored unjudged because their peer brings more than any honest one",
             self.over_budget.clone(),
         );
+        r.register(
+            "gossip_streams_given_up",
+            "Gossip streams ended because the peer did not finish a message, or took none",
+            self.streams_given_up.clone(),
+        );
         r.register("peers_connected", "Connected peers", self.peers_connected.clone());
         r.register(
             "dial_failures",
@@ -181,6 +187,14 @@ impl Counters {
         self.faults.get_or_create(&ReasonLabels { reason }).inc();
     }
 
+    pub(crate) fn gossip_streams(&self, reason: &'static str, given_up: usize) {
+        if given_up > 0 {
+            self.streams_given_up
+                .get_or_create(&ReasonLabels { reason })
+                .inc_by(given_up as u64);
+        }
+    }
+
     pub(crate) fn denied(&self, reason: &'static str) {
         self.connections_denied
             .get_or_create(&ReasonLabels { reason })
@@ -229,6 +243,7 @@ impl Counters {
             parked: self.parked.get(),
             wrong_digest: self.wrong_digest.get(),
             late_accepts: self.late_accepts.get(),
+            over_budget: self.over_budget.get(),
         }
     }
 }
@@ -294,4 +309,6 @@ pub struct NetworkCounters {
     pub wrong_digest: u64,
     /// Messages accepted too late to be forwarded.
     pub late_accepts: u64,
+    /// Messages ignored unjudged, because their peer brought too many.
+    pub over_budget: u64,
 }

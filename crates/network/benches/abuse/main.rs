@@ -4,8 +4,9 @@
 //! must be with the other within the slot. Meanwhile attackers, each of which comes back under a new identity as soon as
 //! it is cut off, do one of these at full rate: proofs of payloads nobody knows, proofs of validators that do not exist,
 //! bytes that are no snappy, snappy that is no proof, thousands of streams, messages that are begun and never ended,
-//! statuses each older than the one before, and on discovery records that do not fit (wrong network, unreadable
-//! entries, addresses that are no host's or another's) and packets that are none.
+//! requests for every proof of which none is taken, statuses each older than the one before, and on discovery records
+//! that do not fit (wrong network, unreadable entries, addresses that are no host's or another's) and packets that are
+//! none.
 //! All is on loopback, where the limits by address do not hold: on the internet an attacker needs an address for every
 //! four identities and a subnet for every ten.
 //!
@@ -16,6 +17,7 @@ mod attack;
 #[path = "../mesh/node.rs"]
 mod node;
 mod records;
+mod takers;
 
 use attack::Attack;
 use node::{Failure, say};
@@ -186,6 +188,7 @@ impl Nodes {
                     "banned",
                     "goodbye",
                     "dropped",
+                    "given_up",
                     "records",
                     "dial_failures",
                     "requests_total{protocol=\"execution_proof_status",

@@ -13,7 +13,7 @@ mod planner;
 mod record;
 mod sockets;
 
-pub(crate) use record::Rules;
+pub(crate) use record::{Rules, is_global};
 pub(crate) use sockets::Sockets;
 
 use crate::{
@@ -127,8 +127,8 @@ pub(crate) async fn start(parts: Parts) -> Result<Discovery, NetworkError> {
     if !parts.votes {
         config.disable_enr_update();
     }
-    if parts.rules.read().global {
-        // One /24 must not fill the table. Private networks are one.
+    if record::limits_subnets(parts.rules.read().global, &parts.boot_nodes) {
+        // One /24 must not fill the table.
         config.ip_limit();
     }
     let mut config = config.build();

@@ -7,7 +7,7 @@ use crate::{
 };
 use assay_types::ForkDigest;
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 /// What a record must be like.
 #[derive(Debug, Clone)]
@@ -68,6 +68,18 @@ impl Rules {
             && !(self.global && is_exempt(ip))
             && (self.quic || !address.iter().any(|part| part == Protocol::QuicV1))
     }
+}
+
+/// Whether a record says that its node is on the internet.
+pub(crate) fn is_global(enr: &Enr) -> bool {
+    let ips = [enr.ip4().map(IpAddr::V4), enr.ip6().map(IpAddr::V6)];
+    ips.into_iter().flatten().any(|ip| !is_exempt(ip))
+}
+
+/// Whether one subnet may fill no more than its share of discovery's table. Private networks are one subnet. At a first
+/// start our own record mostly has no address yet, and what is decided at the start holds: so the boot nodes' count too.
+pub(super) fn limits_subnets(is_own_global: bool, boot_nodes: &[Enr]) -> bool {
+    is_own_global || boot_nodes.iter().any(is_global)
 }
 
 #[cfg(test)]
@@ -173,6 +185,20 @@ mod tests {
         {
             let judged = rules.judge(&enr).map(|candidate| candidate.addresses.len());
             assert_eq!(judged, expected, "row {n}");
+        }
+    }
+
+    #[test]
+    fn a_subnet_has_its_share_alone_where_somebody_known_is_on_the_internet() {
+        let record = |ip| record(1, ip, |_: &mut EnrContent| {});
+        let (public, private) = (record("8.8.8.8"), record("10.0.0.1"));
+        for (own, boot_nodes, expected) in [
+            (false, vec![], false),
+            (false, vec![private.clone()], false),
+            (false, vec![private, public], true),
+            (true, vec![], true),
+        ] {
+            assert_eq!(limits_subnets(own, &boot_nodes), expected, "{own} {boot_nodes:?}");
         }
     }
 

@@ -40,7 +40,7 @@ pub use publisher::{PublishQueue, Publisher, publisher};
 pub(crate) use retry::{Retries, Retry};
 pub use topics::{TopicChange, TopicManager, TopicSchedule};
 pub(crate) use transform::{JoinedTopics, ProofTransform};
-pub(crate) use validation::{GossipMessage, Report, Validation};
+pub(crate) use validation::{GossipMessage, Report, Validation, Wanted};
 
 use crate::{NetworkError, counters::Counters};
 use assay_types::{ForkDigest, Spec, digest::execution_proof_topic};

@@ -3,9 +3,9 @@
 use super::TopicSchedule;
 use crate::counters::{Counters, VerdictLabels};
 use assay_chain::Chain;
-use assay_types::{ForkDigest, SignedExecutionProof};
+use assay_types::{ForkDigest, ProofKey, ProofType, SignedExecutionProof};
 use assay_verification::{
-    Candidate, IgnoreReason, Intake, PeerRef, Source, Submission, Verdict, VerifiedProof,
+    Candidate, IgnoreReason, Intake, KnownProofs, PeerRef, Source, Submission, Verdict, VerifiedProof,
 };
 use bytes::Bytes;
 use libp2p::{
@@ -16,10 +16,21 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Bytes of unpacked messages that may be with the verifier at once; what waits for its payload is in the verifier's
-/// own waiting room, which has its own bounds. gossipsub's cache holds each a second time, packed. Beyond it messages are ignored and counted as `overloaded`.
-const MAX_BYTES_UNDER_JUDGEMENT: usize = 32 * 1024 * 1024;
-/// The budget is kept in units of this many bytes; a message takes at least one, which bounds their number to 2048.
+/// own waiting room, which has its own bounds. gossipsub's cache holds each a second time, packed. Beyond it messages
+/// are ignored and counted as `overloaded`. What is wanted (`Wanted`) and what is not have room of their own, so that
+/// proofs of payloads that nobody knows take none from those that are waited for.
+const MAX_BYTES_WANTED: usize = 32 * 1024 * 1024;
+/// See `MAX_BYTES_WANTED`.
+const MAX_BYTES_UNWANTED: usize = 16 * 1024 * 1024;
+/// The budgets are kept in units of this many bytes; a message takes at least one, which bounds their number.
 const BUDGET_UNIT: usize = 16 * 1024;
+
+/// What says whether a message may bring something new: whose loss would be this node's.
+pub(crate) struct Wanted {
+    pub(crate) known: Arc<dyn KnownProofs>,
+    /// The types that are verified.
+    pub(crate) proof_types: Vec<ProofType>,
+}
 
 /// A message that gossipsub has not seen before.
 pub(crate) struct GossipMessage {
@@ -51,33 +62,58 @@ pub(crate) struct Validation {
     schedule: TopicSchedule,
     reports: mpsc::Sender<Report>,
     counters: Counters,
-    budget: Arc<Semaphore>,
+    wanted: Wanted,
+    room_for_wanted: Arc<Semaphore>,
+    room_for_others: Arc<Semaphore>,
 }
 
 impl Validation {
     pub(crate) fn new(
         intake: Intake,
         chain: Arc<dyn Chain>,
+        wanted: Wanted,
         schedule: TopicSchedule,
         reports: mpsc::Sender<Report>,
         counters: Counters,
     ) -> Arc<Self> {
-        let budget = Arc::new(Semaphore::new(MAX_BYTES_UNDER_JUDGEMENT / BUDGET_UNIT));
+        let room = |bytes: usize| Arc::new(Semaphore::new(bytes / BUDGET_UNIT));
         Arc::new(Self {
             intake,
             chain,
             schedule,
             reports,
             counters,
-            budget,
+            wanted,
+            room_for_wanted: room(MAX_BYTES_WANTED),
+            room_for_others: room(MAX_BYTES_UNWANTED),
         })
+    }
+
+    /// Whether a message names a known payload that has no valid proof of that type yet. Look-ups alone, nothing is
+    /// hashed: whoever names one falsely has it rejected, which costs more than a flood does.
+    pub(crate) fn is_wanted(&self, ssz: &Bytes) -> bool {
+        let Ok(signed) = SignedExecutionProof::from_ssz_bytes(ssz) else {
+            return false;
+        };
+        let key = ProofKey {
+            new_payload_request_root: signed.message.public_input.new_payload_request_root,
+            proof_type: signed.message.proof_type,
+        };
+        self.wanted.proof_types.contains(&key.proof_type)
+            && self.chain.payload(&key.new_payload_request_root).is_some()
+            && !self.wanted.known.has_valid(&key)
     }
 
     /// Starts judging a message; its report comes over the channel. Where too much is being judged already, the
     /// report is returned at once: IGNORE.
     pub(crate) fn begin(self: &Arc<Self>, message: GossipMessage) -> Option<Report> {
         let units = u32::try_from(message.ssz.len() / BUDGET_UNIT + 1).unwrap_or(u32::MAX);
-        let Ok(permit) = Arc::clone(&self.budget).try_acquire_many_owned(units) else {
+        let room = if self.is_wanted(&message.ssz) {
+            &self.room_for_wanted
+        } else {
+            &self.room_for_others
+        };
+        let Ok(permit) = Arc::clone(room).try_acquire_many_owned(units) else {
             return Some(self.report(&message, Verdict::Ignore(IgnoreReason::Overloaded)));
         };
         let this = Arc::clone(self);

@@ -45,6 +45,7 @@ impl Host {
             .collect();
 
         let now = Instant::now();
+        self.give_up_streams(now);
         self.budgets.expire(now);
         self.slow
             .retain(|_, (_, last)| now.saturating_duration_since(*last) < SLOW_MEMORY);
@@ -58,6 +59,21 @@ impl Host {
         let mesh = |topic: &TopicHash| gossip.mesh_peers(topic).copied().collect();
         for retry in self.retries.due(now, mesh) {
             self.retry(retry);
+        }
+    }
+
+    /// Peers that do not finish what they began, and those that take nothing: what they make this node hold is bounded
+    /// over all of them.
+    fn give_up_streams(&mut self, now: Instant) {
+        let (unfinished, not_taken) = self.parts.streams.sweep(now);
+        for peer in unfinished {
+            self.on_fault(peer, Fault::TimedOut);
+        }
+        for peer in not_taken {
+            tracing::debug!(%peer, "takes no gossip");
+            self.on_fault(peer, Fault::TimedOut);
+            // The copies in its queue go with its connections.
+            let _ = self.parts.swarm.disconnect_peer_id(peer);
         }
     }
 
@@ -112,17 +128,19 @@ impl Host {
                     return;
                 };
                 let now = Instant::now();
-                let taken = self.budgets.take(propagation_source, message.data.len(), now);
-                if taken != Taken::Fits {
-                    self.over_budget(message_id, propagation_source, taken);
-                    return;
-                }
                 let message = GossipMessage {
                     id: message_id,
                     peer: propagation_source,
                     digest: *digest,
                     ssz: Bytes::from(message.data),
                 };
+                let taken = self.budgets.take(message.peer, message.ssz.len(), now);
+                // gossipsub remembers the id, whoever brought the message: what is ignored here, no honest peer can
+                // bring any more.
+                if taken != Taken::Fits && !self.parts.validation.is_wanted(&message.ssz) {
+                    self.over_budget(message.id, message.peer, taken);
+                    return;
+                }
                 self.echoes.judging(message.id.clone());
                 if let Some(report) = self.parts.validation.begin(message) {
                     self.on_report(report);

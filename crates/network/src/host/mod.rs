@@ -13,6 +13,7 @@
 mod admission;
 mod behaviour;
 mod counted_io;
+mod gossip_streams;
 mod gossiping;
 mod listen;
 mod noise;
@@ -28,7 +29,7 @@ use crate::{
     counters::Counters,
     discovery::{self, Rules, Sockets},
     enr::{EnrExt, LocalEnr},
-    gossip::{self, JoinedTopics, PublishQueue, TopicManager, TopicSchedule, Validation},
+    gossip::{self, JoinedTopics, PublishQueue, TopicManager, TopicSchedule, Validation, Wanted},
     peers::{Limits, PeerFile, PeerReports, Peers},
     rpc::{PeerMetadata, Requester},
     sync::{self, DriverParts, ProofSync, SyncState},
@@ -37,6 +38,7 @@ use assay_chain::{BlockSource, Chain};
 use assay_store::Store;
 use assay_verification::Intake;
 use behaviour::Behaviour;
+use gossip_streams::GossipStreams;
 use libp2p::{Multiaddr, PeerId, Swarm, multiaddr::Protocol, swarm};
 pub(crate) use listen::probe;
 use listen::{Learned, Reachability};
@@ -256,8 +258,9 @@ pub async fn start(
         Arc::clone(&peers),
         &counters,
     );
+    let streams = GossipStreams::new(counters.clone());
     let mut swarm = Swarm::new(
-        transport::build(&config, &keypair, &counters)?,
+        transport::build(&config, &keypair, &counters, &streams)?,
         behaviour,
         key.peer_id(),
         swarm_config(),
@@ -280,7 +283,7 @@ pub async fn start(
         digests: schedule.joined_at_epoch(spec.epoch_at_slot(chain.current_slot())),
         families: [true, false].map(|is_v4| config.listen_addresses.iter().any(|ip| ip.is_ipv4() == is_v4)),
         quic: !config.disable_quic,
-        global: record::is_global(enr.enr()),
+        global: discovery::is_global(enr.enr()),
     }));
     let shared = Arc::new(Shared {
         identity: RwLock::new(identity(key.peer_id(), &enr, &listening)),
@@ -310,6 +313,10 @@ pub async fn start(
         None => None,
     };
     sync.register(registry);
+    let wanted = Wanted {
+        known: Arc::new(store.clone()),
+        proof_types: sync.proof_types().to_vec(),
+    };
     let syncing = sync::run(
         DriverParts {
             sync,
@@ -326,6 +333,7 @@ pub async fn start(
     let validation = Validation::new(
         intake,
         Arc::clone(&chain),
+        wanted,
         schedule.clone(),
         report_sender,
         counters,
@@ -334,6 +342,7 @@ pub async fn start(
 
     let host = Host::new(task::Parts {
         swarm,
+        streams,
         chain,
         topics: TopicManager::new(schedule),
         joined,

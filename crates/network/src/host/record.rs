@@ -6,15 +6,14 @@ use super::{
     task::Host,
 };
 use crate::{
-    discovery::{Discovery, Rules},
-    enr::{Enr, EnrContent, EnrForkId, FuluEntries, LocalEnr, next_fork_digest},
-    peers::is_exempt,
+    discovery::{Discovery, Rules, is_global},
+    enr::{EnrContent, EnrForkId, FuluEntries, LocalEnr, next_fork_digest},
 };
 use assay_chain::Chain;
 use assay_types::{Epoch, ForkName};
 use libp2p::Multiaddr;
 use parking_lot::RwLock;
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 /// Our record and what it is made of.
 pub(super) struct Record {
@@ -47,12 +46,6 @@ pub(super) fn content(chain: &dyn Chain, eproof: u8, reach: &Reachability, learn
         v4,
         v6,
     }
-}
-
-/// Whether a record says that its node is on the internet.
-pub(super) fn is_global(enr: &Enr) -> bool {
-    let ips = [enr.ip4().map(IpAddr::V4), enr.ip6().map(IpAddr::V6)];
-    ips.into_iter().flatten().any(|ip| !is_exempt(ip))
 }
 
 impl Host {

@@ -1,6 +1,8 @@
 //! The task that owns the swarm: it waits, and hands each event to the file it belongs to.
 
-use super::{Shared, behaviour::*, peering::Peering, record::Record, requests::Requests};
+use super::{
+    Shared, behaviour::*, gossip_streams::GossipStreams, peering::Peering, record::Record, requests::Requests,
+};
 use crate::{
     gossip::{Budgets, Echoes, JoinedTopics, Outbox, Report, Retries, TopicManager, Validation, proof_topic},
     peers::{Fault, PeerFile},
@@ -27,6 +29,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// What a host is made of.
 pub(super) struct Parts {
     pub(super) swarm: Swarm<Behaviour>,
+    pub(super) streams: GossipStreams,
     pub(super) chain: Arc<dyn Chain>,
     pub(super) topics: TopicManager,
     pub(super) joined: JoinedTopics,

@@ -3,6 +3,7 @@
 
 use super::{
     counted_io::{CountedIo, CountedMuxer},
+    gossip_streams::{GossipStreams, Watched},
     noise::{Noise, Offer},
     yamux::Yamux,
 };
@@ -30,7 +31,7 @@ const MPLEX_BUFFER: usize = 256;
 /// What a peer may send on one QUIC stream, and on all of a connection, before it is read: 50 Mbit/s over 300 ms are
 /// 1.9 MB, and a hundred peers must not be able to fill the memory.
 const QUIC_STREAM_WINDOW: u32 = 2 << 20;
-const QUIC_CONNECTION_WINDOW: u32 = 4 << 20;
+const QUIC_CONNECTION_WINDOW: u32 = 2 << 20;
 
 type Secured = Boxed<(PeerId, StreamMuxerBox)>;
 
@@ -39,12 +40,13 @@ pub(super) fn build(
     config: &NetworkConfig,
     keypair: &Keypair,
     counters: &Counters,
+    streams: &GossipStreams,
 ) -> Result<Secured, NetworkError> {
-    match dns::tokio::Transport::system(by_address(config, keypair, counters)?) {
+    match dns::tokio::Transport::system(by_address(config, keypair, counters, streams)?) {
         Ok(by_name) => Ok(by_name.boxed()),
         Err(error) => {
             tracing::warn!(%error, "no name resolver: peers can be dialled by IP address alone");
-            by_address(config, keypair, counters)
+            by_address(config, keypair, counters, streams)
         }
     }
 }
@@ -53,6 +55,7 @@ fn by_address(
     config: &NetworkConfig,
     keypair: &Keypair,
     counters: &Counters,
+    streams: &GossipStreams,
 ) -> Result<Secured, NetworkError> {
     let (received, sent) = (counters.bytes_received.clone(), counters.bytes_sent.clone());
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
@@ -65,7 +68,7 @@ fn by_address(
     let encrypted = Noise::new(keypair, offer).map_err(|e| NetworkError::Settings(format!("noise: {e}")))?;
     let tcp = secured(tcp, encrypted, config.enable_mplex);
     if config.disable_quic {
-        return Ok(tcp);
+        return Ok(watched(tcp, streams));
     }
     let mut settings = quic::Config::new(keypair);
     settings.max_stream_data = QUIC_STREAM_WINDOW;
@@ -75,10 +78,19 @@ fn by_address(
         let muxer = CountedMuxer::new(StreamMuxerBox::new(connection), received.clone(), sent.clone());
         (peer, StreamMuxerBox::new(muxer))
     });
-    Ok(quic
-        .or_transport(tcp)
-        .map(|either, _| either.into_inner())
-        .boxed())
+    let either = quic.or_transport(tcp).map(|either, _| either.into_inner());
+    Ok(watched(either.boxed(), streams))
+}
+
+/// Gossip's streams are looked at.
+fn watched(transport: Secured, streams: &GossipStreams) -> Secured {
+    let streams = streams.clone();
+    transport
+        .map(move |(peer, muxer), _| {
+            let muxer = Watched::new(muxer, peer, streams.clone());
+            (peer, StreamMuxerBox::new(muxer))
+        })
+        .boxed()
 }
 
 fn secured<T>(transport: T, encrypted: Noise, with_mplex: bool) -> Secured

@@ -181,10 +181,7 @@ impl Driver {
                 if is_new && is_below && is_on_chain(self.chain.as_ref(), &block) {
                     memory.stale = true;
                 } else if !is_new {
-                    let blocks = self.with_holdings(vec![block]).await;
-                    blocks
-                        .into_iter()
-                        .for_each(|block| self.tell(Event::Block(block)));
+                    self.tell_of_block(block).await;
                 }
             }
             // What is on disk is read again: the store prunes, and lets go of what is damaged.
@@ -249,10 +246,19 @@ impl Driver {
         }
         // In Gloas the block above tells whether a payload is taken.
         if let Some(parent) = above.and_then(|slot| self.chain.canonical_block_at(slot)) {
-            let blocks = self.with_holdings(vec![parent]).await;
-            blocks
-                .into_iter()
-                .for_each(|block| self.tell(Event::Block(block)));
+            self.tell_of_block(parent).await;
+        }
+    }
+
+    /// One block with what is held of it, and what was accepted while that was read: else it would be forgotten, and
+    /// asked for again.
+    async fn tell_of_block(self: &Arc<Self>, block: BlockInfo) {
+        self.inner.begin_journal();
+        for block in self.with_holdings(vec![block]).await {
+            self.tell(Event::Block(block));
+        }
+        for held in self.inner.end_journal() {
+            self.tell(held);
         }
     }
 
@@ -345,6 +351,8 @@ impl Driver {
                 _ => {}
             }
         }
+        // Whom the plan has no place for is told of again, until it has one.
+        present.retain(|peer, _| self.inner.look(|planner| planner.has_source(peer)));
         memory.peers = present;
     }
 
@@ -359,8 +367,12 @@ impl Driver {
             .filter_map(|payload| self.chain.payload(payload)?.block_root)
             .filter_map(|root| self.chain.block(&root))
             .collect();
+        self.inner.begin_journal();
         let blocks = self.with_holdings(blocks).await;
         self.tell(Event::Waiting(blocks));
+        for held in self.inner.end_journal() {
+            self.tell(held);
+        }
     }
 
     pub(super) fn report(&self, peer: PeerId, fault: Fault) {

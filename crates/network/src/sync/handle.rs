@@ -90,6 +90,11 @@ impl ProofSync {
         self.inner.planner.lock().state()
     }
 
+    /// The types that are kept complete.
+    pub(crate) fn proof_types(&self) -> &[ProofType] {
+        &self.inner.config.proof_types
+    }
+
     pub(crate) fn register(&self, registry: &mut Registry) {
         self.inner.counters.register(registry);
     }

@@ -62,6 +62,8 @@ pub(crate) struct Planner {
     own_pause: Duration,
     /// Since that pause nothing was judged: one proof at a time is asked for.
     probing: bool,
+    /// Whom that one was asked of last: a peer whose proofs can never be judged must not be the only one.
+    probed: Option<SourceIndex>,
     /// Proofs that had to wait since the last verdict.
     unjudged: usize,
     tally: Tally,
@@ -85,6 +87,7 @@ impl Planner {
             paused_until: Duration::ZERO,
             own_pause: FIRST_OWN_PAUSE,
             probing: false,
+            probed: None,
             unjudged: 0,
             tally: Tally::default(),
             unreachable: None,
@@ -394,6 +397,11 @@ impl Planner {
     /// The highest canonical slot of the plan.
     pub(crate) fn canonical_tip(&self) -> Option<Slot> {
         self.wanted.tip()
+    }
+
+    /// Whether a peer has a place among those that may be asked.
+    pub(crate) fn has_source(&self, peer: &PeerId) -> bool {
+        self.sources.place(peer).is_some()
     }
 
     /// The lowest canonical slot of the plan.

@@ -165,6 +165,45 @@ async fn a_proof_published_before_anybody_listens_goes_to_the_first_who_does() {
     b.stop().await;
 }
 
+/// What gossip brings first is remembered by its id: an attacker that is over its budget on purpose and then passes an
+/// honest proof on takes it from nobody.
+#[tokio::test]
+async fn a_proof_that_is_waited_for_is_taken_from_a_peer_over_its_budget_too() {
+    let (b, _dir_b) = Node::start(vec![]).await;
+    let (a, _dir_a) = Node::start(vec![b.address()]).await;
+    let (c, _dir_c) = Node::start(vec![b.address()]).await;
+    b.connected_to(2).await;
+    let payload = root(200);
+    for node in [&a, &b, &c] {
+        node.chain.see_payload(payload, SLOT);
+    }
+    // More than a peer may bring at once, of payloads that nobody knows.
+    for n in 1..=160 {
+        a.publish_unverified(signed_proof(&a.chain, root(n), SLOT, 100), SLOT)
+            .await;
+        if n % 4 == 0 {
+            wait_for(|| (b.network.counters().messages_received >= u64::from(n)).then_some(()))
+                .await
+                .unwrap();
+        }
+    }
+    let over = b.network.counters().over_budget;
+    assert!(over > 0);
+    let proof = signed_proof(&a.chain, payload, SLOT, 1000);
+    a.publish_unverified(proof.clone(), SLOT).await;
+    assert_eq!(b.gets(&proof.key()).await, Some("gossip"));
+    assert_eq!(c.gets(&proof.key()).await, Some("gossip"));
+    // Now that it is proven, another one of the same type is not.
+    let more = signed_proof(&a.chain, payload, SLOT, 1001);
+    a.publish_unverified(more, SLOT).await;
+    wait_for(|| (b.network.counters().over_budget > over).then_some(()))
+        .await
+        .unwrap();
+    for node in [a, b, c] {
+        node.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn peers_of_another_network_share_no_topic() {
     let (a, _dir_a) = Node::start(vec![]).await;

@@ -108,9 +108,9 @@ impl Keyed {
         })
     }
 
-    /// The next message's. The last number there is is not for messages.
+    /// The next message's. A channel whose key is used up ends; the next has a new one.
     fn nonce(&mut self) -> io::Result<Nonce> {
-        if self.next == u64::MAX {
+        if self.next >= self.suite.messages() {
             return Err(io::Error::other("noise: no message is left to the key"));
         }
         let nonce = self.suite.nonce(self.next);
@@ -137,5 +137,30 @@ impl Keyed {
             .open_in_place(nonce, Aad::empty(), message)
             .map(|plain| plain.len())
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "noise: not the peer's message"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// No number is used twice, and none beyond what a key is good for.
+    #[test]
+    fn a_key_ends_with_its_last_message() {
+        for (suite, last) in [(Suite::ChaChaPoly, u64::MAX - 1), (Suite::AesGcm, (1 << 24) - 1)] {
+            let end = |suite| {
+                let mut key = Keyed::new(suite, &[7; KEY_LEN]).unwrap();
+                key.next = last;
+                key
+            };
+            let (mut ours, mut theirs) = (end(suite), end(suite));
+            let mut message = *b"the last word";
+            let tag = ours.seal(&mut message).unwrap();
+            let mut wire = [&message[..], &tag].concat();
+            assert_eq!(theirs.open(&mut wire.clone()).unwrap(), message.len());
+            assert!(ours.seal(&mut message).is_err());
+            assert!(theirs.open(&mut wire).is_err());
+        }
     }
 }

@@ -27,6 +27,16 @@ impl Suite {
         }
     }
 
+    /// Messages that one key may encrypt. The last number there is is not for messages (noise, section 5.1). AES-GCM
+    /// loses some strength with each block under one key: 2^24 messages of 64 KiB are a TiB, far below the 2^56 bytes
+    /// that noise allows (section 14) and near what TLS 1.3 does (RFC 8446, section 5.5); peers connect anew then.
+    pub(super) const fn messages(self) -> u64 {
+        match self {
+            Self::ChaChaPoly => u64::MAX,
+            Self::AesGcm => 1 << 24,
+        }
+    }
+
     /// The nonce of a message by its number: four zero bytes in front, and the number in the order of bytes that the
     /// cipher has (noise, section 12).
     pub(super) fn nonce(self, number: u64) -> [u8; 12] {

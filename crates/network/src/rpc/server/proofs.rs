@@ -1,12 +1,13 @@
 //! Proofs from the store (protocol.md section 5), one at a time from disk to socket.
 
-use super::{Inner, Refusal, Stop, Writer};
+use super::{Inner, Refusal, Stop, Writer, room::Taken};
 use assay_chain::Chain;
-use assay_store::ProofStream;
+use assay_store::{ProofStream, StoreError, StoredProof};
 use assay_types::{
     ExecutionProofsByRange, ProofByRootIdentifiers, ProofType, Root, Slot, Spec, SszContainer,
 };
 use std::collections::HashMap;
+use tokio::task::JoinHandle;
 
 /// A range request that may be served.
 #[derive(Debug, PartialEq, Eq)]
@@ -125,14 +126,23 @@ impl Inner {
         Ok(())
     }
 
-    /// Proof after proof: each is read when the one before it is on its way.
-    async fn send_proofs(&self, mut proofs: ProofStream, most: u64, writer: &mut Writer) -> Result<(), Stop> {
+    /// Proof after proof: the next is read while one is on its way, where there is room to spare for it; else after it.
+    async fn send_proofs(&self, proofs: ProofStream, most: u64, writer: &mut Writer) -> Result<(), Stop> {
         let spec = self.parts.chain.spec();
+        let largest = spec.max_signed_proof_size();
         let mut payload = (Root::ZERO, 0);
+        let (mut ahead, mut proofs) = (None, Some(proofs));
         while writer.chunks() < most {
             let _share = self.shares.take(&writer.peer()).await;
-            let mut room = self.room.take(spec.max_signed_proof_size()).await;
-            let proof = match proofs.next().await {
+            let reading = match (ahead.take(), proofs.take()) {
+                (Some(reading), _) => reading,
+                (None, Some(proofs)) => read(proofs, self.room.take(largest).await),
+                (None, None) => break,
+            };
+            let Ok((_room, rest, proof)) = reading.await else {
+                return Err(Refusal::server_error("the proofs cannot be read").into());
+            };
+            let proof = match proof {
                 Ok(Some(proof)) => proof,
                 Ok(None) => break,
                 Err(error) => {
@@ -143,16 +153,33 @@ impl Inner {
             let root = proof.key().new_payload_request_root;
             payload = (root, if payload.0 == root { payload.1 + 1 } else { 1 });
             // However many types are kept, a payload has this many in a response.
-            if payload.1 > spec.max_execution_proofs_per_payload
-                || proof.ssz().len() > spec.max_signed_proof_size()
-            {
+            if payload.1 > spec.max_execution_proofs_per_payload || proof.ssz().len() > largest {
+                proofs = Some(rest);
                 continue;
             }
-            room.shrink(proof.ssz().len());
+            match self.room.spare(largest) {
+                Some(room) if writer.chunks() + 1 < most => ahead = Some(read(rest, room)),
+                _ => proofs = Some(rest),
+            }
             writer.success(None, proof.ssz()).await?;
         }
         Ok(())
     }
+}
+
+/// The rest of the proofs, the next of them, and the room it takes, which is given back with it.
+type Reading = JoinHandle<(Taken, ProofStream, Result<Option<StoredProof>, StoreError>)>;
+
+/// Reads the next proof on a thread that may block.
+fn read(mut proofs: ProofStream, mut room: Taken) -> Reading {
+    tokio::task::spawn_blocking(move || {
+        let next = proofs.next_blocking();
+        room.shrink(
+            next.as_ref()
+                .map_or(0, |proof| proof.as_ref().map_or(0, |proof| proof.ssz().len())),
+        );
+        (room, proofs, next)
+    })
 }
 
 #[cfg(test)]

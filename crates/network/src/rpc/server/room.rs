@@ -37,6 +37,19 @@ impl Room {
     }
 }
 
+impl Room {
+    /// Room for `most` bytes, if at least half of all is free beside it: what is read ahead takes none from who waits.
+    pub(super) fn spare(&self, most: usize) -> Option<Taken> {
+        let units = u32::try_from(most.div_ceil(UNIT)).ok()?.max(1);
+        let needed = (self.total / 2).checked_add(units)? as usize;
+        if self.units.available_permits() < needed {
+            return None;
+        }
+        let permit = Arc::clone(&self.units).try_acquire_many_owned(units).ok()?;
+        Some(Taken(Some(permit)))
+    }
+}
+
 /// Room taken; given back when dropped.
 pub(super) struct Taken(Option<OwnedSemaphorePermit>);
 
@@ -118,6 +131,13 @@ mod tests {
         let second = (&mut second).now_or_never().unwrap();
         assert!(room.take(1).now_or_never().is_none());
         drop((first, second));
+        // What is read ahead leaves half of it.
+        assert!(room.spare(6 * UNIT).is_none());
+        let ahead = room.spare(3 * UNIT).unwrap();
+        let second = room.spare(2 * UNIT).unwrap();
+        assert!(room.spare(1).is_none());
+        assert!(room.take(5 * UNIT).now_or_never().is_some());
+        drop((ahead, second));
         // More than there is: all of it.
         assert!(room.take(100 * UNIT).now_or_never().is_some());
     }

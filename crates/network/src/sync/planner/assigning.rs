@@ -29,7 +29,7 @@ impl Planner {
             return;
         }
         for urgent in [true, false] {
-            for source in self.sources.ready(self.now) {
+            for source in self.in_turn() {
                 if self.is_full(urgent) {
                     break;
                 }
@@ -38,6 +38,16 @@ impl Planner {
                 }
             }
         }
+    }
+
+    /// Who may be asked, the best first; while probing, whoever comes after the last one asked.
+    fn in_turn(&self) -> Vec<SourceIndex> {
+        let mut ready = self.sources.ready(self.now);
+        let last = |place: &SourceIndex| self.probing && self.probed == Some(*place);
+        if let Some(at) = ready.iter().position(last) {
+            ready.rotate_left(at + 1);
+        }
+        ready
     }
 
     fn is_full(&self, urgent: bool) -> bool {
@@ -104,6 +114,9 @@ impl Planner {
             deadline: self.now + REQUEST_PATIENCE + Duration::from_secs(bytes / MIN_BYTES_PER_SECOND),
         };
         self.requests.insert(id, request);
+        if self.probing {
+            self.probed = Some(place);
+        }
         self.actions.push(Action::Request { id, peer, ask });
     }
 

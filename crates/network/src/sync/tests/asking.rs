@@ -409,6 +409,41 @@ fn an_engine_that_is_away_is_asked_for_one_proof_at_a_time() {
     );
 }
 
+/// A peer whose proofs wait for ever (of a validator that the beacon node cannot tell of) is not the only one asked.
+#[test]
+fn while_one_proof_at_a_time_is_asked_for_it_is_asked_of_all_in_turn() {
+    let mut planner = planner(1000, (10..60).map(|slot| block(slot, &[])).collect());
+    let (id, ..) = connect(&mut planner, 0, 1000, SECOND).remove(0);
+    for n in 1..3 {
+        connect(&mut planner, n, 1000, SECOND);
+    }
+    for slot in 10..10 + UNJUDGED_IN_A_ROW as u64 {
+        planner.on_proof(id, key(0, Slot(slot), 1), 1000, SECOND);
+        planner.on_event(Event::Parked, SECOND);
+    }
+    let undecided = |n, slot| Event::Judged {
+        peer: peer_id(n),
+        key: key(0, Slot(slot), 1),
+        judged: Judged::Undecided,
+    };
+    planner.on_event(undecided(0, 10), SECOND);
+    let (mut now, mut turns) = (SECOND, Vec::new());
+    for _ in 0..6 {
+        // Longer than the longest pause.
+        now += SECOND * 70;
+        let asked = asks(planner.on_event(Event::Tick, now));
+        assert_eq!(asked.len(), 1, "one at a time");
+        let (_, n, ask) = &asked[0];
+        turns.push(*n);
+        let slot = (10..60).find(|slot| *ask == by_root(&[(*slot, &[1])])).unwrap();
+        planner.on_event(Event::Parked, now);
+        planner.on_event(undecided(*n, slot), now);
+    }
+    for n in 0..3 {
+        assert_eq!(turns.iter().filter(|turn| **turn == n).count(), 2, "{turns:?}");
+    }
+}
+
 /// What waits for its block, or for a beacon node's answer about one validator, holds up nothing but itself.
 #[test]
 fn a_proof_that_cannot_be_judged_waits_alone() {

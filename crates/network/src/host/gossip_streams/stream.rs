@@ -1,0 +1,260 @@
+//! The wrapping around a connection and its streams.
+
+use super::{GossipStreams, sniff::Sniff};
+use futures::io::{AsyncRead, AsyncWrite};
+use libp2p::{
+    PeerId,
+    core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerEvent, SubstreamBox},
+};
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+/// The account is told of a message's growth in steps of this, and of nothing smaller.
+const STEP: usize = 64 * 1024;
+
+/// A connection to a peer, its streams looked at.
+pub(in crate::host) struct Watched {
+    muxer: StreamMuxerBox,
+    peer: PeerId,
+    streams: GossipStreams,
+}
+
+impl Watched {
+    pub(in crate::host) fn new(muxer: StreamMuxerBox, peer: PeerId, streams: GossipStreams) -> Self {
+        Self { muxer, peer, streams }
+    }
+
+    fn stream(&self, stream: SubstreamBox, is_theirs: bool) -> Stream<SubstreamBox> {
+        Stream::new(stream, self.peer, self.streams.clone(), is_theirs)
+    }
+}
+
+impl StreamMuxer for Watched {
+    type Substream = Stream<SubstreamBox>;
+    type Error = io::Error;
+
+    fn poll_inbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Self::Substream>> {
+        let this = self.get_mut();
+        let stream = ready!(Pin::new(&mut this.muxer).poll_inbound(cx))?;
+        Poll::Ready(Ok(this.stream(stream, true)))
+    }
+
+    fn poll_outbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Self::Substream>> {
+        let this = self.get_mut();
+        let stream = ready!(Pin::new(&mut this.muxer).poll_outbound(cx))?;
+        Poll::Ready(Ok(this.stream(stream, false)))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().muxer).poll_close(cx)
+    }
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
+        Pin::new(&mut self.get_mut().muxer).poll(cx)
+    }
+}
+
+/// A stream. Whoever opens one of gossip's is the only one that speaks on it.
+pub(in crate::host) struct Stream<S> {
+    stream: S,
+    peer: PeerId,
+    streams: GossipStreams,
+    /// Once the account knows of it.
+    id: Option<u64>,
+    is_theirs: bool,
+    sniff: Sniff,
+    /// Unfinished bytes as last told.
+    told: usize,
+    /// Whether a message of ours waits to be taken.
+    waits: bool,
+}
+
+impl<S> Stream<S> {
+    fn new(stream: S, peer: PeerId, streams: GossipStreams, is_theirs: bool) -> Self {
+        Self {
+            stream,
+            peer,
+            streams,
+            id: None,
+            is_theirs,
+            sniff: Sniff::default(),
+            told: 0,
+            waits: false,
+        }
+    }
+
+    fn id(&mut self) -> u64 {
+        *self.id.get_or_insert_with(|| self.streams.open())
+    }
+
+    /// Tells the account what the stream holds; whether it is to end.
+    fn tell(&mut self, cx: &Context<'_>) -> bool {
+        let id = self.id();
+        self.told = self.sniff.unfinished();
+        self.streams
+            .account
+            .lock()
+            .holds(id, self.peer, self.told, cx.waker(), Instant::now())
+    }
+}
+
+impl<S> Drop for Stream<S> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.streams.closed(id);
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        // Woken because it was given up, or about to wait: the account knows whom to wake.
+        let given_up = || io::Error::new(io::ErrorKind::TimedOut, "a message of gossip was not finished");
+        if this.told > 0 && this.tell(cx) {
+            return Poll::Ready(Err(given_up()));
+        }
+        let n = ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        if this.is_theirs && !matches!(this.sniff, Sniff::Other) {
+            this.sniff.push(&buffer[..n]);
+            let held = this.sniff.unfinished();
+            let is_told = (held < STEP && this.told == 0) || (held >= this.told && held - this.told < STEP);
+            if !is_told && this.tell(cx) {
+                return Poll::Ready(Err(given_up()));
+            }
+        }
+        Poll::Ready(Ok(n))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.stream).poll_write(cx, bytes) {
+            Poll::Ready(Ok(n)) => {
+                if !this.is_theirs && !this.sniff.is_gossip() && !matches!(this.sniff, Sniff::Other) {
+                    this.sniff.push(&bytes[..n]);
+                }
+                Poll::Ready(Ok(n))
+            }
+            Poll::Pending if !this.is_theirs && this.sniff.is_gossip() && !this.waits => {
+                this.waits = true;
+                let id = this.id();
+                this.streams.waits(id, this.peer, Instant::now());
+                Poll::Pending
+            }
+            other => other,
+        }
+    }
+
+    /// Comes when all of a message is written.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.waits {
+            this.waits = false;
+            let id = this.id();
+            this.streams.taken(id);
+        }
+        Pin::new(&mut this.stream).poll_flush(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_close(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
+    use std::time::Duration;
+    use tokio::io::duplex;
+    use tokio_util::compat::TokioAsyncReadCompatExt;
+
+    const NAMES: &[u8] = b"\x13/multistream/1.0.0\n\x0f/meshsub/1.2.0\n";
+
+    #[tokio::test]
+    async fn a_message_that_is_never_finished_ends_its_stream() {
+        let streams = GossipStreams::default();
+        let (peer, later) = (PeerId::random(), Instant::now() + Duration::from_secs(61));
+        let (mut theirs, ours) = duplex(1 << 20);
+        let mut ours = Stream::new(ours.compat(), peer, streams.clone(), true);
+        tokio::io::AsyncWriteExt::write_all(&mut theirs, NAMES)
+            .await
+            .unwrap();
+        // 300,000 bytes are announced.
+        tokio::io::AsyncWriteExt::write_all(&mut theirs, &[0xe0, 0xa7, 0x12])
+            .await
+            .unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut theirs, &[7; 200_000])
+            .await
+            .unwrap();
+        let mut read = vec![0; NAMES.len() + 3 + 200_000];
+        ours.read_exact(&mut read).await.unwrap();
+        assert_eq!(streams.account.lock().bytes, 200_003);
+        assert_eq!(streams.sweep(Instant::now()), (Vec::new(), Vec::new()));
+        let mut byte = [0];
+        let mut next = Box::pin(async { ours.read(&mut byte).await.map_err(|e| e.kind()) });
+        assert!(next.as_mut().now_or_never().is_none());
+        assert_eq!(streams.sweep(later).0, [peer]);
+        assert_eq!(next.await, Err(io::ErrorKind::TimedOut));
+        drop(ours);
+        let account = streams.account.lock();
+        assert_eq!((account.bytes, account.unfinished.len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn whole_messages_and_other_protocols_are_let_be() {
+        let streams = GossipStreams::default();
+        for (names, whole) in [
+            (NAMES, true),
+            (&b"\x13/multistream/1.0.0\n\x07/eth2/\n"[..], false),
+        ] {
+            let (mut theirs, ours) = duplex(1 << 20);
+            let mut ours = Stream::new(ours.compat(), PeerId::random(), streams.clone(), true);
+            tokio::io::AsyncWriteExt::write_all(&mut theirs, names)
+                .await
+                .unwrap();
+            // 200,000 bytes and no more where they are a message.
+            tokio::io::AsyncWriteExt::write_all(&mut theirs, &[0xc0, 0x9a, 0x0c])
+                .await
+                .unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut theirs, &vec![7; 200_000])
+                .await
+                .unwrap();
+            let mut read = vec![0; names.len() + 3 + 200_000];
+            ours.read_exact(&mut read).await.unwrap();
+            assert_eq!(streams.account.lock().bytes, 0);
+            assert_eq!(ours.sniff.is_gossip(), whole);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_no_message_is_told_of_until_it_does() {
+        let streams = GossipStreams::default();
+        let (peer, later) = (PeerId::random(), Instant::now() + Duration::from_secs(16));
+        let (ours, mut theirs) = duplex(50_000);
+        let mut ours = Stream::new(ours.compat(), peer, streams.clone(), false);
+        ours.write_all(NAMES).await.unwrap();
+        let message = [&[0xc0, 0x9a, 0x0c][..], &vec![7; 200_000]].concat();
+        {
+            let mut send = Box::pin(async {
+                ours.write_all(&message).await.unwrap();
+                ours.flush().await.unwrap();
+            });
+            assert!(send.as_mut().now_or_never().is_none());
+            assert_eq!(streams.sweep(later).1, [peer]);
+            let mut read = vec![0; NAMES.len() + message.len()];
+            let take = tokio::io::AsyncReadExt::read_exact(&mut theirs, &mut read);
+            futures::join!(send, async { take.await.map(drop).unwrap() });
+        }
+        assert_eq!(streams.sweep(later).1, []);
+        drop(ours);
+        assert!(streams.account.lock().waiting.is_empty());
+    }
+}
