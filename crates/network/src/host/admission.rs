@@ -110,15 +110,19 @@ impl NetworkBehaviour for Behaviour {
                         (send_back_addr.clone(), Direction::Inbound)
                     }
                 };
+                let (peer, connection) = (event.peer_id, event.connection_id);
                 self.peers
                     .lock()
-                    .connected(event.peer_id, address, direction, Instant::now());
+                    .connected(peer, connection, address, direction, Instant::now());
             }
             FromSwarm::ConnectionClosed(ConnectionClosed {
                 peer_id,
-                remaining_established: 0,
+                connection_id,
                 ..
-            }) => self.peers.lock().disconnected(&peer_id, Instant::now()),
+            }) => self
+                .peers
+                .lock()
+                .disconnected(&peer_id, connection_id, Instant::now()),
             FromSwarm::ListenFailure(failure) => {
                 self.arrivals.end(failure.connection_id);
             }

@@ -32,12 +32,18 @@ pub(crate) struct Bans {
 }
 
 impl Bans {
-    /// Bans a peer that misbehaved at `site`. Whether its address is banned with it.
-    pub(crate) fn ban(&mut self, peer: PeerId, site: Option<Site>, now: Instant) -> bool {
+    /// Bans a peer that misbehaved at `sites`, each named once. Those of them that are banned with it.
+    pub(crate) fn ban(&mut self, peer: PeerId, sites: &[Site], now: Instant) -> Vec<Site> {
         let until = now + BAN_TIME;
         let again = self.is_banned(&peer, now);
         insert_bounded(&mut self.peers, peer, until, |until| *until);
-        let Some(site) = site else { return false };
+        let sites = sites.iter().copied();
+        sites.filter(|site| self.strike(*site, again, now)).collect()
+    }
+
+    /// A peer of this place was banned, `again` where it was before. Whether the place is.
+    fn strike(&mut self, site: Site, again: bool, now: Instant) -> bool {
+        let until = now + BAN_TIME;
         if self.is_site_banned(site, now) {
             return true;
         }
@@ -119,14 +125,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn site() -> Option<Site> {
-        Site::of("8.8.8.8".parse().unwrap())
+    fn site() -> Site {
+        Site::of("8.8.8.8".parse().unwrap()).unwrap()
     }
 
     #[test]
     fn bans_end() {
         let (mut bans, now, peer) = (Bans::default(), Instant::now(), PeerId::random());
-        assert!(!bans.ban(peer, site(), now));
+        assert!(bans.ban(peer, &[site()], now).is_empty());
         let end = now + BAN_TIME;
         assert!(bans.is_banned(&peer, end - Duration::from_millis(1)));
         assert!(!bans.is_banned(&peer, end));
@@ -140,22 +146,28 @@ mod tests {
         let (mut bans, now) = (Bans::default(), Instant::now());
         let first = PeerId::random();
         for _ in 0..10 {
-            assert!(!bans.ban(first, site(), now), "one identity again and again");
+            let banned = bans.ban(first, &[site()], now);
+            assert!(banned.is_empty(), "one identity again and again");
         }
-        assert!(!bans.ban(PeerId::random(), site(), now));
-        assert!(bans.ban(PeerId::random(), site(), now));
-        let banned = site().unwrap();
+        let elsewhere = Site::of("9.9.9.9".parse().unwrap()).unwrap();
+        assert!(bans.ban(PeerId::random(), &[elsewhere, site()], now).is_empty());
+        assert_eq!(
+            bans.ban(PeerId::random(), &[site(), elsewhere], now),
+            [site()],
+            "each place has its own count"
+        );
+        let banned = site();
         assert!(bans.is_site_banned(banned, now));
         assert!(!bans.is_site_banned(banned, now + BAN_TIME));
         for _ in 0..10 {
             assert!(
-                !bans.ban(PeerId::random(), None, now),
+                bans.ban(PeerId::random(), &[], now).is_empty(),
                 "exempt addresses are never banned"
             );
         }
         bans.expire(now + BAN_TIME);
         assert!(
-            !bans.ban(PeerId::random(), site(), now + BAN_TIME),
+            bans.ban(PeerId::random(), &[site()], now + BAN_TIME).is_empty(),
             "strikes end too"
         );
     }
@@ -165,7 +177,7 @@ mod tests {
         let (mut bans, now) = (Bans::default(), Instant::now());
         let peers: Vec<PeerId> = (0..=MAX_BANS as u64).map(|_| PeerId::random()).collect();
         for (i, peer) in (0u32..).zip(&peers) {
-            bans.ban(*peer, None, now + Duration::from_millis(1) * i);
+            bans.ban(*peer, &[], now + Duration::from_millis(1) * i);
         }
         assert_eq!(bans.peers.len(), MAX_BANS);
         assert!(!bans.is_banned(&peers[0], now));

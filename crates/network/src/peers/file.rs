@@ -1,6 +1,7 @@
 //! The peer store: who was worth knowing and who is banned, across restarts.
 //!
-//! A text file, one peer or ban a line, replaced as a whole. What cannot be read costs a warning and a fresh start.
+//! A text file, one peer or ban a line, replaced as a whole. A line that cannot be read costs itself and a warning; a file
+//! that is none of ours, a fresh start.
 
 use super::{
     Candidate, Peers,
@@ -52,7 +53,12 @@ impl PeerFile {
             Err(error) => Err(error.to_string()),
         };
         match text.and_then(|text| parse(&text)) {
-            Ok(kept) => kept.into_peers(peers, now),
+            Ok(kept) => {
+                if let Some(damage) = &kept.damage {
+                    tracing::warn!(path = %self.path.display(), damage, "some of the kept peers cannot be read");
+                }
+                kept.into_peers(peers, now)
+            }
             Err(why) => {
                 tracing::warn!(path = %self.path.display(), why, "the kept peers cannot be read; starting without");
                 0
@@ -74,6 +80,8 @@ struct Kept {
     /// Unix seconds of the end.
     banned: Vec<(PeerId, u64)>,
     sites: Vec<(Site, u64)>,
+    /// What of the text was passed over, where anything was.
+    damage: Option<String>,
 }
 
 impl Kept {
@@ -113,7 +121,9 @@ impl Peers {
         let mut text = format!("{HEADER}\n");
         let mut lines = 0;
         for (id, peer) in worth.into_iter().take(MAX_PEERS) {
-            let addresses: Vec<String> = peer.addresses.iter().map(ToString::to_string).collect();
+            // An operator may have given more.
+            let addresses = peer.addresses.iter().take(MAX_ADDRESSES);
+            let addresses: Vec<String> = addresses.map(ToString::to_string).collect();
             let enr = peer.enr.as_ref().map_or("-", |(text, _)| text);
             let _ = writeln!(text, "peer {id} {} {enr}", addresses.join(","));
             lines += 1;
@@ -139,7 +149,7 @@ fn unix_now() -> u64 {
 }
 
 /// Reads the text of a peer store as a node does when it starts: how many peers it keeps, and how many bans of peers and
-/// addresses. Errors: why a node would start without.
+/// addresses, lines that cannot be read passed over. Errors: why a node would start without.
 pub fn read_kept_peers(text: &str) -> Result<(usize, usize), String> {
     parse(text).map(|kept| (kept.peers.len(), kept.banned.len() + kept.sites.len()))
 }
@@ -156,17 +166,20 @@ fn parse(text: &str) -> Result<Kept, String> {
         }
         None => return Err("empty".to_owned()),
     }
-    let (entries, end) = match lines.collect::<Vec<_>>().split_last() {
-        Some((end, entries)) => (entries.to_vec(), end.strip_prefix("end ").unwrap_or_default()),
-        None => return Err("cut off".to_owned()),
+    let (mut kept, mut entries, mut bad, mut whole) = (Kept::default(), 0usize, 0usize, false);
+    while let Some(line) = lines.next() {
+        if let Some(end) = line.strip_prefix("end ") {
+            whole = end.parse() == Ok(entries) && lines.next().is_none();
+            break;
+        }
+        entries += 1;
+        bad += usize::from(entry(line, &mut kept).is_none());
+    }
+    kept.damage = match (bad, whole) {
+        (0, true) => None,
+        (0, false) => Some("its last line does not fit".to_owned()),
+        (bad, _) => Some(format!("{bad} lines")),
     };
-    if end.parse() != Ok(entries.len()) {
-        return Err("its last line does not fit".to_owned());
-    }
-    let mut kept = Kept::default();
-    for (n, line) in entries.into_iter().enumerate() {
-        entry(line, &mut kept).ok_or_else(|| format!("line {}", n + 2))?;
-    }
     Ok(kept)
 }
 

@@ -7,9 +7,9 @@
 use libp2p::{Multiaddr, multiaddr::Protocol};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Peers at one IPv4 address, or in one IPv6 /64 (what one customer has).
+/// Connections from one IPv4 address, or from one IPv6 /64 (what one customer has).
 pub(crate) const MAX_PER_ADDRESS: usize = 4;
-/// Peers in one IPv4 /24 or IPv6 /56.
+/// Connections from one IPv4 /24 or IPv6 /56.
 pub(crate) const MAX_PER_SUBNET: usize = 10;
 
 /// What counts as one address.
@@ -34,7 +34,7 @@ impl Site {
     }
 }
 
-/// Which limit another peer at `site` would exceed, beside peers at `open`.
+/// Which limit another connection from `site` would exceed, beside those from `open`.
 pub(crate) fn exceeded(site: Site, open: impl Iterator<Item = Site>) -> Option<&'static str> {
     let (mut same, mut near) = (0, 0);
     for other in open {

@@ -40,7 +40,7 @@ pub(crate) use limits::{ip_of, is_exempt, is_host};
 use crate::address::PeerAddress;
 use assay_types::ExecutionProofStatus;
 use bans::{Bans, PART_TIME};
-use libp2p::{Multiaddr, PeerId};
+use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use limits::Site;
 use peer::{Link, Peer};
 use score::{BAN_BELOW, DISCONNECT_BELOW};
@@ -232,7 +232,8 @@ impl Peers {
             return Err(Denied("low_score"));
         }
         match known.map(|peer| peer.link) {
-            Some(Link::Open { .. }) => return Ok(()),
+            // It has its place among the peers; whence it comes once more is another matter.
+            Some(Link::Open { .. }) => return self.admits_site(ip, now),
             // Told to go, it is not let in by another door.
             Some(Link::Parting { .. }) => return Err(Denied("parting")),
             _ => {}
@@ -255,7 +256,7 @@ impl Peers {
         if self.bans.is_site_banned(site, now) {
             return Err(Denied("address_banned"));
         }
-        let open = self.open().filter_map(Peer::site);
+        let open = self.open().flat_map(Peer::sites);
         limits::exceeded(site, open).map_or(Ok(()), |limit| Err(Denied(limit)))
     }
 
@@ -264,22 +265,32 @@ impl Peers {
         self.peers.values().filter(|peer| peer.is_open() && !peer.trusted)
     }
 
-    /// A connection was opened; further ones to the same peer change nothing but where it was last seen.
-    pub(crate) fn connected(&mut self, id: PeerId, address: Multiaddr, direction: Direction, now: Instant) {
+    /// A connection was opened. A further one to the same peer counts at the place it comes from, and is nothing more.
+    pub(crate) fn connected(
+        &mut self,
+        id: PeerId,
+        connection: ConnectionId,
+        address: Multiaddr,
+        direction: Direction,
+        now: Instant,
+    ) {
         let peer = self.peers.entry(id).or_insert_with(|| Peer::new(now));
         if !peer.is_open() {
             peer.link = Link::Open { since: now };
             peer.forget_evidence();
         }
         peer.proven = true;
-        peer.last_seen = Some((address, direction));
+        peer.opened(connection, address, direction);
     }
 
-    /// The last connection to a peer was closed.
-    pub(crate) fn disconnected(&mut self, id: &PeerId, now: Instant) {
+    /// A connection was closed; the last to its peer ends more.
+    pub(crate) fn disconnected(&mut self, id: &PeerId, connection: ConnectionId, now: Instant) {
         let Some(peer) = self.peers.get_mut(id) else {
             return;
         };
+        if !peer.lost(connection) {
+            return;
+        }
         peer.closed(now);
         if peer.addresses.is_empty() && peer.score.at(now) >= 0.0 {
             self.peers.remove(id);
@@ -399,13 +410,14 @@ impl Peers {
             self.part(id, Goodbye::BadScore, now);
             return;
         }
-        let site = peer.site();
+        let sites = peer.blamed_sites();
         tracing::info!(peer = %id, score, "peer banned");
-        if self.bans.ban(*id, site, now) {
+        let banned = self.bans.ban(*id, &sites, now);
+        if !banned.is_empty() {
             let here: Vec<PeerId> = self
                 .peers
                 .iter()
-                .filter(|(_, peer)| !peer.trusted && peer.is_open() && peer.site() == site)
+                .filter(|(_, peer)| !peer.trusted && peer.sites().any(|site| banned.contains(&site)))
                 .map(|(id, _)| *id)
                 .collect();
             for other in here {

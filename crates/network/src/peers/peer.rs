@@ -6,7 +6,7 @@ use super::{
     score::Score,
 };
 use assay_types::ExecutionProofStatus;
-use libp2p::{Multiaddr, PeerId};
+use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use std::{
     cmp::Reverse,
     time::{Duration, Instant},
@@ -53,6 +53,14 @@ pub(super) enum Link {
     },
 }
 
+/// A connection that stands.
+#[derive(Debug)]
+struct Connection {
+    id: ConnectionId,
+    address: Multiaddr,
+    direction: Direction,
+}
+
 #[derive(Debug)]
 pub(super) struct Peer {
     /// Given by `--peer`.
@@ -67,7 +75,11 @@ pub(super) struct Peer {
     dismissed: bool,
     /// Was connected at some time.
     pub(super) proven: bool,
-    pub(super) last_seen: Option<(Multiaddr, Direction)>,
+    /// Open now, oldest first. The oldest is what counts where a peer has one place: a further one, from wherever it
+    /// comes, moves it nowhere.
+    connections: Vec<Connection>,
+    /// The oldest open connection's, or the last one's.
+    last_seen: Option<(Multiaddr, Direction)>,
     pub(super) agent: Option<String>,
     pub(super) speaks_proofs: bool,
     pub(super) in_proof_topic: bool,
@@ -91,6 +103,7 @@ impl Peer {
             failures: 0,
             dismissed: false,
             proven: false,
+            connections: Vec::new(),
             last_seen: None,
             agent: None,
             speaks_proofs: false,
@@ -139,10 +152,51 @@ impl Peer {
         matches!(self.last_seen, Some((_, Direction::Inbound)))
     }
 
-    /// Where it is or was connected from; `None` where it never was, or the address is exempt.
-    pub(super) fn site(&self) -> Option<Site> {
-        let (address, _) = self.last_seen.as_ref()?;
-        ip_of(address).and_then(Site::of)
+    /// Where each of its open connections comes from, those from exempt addresses left out.
+    pub(super) fn sites(&self) -> impl Iterator<Item = Site> + '_ {
+        let addresses = self.connections.iter().map(|connection| &connection.address);
+        addresses.filter_map(|address| ip_of(address).and_then(Site::of))
+    }
+
+    /// Where what it did wrong came from: every place it is connected from, or the last one; each once.
+    pub(super) fn blamed_sites(&self) -> Vec<Site> {
+        let mut sites: Vec<Site> = self.sites().collect();
+        if self.connections.is_empty() {
+            let last = self.last_seen.as_ref();
+            sites.extend(last.and_then(|(address, _)| ip_of(address).and_then(Site::of)));
+        }
+        sites.sort_unstable();
+        sites.dedup();
+        sites
+    }
+
+    /// A connection was opened.
+    pub(super) fn opened(&mut self, id: ConnectionId, address: Multiaddr, direction: Direction) {
+        self.connections.push(Connection {
+            id,
+            address,
+            direction,
+        });
+        self.see_oldest();
+    }
+
+    /// A connection was closed. Whether it was the last.
+    pub(super) fn lost(&mut self, id: ConnectionId) -> bool {
+        let before = self.connections.len();
+        self.connections.retain(|connection| connection.id != id);
+        self.see_oldest();
+        self.connections.is_empty() && before > 0
+    }
+
+    #[cfg(test)]
+    pub(super) fn connection_ids(&self) -> Vec<ConnectionId> {
+        self.connections.iter().map(|connection| connection.id).collect()
+    }
+
+    fn see_oldest(&mut self) {
+        if let Some(oldest) = self.connections.first() {
+            self.last_seen = Some((oldest.address.clone(), oldest.direction));
+        }
     }
 
     /// By its record, until it is connected for a while; then by what it does. A record that claims it falsely gains

@@ -6,12 +6,13 @@ use super::{
     bans::BAN_TIME,
     dialing::MAX_DIALS,
     peer::{
-        EVIDENCE_WAIT, FIRST_BACKOFF, FIRST_BACKOFF_FOUND, GOODBYE_BACKOFF, HOPELESS_AFTER, MAX_BACKOFF,
-        STABLE_AFTER,
+        EVIDENCE_WAIT, FIRST_BACKOFF, FIRST_BACKOFF_FOUND, GOODBYE_BACKOFF, HOPELESS_AFTER, MAX_ADDRESSES,
+        MAX_BACKOFF, STABLE_AFTER,
     },
     *,
 };
 use proptest::prelude::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn address(id: PeerId, port: u16) -> PeerAddress {
     format!("/ip4/127.0.0.1/tcp/{port}/p2p/{id}").parse().unwrap()
@@ -37,6 +38,30 @@ fn found(id: PeerId, address: Multiaddr, eproof: u8) -> Candidate {
 
 fn peers(target: usize, trusted: &[PeerAddress], now: Instant) -> Peers {
     Peers::new(PeerId::random(), trusted, Limits { target }, now)
+}
+
+impl Peers {
+    /// A connection of its own number.
+    fn connects(
+        &mut self,
+        id: PeerId,
+        address: Multiaddr,
+        direction: Direction,
+        now: Instant,
+    ) -> ConnectionId {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let connection = ConnectionId::new_unchecked(NEXT.fetch_add(1, Ordering::Relaxed));
+        self.connected(id, connection, address, direction, now);
+        connection
+    }
+
+    /// All of its connections end.
+    fn leaves(&mut self, id: &PeerId, now: Instant) {
+        let connections = self.peers.get(id).map(Peer::connection_ids).unwrap_or_default();
+        for connection in connections {
+            self.disconnected(id, connection, now);
+        }
+    }
 }
 
 fn admit(peers: &Peers, id: PeerId, from: &Multiaddr, now: Instant) -> Result<(), &'static str> {
@@ -67,18 +92,18 @@ fn the_wait_doubles_up_to_a_minute_and_starts_anew_after_a_stable_connection() {
         assert_eq!(peers.take_due(now - Duration::from_millis(1)), []);
     }
     peers.take_due(now);
-    peers.connected(id, at(1), Direction::Outbound, now);
+    peers.connects(id, at(1), Direction::Outbound, now);
     assert_eq!(peers.next_due(), None);
     now += STABLE_AFTER - Duration::from_secs(1);
-    peers.disconnected(&id, now);
+    peers.leaves(&id, now);
     assert_eq!(
         peers.next_due(),
         Some(now + MAX_BACKOFF),
         "a connection that did not last changes nothing"
     );
-    peers.connected(id, at(2), Direction::Inbound, now);
+    peers.connects(id, at(2), Direction::Inbound, now);
     now += STABLE_AFTER;
-    peers.disconnected(&id, now);
+    peers.leaves(&id, now);
     assert_eq!(peers.next_due(), Some(now + FIRST_BACKOFF));
 }
 
@@ -86,7 +111,7 @@ fn the_wait_doubles_up_to_a_minute_and_starts_anew_after_a_stable_connection() {
 fn peers_that_found_us_are_forgotten_when_they_leave() {
     let (kept, guest, now) = (PeerId::random(), PeerId::random(), Instant::now());
     let mut peers = peers(10, &[address(kept, 1)], now);
-    peers.connected(guest, at(9), Direction::Inbound, now);
+    peers.connects(guest, at(9), Direction::Inbound, now);
     peers.identified(&guest, "guest/1\u{7}", true);
     let count = peers.count();
     assert_eq!((count.connected, count.connecting, count.disconnected), (1, 0, 1));
@@ -100,7 +125,7 @@ fn peers_that_found_us_are_forgotten_when_they_leave() {
         (Some("guest/1"), Some(at(9)))
     );
     assert!(seen.proof_aware && !seen.trusted);
-    peers.disconnected(&guest, now);
+    peers.leaves(&guest, now);
     assert_eq!(peers.list().iter().map(|p| p.peer_id).collect::<Vec<_>>(), [kept]);
     assert!(!peers.dial_failed(&guest, now));
 }
@@ -111,7 +136,7 @@ fn a_failed_dial_beside_an_open_connection_changes_nothing() {
     let (id, now) = (PeerId::random(), Instant::now());
     let mut peers = peers(10, &[address(id, 1)], now);
     peers.take_due(now);
-    peers.connected(id, at(9), Direction::Inbound, now);
+    peers.connects(id, at(9), Direction::Inbound, now);
     assert!(!peers.dial_failed(&id, now));
     assert_eq!((peers.count().connected, peers.next_due()), (1, None));
 }
@@ -169,12 +194,12 @@ fn a_false_eproof_gains_little() {
     let mut peers = peers(8, &[], start);
     peers.discovered(found(id, at(1), 1), start);
     peers.take_due(start);
-    peers.connected(id, at(1), Direction::Outbound, start);
+    peers.connects(id, at(1), Direction::Outbound, start);
     let now = start + EVIDENCE_WAIT;
     assert_eq!(peers.proof_aware_count(now - Duration::from_millis(1)), 1);
     assert_eq!(peers.proof_aware_count(now), 0);
-    peers.disconnected(&id, now);
-    peers.connected(id, at(1), Direction::Outbound, now);
+    peers.leaves(&id, now);
+    peers.connects(id, at(1), Direction::Outbound, now);
     assert_eq!(peers.proof_aware_count(now), 0);
     peers.set_gossip(-80.0, |_| (0.0, true), now);
     assert_eq!(peers.proof_aware_count(now), 1, "who joins the topic is");
@@ -185,7 +210,7 @@ fn faults_lead_to_goodbye_then_to_a_ban_that_ends() {
     let (start, id) = (Instant::now(), PeerId::random());
     let mut peers = peers(8, &[], start);
     let here = ip("8.8.8.8");
-    peers.connected(id, here.clone(), Direction::Inbound, start);
+    peers.connects(id, here.clone(), Direction::Inbound, start);
     for _ in 0..2 {
         peers.fault(&id, Fault::InvalidResponse, start);
         peers.fault(&id, Fault::TimedOut, start - Duration::from_secs(1));
@@ -206,7 +231,7 @@ fn faults_lead_to_goodbye_then_to_a_ban_that_ends() {
     assert_eq!(admit(&peers, id, &here, start + BAN_TIME), Err("parting"));
     peers.tick(start + GOODBYE_TIME * 2);
     assert_eq!(peers.take_actions(), []);
-    peers.disconnected(&id, start);
+    peers.leaves(&id, start);
     assert_eq!(admit(&peers, id, &here, start), Err("low_score"));
 
     for _ in 0..3 {
@@ -232,7 +257,7 @@ fn a_gossip_score_below_the_graylist_disconnects() {
     let (now, id, given) = (Instant::now(), PeerId::random(), PeerId::random());
     let mut peers = peers(8, &[address(given, 1)], now);
     for peer in [id, given] {
-        peers.connected(peer, at(2), Direction::Inbound, now);
+        peers.connects(peer, at(2), Direction::Inbound, now);
     }
     peers.set_gossip(-80.0, |_| (-80.0, true), now);
     assert_eq!(peers.take_actions(), []);
@@ -248,7 +273,7 @@ fn a_gossip_score_below_the_graylist_disconnects() {
 fn peers_of_another_network_are_parted_with_and_tried_again_later() {
     let (now, id) = (Instant::now(), PeerId::random());
     let mut peers = peers(8, &[], now);
-    peers.connected(id, at(2), Direction::Inbound, now);
+    peers.connects(id, at(2), Direction::Inbound, now);
     peers.fault(&id, Fault::WrongNetwork, now);
     assert_eq!(
         peers.take_actions(),
@@ -257,7 +282,7 @@ fn peers_of_another_network_are_parted_with_and_tried_again_later() {
             reason: Goodbye::IrrelevantNetwork
         }]
     );
-    peers.disconnected(&id, now);
+    peers.leaves(&id, now);
     assert_eq!(admit(&peers, id, &at(2), now), Err("banned"));
     assert_eq!(admit(&peers, id, &at(2), now + PART_TIME), Ok(()));
 }
@@ -268,14 +293,14 @@ fn many_bad_identities_get_their_address_banned_and_loopback_never() {
     for (from, banned) in [(ip("8.8.8.8"), true), (at(7), false)] {
         let mut peers = peers(50, &[], now);
         let honest = PeerId::random();
-        peers.connected(honest, from.clone(), Direction::Inbound, now);
+        peers.connects(honest, from.clone(), Direction::Inbound, now);
         for _ in 0..3 {
             let id = PeerId::random();
-            peers.connected(id, from.clone(), Direction::Inbound, now);
+            peers.connects(id, from.clone(), Direction::Inbound, now);
             for _ in 0..3 {
                 peers.fault(&id, Fault::InvalidProof, now);
             }
-            peers.disconnected(&id, now);
+            peers.leaves(&id, now);
         }
         let reasons: Vec<Goodbye> = peers
             .take_actions()
@@ -304,11 +329,11 @@ fn what_is_in_flight_at_a_goodbye_is_no_ban() {
     ] {
         let mut peers = peers(50, &[], now);
         let id = PeerId::random();
-        peers.connected(id, ip("8.8.8.8"), Direction::Inbound, now);
+        peers.connects(id, ip("8.8.8.8"), Direction::Inbound, now);
         for _ in 0..40 {
             peers.fault(&id, fault, now);
         }
-        peers.disconnected(&id, now);
+        peers.leaves(&id, now);
         let admitted = admit(&peers, id, &ip("8.8.8.8"), now);
         assert_eq!(admitted == Err("banned"), banned, "{fault:?}");
     }
@@ -327,12 +352,55 @@ fn one_address_gets_few_connections_and_twenty_nodes_on_loopback_get_theirs() {
         };
         assert_eq!(admit(&peers, id, &ip("8.8.8.8"), now), expected, "{n}");
         if expected.is_ok() {
-            peers.connected(id, ip("8.8.8.8"), Direction::Inbound, now);
+            peers.connects(id, ip("8.8.8.8"), Direction::Inbound, now);
         }
     }
     for port in 1..=20 {
         assert_eq!(admit(&peers, PeerId::random(), &at(port), now), Ok(()));
-        peers.connected(PeerId::random(), at(port), Direction::Inbound, now);
+        peers.connects(PeerId::random(), at(port), Direction::Inbound, now);
+    }
+}
+
+/// Two addresses: what is full at one cannot be moved to the other by second connections, nor can what is done there.
+#[test]
+fn a_second_connection_counts_where_it_comes_from_and_moves_nobody() {
+    let now = Instant::now();
+    let mut peers = peers(100, &[], now);
+    let (one, other) = (ip("8.8.8.8"), ip("9.9.9.9"));
+    let ids: Vec<PeerId> = (0..limits::MAX_PER_ADDRESS).map(|_| PeerId::random()).collect();
+    let mut seconds = Vec::new();
+    for id in &ids {
+        peers.connects(*id, one.clone(), Direction::Outbound, now);
+        assert_eq!(admit(&peers, *id, &other, now), Ok(()));
+        seconds.push(peers.connects(*id, other.clone(), Direction::Inbound, now));
+    }
+    let stranger = PeerId::random();
+    for full in [&one, &other] {
+        assert_eq!(admit(&peers, stranger, full, now), Err("address_full"));
+        assert_eq!(admit(&peers, ids[0], full, now), Err("address_full"));
+    }
+    assert_eq!(admit(&peers, ids[0], &at(1), now), Ok(()));
+    let seen = peers.get(&ids[0]).unwrap();
+    assert_eq!(
+        (seen.address, seen.direction),
+        (Some(one.clone()), Some(Direction::Outbound)),
+        "nor does it become one that came to us"
+    );
+
+    // What one connection leaves behind is free again, and the peer stays.
+    peers.disconnected(&ids[0], seconds[0], now);
+    assert_eq!(peers.get(&ids[0]).unwrap().state, PeerState::Connected);
+    assert_eq!(admit(&peers, stranger, &other, now), Ok(()));
+    assert_eq!(admit(&peers, stranger, &one, now), Err("address_full"));
+
+    // Blame falls on every place that it was done from.
+    for id in &ids[1..] {
+        for _ in 0..3 {
+            peers.fault(id, Fault::InvalidProof, now);
+        }
+    }
+    for banned in [&one, &other] {
+        assert!(peers.admits_address(ip_of(banned).unwrap(), now).is_err());
     }
 }
 
@@ -341,10 +409,10 @@ fn beyond_the_target_the_worst_are_let_go() {
     let start = Instant::now();
     let given = PeerId::random();
     let mut peers = peers(8, &[address(given, 1)], start);
-    peers.connected(given, at(1), Direction::Outbound, start);
+    peers.connects(given, at(1), Direction::Outbound, start);
     let ids: Vec<PeerId> = (0..10).map(|_| PeerId::random()).collect();
     for (n, id) in ids.iter().enumerate() {
-        peers.connected(*id, at(9), Direction::Inbound, start);
+        peers.connects(*id, at(9), Direction::Inbound, start);
         // Of ten, the first five take part in proofs.
         peers.identified(id, "x", n < 5);
     }
@@ -377,22 +445,22 @@ fn who_said_goodbye_is_not_dialled_at_once() {
         let mut peers = peers(8, &[], start);
         peers.discovered(found(id, at(1), 1), start);
         peers.take_due(start);
-        peers.connected(id, at(1), Direction::Outbound, start);
+        peers.connects(id, at(1), Direction::Outbound, start);
         let left = start + STABLE_AFTER;
         if goodbye_first {
             peers.said_goodbye(&id, left);
-            peers.disconnected(&id, left);
+            peers.leaves(&id, left);
         } else {
-            peers.disconnected(&id, left);
+            peers.leaves(&id, left);
             peers.said_goodbye(&id, left);
         }
         let mut now = left + GOODBYE_BACKOFF;
         assert_eq!(peers.take_due(now - Duration::from_millis(1)), []);
         assert_eq!(peers.take_due(now).len(), 1);
         // The next connection starts without it.
-        peers.connected(id, at(1), Direction::Outbound, now);
+        peers.connects(id, at(1), Direction::Outbound, now);
         now += STABLE_AFTER;
-        peers.disconnected(&id, now);
+        peers.leaves(&id, now);
         assert_eq!(
             peers.take_due(now + Duration::from_secs(10)).len(),
             1,
@@ -421,16 +489,16 @@ fn the_table_is_bounded_and_keeps_whom_it_was_connected_to() {
     // Guests that leave points behind are bounded too.
     for _ in 0..MAX_KNOWN + 50 {
         let id = PeerId::random();
-        peers.connected(id, at(1), Direction::Inbound, now);
+        peers.connects(id, at(1), Direction::Inbound, now);
         peers.fault(&id, Fault::Flooding, now);
-        peers.disconnected(&id, now);
+        peers.leaves(&id, now);
     }
     assert!(peers.peers.len() <= MAX_KNOWN);
     assert!(peers.get(&kept).is_some());
 }
 
 #[test]
-fn the_store_brings_peers_and_bans_back_and_a_damaged_one_nothing() {
+fn the_store_brings_peers_and_bans_back_and_damage_costs_the_lines_it_is_in() {
     let dir = tempfile::tempdir().unwrap();
     let file = PeerFile::new(dir.path());
     let now = Instant::now();
@@ -439,14 +507,14 @@ fn the_store_brings_peers_and_bans_back_and_a_damaged_one_nothing() {
     assert_eq!(file.load(&mut before, now), 0, "no file, no peers");
     before.discovered(found(good, at(1), 1), now);
     before.discovered(found(stranger, at(1), 1), now);
-    before.connected(good, at(1), Direction::Outbound, now);
+    before.connects(good, at(1), Direction::Outbound, now);
     for _ in 0..3 {
         let id = if before.bans.peers().count() == 0 {
             bad
         } else {
             PeerId::random()
         };
-        before.connected(id, ip("8.8.8.8"), Direction::Inbound, now);
+        before.connects(id, ip("8.8.8.8"), Direction::Inbound, now);
         for _ in 0..3 {
             before.fault(&id, Fault::InvalidProof, now);
         }
@@ -463,23 +531,51 @@ fn the_store_brings_peers_and_bans_back_and_a_damaged_one_nothing() {
     assert!(after.admits_address(address, now + BAN_TIME).is_ok());
     assert_eq!(after.take_due(now).len(), 1);
 
-    let lines = text.lines().count();
-    let damaged = [
-        String::new(),
-        "assay peers 2\nend 0\n".to_owned(),
-        text.lines().take(lines - 1).collect::<Vec<_>>().join("\n"),
-        text.replace("ban ", "bun "),
-        text.replace("end ", "end 9"),
-        format!("{text}more\n"),
-        text.replacen("peer 1", "peer 0", 1).replacen("tcp", "tcq", 1),
-        "\u{0}".repeat(1 << 21),
-    ];
-    for text in damaged {
-        std::fs::write(dir.path().join(file::PEERS_FILE), &text).unwrap();
+    let load = |text: &str| {
+        std::fs::write(dir.path().join(file::PEERS_FILE), text).unwrap();
         let mut fresh = peers(8, &[], now);
-        assert_eq!(file.load(&mut fresh, now), 0, "{:.60}", text);
-        assert!(fresh.list().is_empty() && fresh.ban_count() == 0);
+        let count = file.load(&mut fresh, now);
+        (count, fresh.ban_count())
+    };
+    let all = (1, 4);
+    assert_eq!(load(&text), all);
+    for none_of_ours in ["", "assay peers 2\nend 0\n", &"\u{0}".repeat(1 << 21)] {
+        assert_eq!(load(none_of_ours), (0, 0), "{none_of_ours:.60}");
     }
+    let lines = text.lines().count();
+    let first_lines = |n| text.lines().take(n).collect::<Vec<_>>().join("\n");
+    let table = [
+        ("no end", first_lines(lines - 1), all),
+        ("cut off", first_lines(lines - 2), (1, 3)),
+        (
+            "cut off in a line",
+            format!("{}\nban-addr", first_lines(lines - 2)),
+            (1, 3),
+        ),
+        ("bans of peers", text.replace("ban ", "bun "), (1, 1)),
+        ("another end", text.replace("end ", "end 9"), all),
+        ("more behind the end", format!("{text}more\n"), all),
+        ("a peer's address", text.replacen("/tcp/", "/tcq/", 1), (0, 4)),
+    ];
+    for (what, damaged, kept) in table {
+        assert_ne!(damaged, text, "{what}");
+        assert_eq!(load(&damaged), kept, "{what}");
+    }
+}
+
+/// As many addresses of one peer as an operator likes: the store keeps some, and stays readable.
+#[test]
+fn many_addresses_of_a_given_peer_do_not_spoil_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, id, now) = (PeerFile::new(dir.path()), PeerId::random(), Instant::now());
+    let given: Vec<PeerAddress> = (1..=9).map(|port| address(id, port)).collect();
+    let mut before = peers(8, &given, now);
+    assert_eq!(before.take_due(now)[0].addresses.len(), 9, "all are dialled");
+    before.connects(id, at(1), Direction::Outbound, now);
+    file.save(&before.to_text(now));
+    let mut after = peers(8, &[], now);
+    assert_eq!(file.load(&mut after, now), 1);
+    assert_eq!(after.take_due(now)[0].addresses.len(), MAX_ADDRESSES);
 }
 
 #[derive(Debug, Clone)]
@@ -537,10 +633,10 @@ proptest! {
                         prop_assert!(admitted.is_ok());
                     }
                     if admitted.is_ok() {
-                        peers.connected(ids[p], home(p), direction, now);
+                        peers.connects(ids[p], home(p), direction, now);
                     }
                 }
-                Event::Leaves(p) => peers.disconnected(&ids[p], now),
+                Event::Leaves(p) => peers.leaves(&ids[p], now),
                 Event::DialFails(p) => {
                     peers.dial_failed(&ids[p], now);
                 }
@@ -558,8 +654,8 @@ proptest! {
             }
             let open: Vec<&Peer> = peers.open().collect();
             prop_assert!(open.len() <= limits.most());
-            for peer in &open {
-                let same = open.iter().filter(|other| other.site() == peer.site()).count();
+            for site in open.iter().flat_map(|peer| peer.sites()) {
+                let same = open.iter().flat_map(|peer| peer.sites()).filter(|other| *other == site).count();
                 prop_assert!(same <= limits::MAX_PER_ADDRESS);
             }
             let dialing = peers.peers.values().filter(|p| !p.trusted && p.link == Link::Dialing).count();

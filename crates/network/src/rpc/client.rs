@@ -14,7 +14,7 @@ use crate::{
 };
 use assay_chain::{BlockSource, Chain};
 use assay_types::{ExecutionProofStatus, ExecutionProofsByRange, ProofByRootIdentifiers, SszContainer};
-use futures::AsyncWriteExt;
+use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::{PeerId, Stream};
 use parking_lot::Mutex;
 use response::Response;
@@ -69,7 +69,8 @@ pub enum RequestError {
     /// A stage took too long.
     #[error("no progress in time ({0:?})")]
     TimedOut(Stage),
-    /// The connection or the stream broke.
+    /// The connection or the stream broke, or ended before the answer: over yamux a reset stream, a closed connection and
+    /// a half that the peer ended all read as the end. No fault: peers at their limits, and those that leave, do so.
     #[error("the stream was closed")]
     Closed,
     /// The peer said no.
@@ -89,9 +90,6 @@ pub enum RequestError {
     /// A proof of a type that was not asked for, or the same proof twice.
     #[error("a proof that was not asked for")]
     NotAskedFor,
-    /// The response ended without the one chunk that every answer has.
-    #[error("the response ended without an answer")]
-    Ended,
 }
 
 impl RequestError {
@@ -99,7 +97,7 @@ impl RequestError {
     pub const fn fault(&self) -> Option<Fault> {
         match self {
             Self::TimedOut(_) => Some(Fault::TimedOut),
-            Self::Malformed(_) | Self::Ended => Some(Fault::InvalidResponse),
+            Self::Malformed(_) => Some(Fault::InvalidResponse),
             Self::TooMany | Self::NotAskedFor => Some(Fault::WrongProof),
             // A server's own trouble, and limits of its own, are no fault.
             Self::Refused { .. }
@@ -125,7 +123,6 @@ impl RequestError {
             Self::Malformed(_) => "malformed",
             Self::TooMany => "too_many",
             Self::NotAskedFor => "not_asked_for",
-            Self::Ended => "ended",
         }
     }
 }
@@ -232,24 +229,26 @@ impl Requester {
             Protocol::StatusV1 => ours.to_v1_bytes(),
             _ => ours.to_v2_bytes(),
         };
-        let answer = self
-            .single(peer, &[Protocol::StatusV2, Protocol::StatusV1], request)
-            .await?;
-        self.read(peer, PeerStatus::from_ssz_bytes(&answer))
+        self.single(
+            peer,
+            &[Protocol::StatusV2, Protocol::StatusV1],
+            request,
+            PeerStatus::from_ssz_bytes,
+        )
+        .await
     }
 
     /// Says which metadata this node has, and learns the sequence number of the peer's.
     pub async fn ping(&self, peer: PeerId, seq_number: u64) -> Result<u64, RequestError> {
         let request = |_| seq_number.to_le_bytes().to_vec();
-        let answer = self.single(peer, &[Protocol::Ping], request).await?;
-        self.read(peer, decode_uint64(&answer))
+        self.single(peer, &[Protocol::Ping], request, decode_uint64).await
     }
 
     /// The peer's metadata, in the latest version it speaks.
     pub async fn metadata(&self, peer: PeerId) -> Result<PeerMetadata, RequestError> {
         let protocols = [Protocol::MetadataV3, Protocol::MetadataV2, Protocol::MetadataV1];
-        let answer = self.single(peer, &protocols, |_| Vec::new()).await?;
-        self.read(peer, PeerMetadata::from_ssz_bytes(&answer))
+        self.single(peer, &protocols, |_| Vec::new(), PeerMetadata::from_ssz_bytes)
+            .await
     }
 
     /// Exchanges proof status.
@@ -259,14 +258,10 @@ impl Requester {
         ours: ExecutionProofStatus,
     ) -> Result<ExecutionProofStatus, RequestError> {
         let request = |_| ours.to_ssz_bytes();
-        let answer = self
-            .single(peer, &[Protocol::ExecutionProofStatus], request)
-            .await?;
         let limits = self.inner.parts.chain.spec().list_limits();
-        self.read(
-            peer,
-            ExecutionProofStatus::from_ssz_bytes_within(&answer, &limits).ok(),
-        )
+        let decode = |ssz: &[u8]| ExecutionProofStatus::from_ssz_bytes_within(ssz, &limits).ok();
+        self.single(peer, &[Protocol::ExecutionProofStatus], request, decode)
+            .await
     }
 
     /// Asks for the proofs of a range of canonical blocks. They come one by one from the response.
@@ -316,13 +311,28 @@ impl Requester {
         Ok(ProofResponse::new(response, types))
     }
 
-    /// Says goodbye and hangs up. The connection is closed within seconds, whatever the peer does.
+    /// Says goodbye and hangs up. The connection is closed within seconds, whatever the peer does; what it does is no
+    /// fault, and what it answers means nothing.
     pub async fn goodbye(&self, peer: PeerId, reason: Goodbye) {
-        self.inner.parts.counters.goodbye(OURS, reason.label());
+        let parts = &self.inner.parts;
         let request = |_| reason.code().to_le_bytes().to_vec();
-        // Peers hang up as soon as they have read it: what comes back means nothing.
-        let _ = timeout(GOODBYE_TIMEOUT, self.single(peer, &[Protocol::Goodbye], request)).await;
-        self.inner.parts.connections.close(peer);
+        let told = async {
+            let (mut stream, protocol, _place) = self.open(peer, &[Protocol::Goodbye], request).await?;
+            parts.counters.goodbye(OURS, reason.label());
+            // Whatever comes, the end included, says that the peer has read it: closed at once, a connection may take
+            // what is under way with it.
+            match stream.read(&mut [0; 64]).await {
+                Ok(n) => parts.counters.read(protocol, OURS, n),
+                Err(error) => tracing::trace!(%peer, %error, "goodbye was told"),
+            }
+            Ok(())
+        };
+        let result: Result<(), RequestError> = timeout(GOODBYE_TIMEOUT, told)
+            .await
+            .unwrap_or(Err(RequestError::TimedOut(Stage::FirstByte)));
+        let label = result.as_ref().map_or_else(RequestError::label, |()| "ok");
+        parts.counters.request(Protocol::Goodbye, OURS, label);
+        parts.connections.close(peer);
     }
 
     /// Whether the peer is connected.
@@ -330,37 +340,19 @@ impl Requester {
         self.inner.parts.connections.is_connected(peer)
     }
 
-    /// A value that was read, or a fault.
-    fn read<T>(&self, peer: PeerId, value: Option<T>) -> Result<T, RequestError> {
-        value.ok_or_else(|| {
-            let error = RequestError::Malformed("not the container asked for".to_owned());
-            self.inner.report(&peer, &error);
-            error
-        })
-    }
-
     /// Asks for what has one chunk.
-    async fn single(
+    async fn single<T>(
         &self,
         peer: PeerId,
         protocols: &[Protocol],
         request: impl Fn(Protocol) -> Vec<u8>,
-    ) -> Result<Vec<u8>, RequestError> {
-        let mut response = self.begin(peer, protocols, request, 1).await?;
-        match response.next().await? {
-            Some(ssz) => {
-                response.completed();
-                Ok(ssz)
-            }
-            None => {
-                let error = RequestError::Ended;
-                self.inner.report(&peer, &error);
-                Err(error)
-            }
-        }
+        decode: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<T, RequestError> {
+        let response = self.begin(peer, protocols, request, 1).await?;
+        response.single(decode).await
     }
 
-    /// Sends a request by the first of these protocols that the peer speaks.
+    /// Sends a request by the first of these protocols that the peer speaks, and says how that went.
     async fn begin(
         &self,
         peer: PeerId,
@@ -371,20 +363,7 @@ impl Requester {
         let Some(first) = protocols.first().copied() else {
             return Err(RequestError::Unsupported);
         };
-        let parts = &self.inner.parts;
-        let opened = async {
-            let place = self.inner.turnstile(peer, first).pass().await?;
-            let opening = async {
-                let (mut stream, protocol) = parts.connections.open(&peer, protocols).await?;
-                send(&mut stream, protocol, &request(protocol), &parts.counters).await?;
-                Ok::<_, RequestError>((stream, protocol))
-            };
-            let (stream, protocol) = timeout(parts.timeouts.open, opening)
-                .await
-                .unwrap_or(Err(RequestError::TimedOut(Stage::Open)))?;
-            Ok((stream, protocol, place))
-        };
-        match opened.await {
+        match self.open(peer, protocols, request).await {
             Ok((stream, protocol, place)) => Ok(Response::new(
                 Arc::clone(&self.inner),
                 peer,
@@ -398,6 +377,29 @@ impl Requester {
                 Err(error)
             }
         }
+    }
+
+    /// Opens a stream by the first of these protocols that the peer speaks, and sends a request.
+    async fn open(
+        &self,
+        peer: PeerId,
+        protocols: &[Protocol],
+        request: impl Fn(Protocol) -> Vec<u8>,
+    ) -> Result<(Stream, Protocol, OwnedSemaphorePermit), RequestError> {
+        let Some(first) = protocols.first().copied() else {
+            return Err(RequestError::Unsupported);
+        };
+        let parts = &self.inner.parts;
+        let place = self.inner.turnstile(peer, first).pass().await?;
+        let opening = async {
+            let (mut stream, protocol) = parts.connections.open(&peer, protocols).await?;
+            send(&mut stream, protocol, &request(protocol), &parts.counters).await?;
+            Ok::<_, RequestError>((stream, protocol))
+        };
+        let (stream, protocol) = timeout(parts.timeouts.open, opening)
+            .await
+            .unwrap_or(Err(RequestError::TimedOut(Stage::Open)))?;
+        Ok((stream, protocol, place))
     }
 }
 
@@ -433,15 +435,12 @@ impl Inner {
         }))
     }
 
-    fn report(&self, peer: &PeerId, error: &RequestError) {
+    /// A request ended in vain: counted, and reported where it is the peer's fault.
+    fn ended(&self, peer: &PeerId, protocol: Protocol, error: &RequestError) {
+        self.parts.counters.request(protocol, OURS, error.label());
         if let Some(fault) = error.fault() {
             tracing::debug!(%peer, %error, "request failed by the peer's fault");
             self.parts.peers.report(peer, fault);
         }
-    }
-
-    fn ended(&self, peer: &PeerId, protocol: Protocol, error: &RequestError) {
-        self.parts.counters.request(protocol, OURS, error.label());
-        self.report(peer, error);
     }
 }

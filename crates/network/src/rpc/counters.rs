@@ -147,6 +147,16 @@ impl RpcCounters {
         self.requests.get(&labels).map_or(0, |counter| counter.get())
     }
 
+    /// Goodbyes told or received for a reason.
+    #[cfg(test)]
+    pub(crate) fn goodbyes_of(&self, direction: Direction, reason: &'static str) -> u64 {
+        let labels = GoodbyeLabels {
+            direction: direction.as_str(),
+            reason,
+        };
+        self.goodbyes.get(&labels).map_or(0, |counter| counter.get())
+    }
+
     /// Success chunks of a protocol.
     #[cfg(test)]
     pub(crate) fn chunks_of(&self, protocol: Protocol, direction: Direction) -> u64 {

@@ -72,8 +72,30 @@ impl Response {
         chunk
     }
 
+    /// The answer that is one chunk, decoded. Without a chunk there is none: `Closed`.
+    pub(super) async fn single<T>(
+        mut self,
+        decode: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<T, RequestError> {
+        let answer = match self.read_chunk().await {
+            Ok(Some(ssz)) => {
+                decode(&ssz).ok_or_else(|| RequestError::Malformed("not the container asked for".to_owned()))
+            }
+            Ok(None) => Err(RequestError::Closed),
+            Err(error) => Err(error),
+        };
+        match &answer {
+            Ok(_) => {
+                self.inner.parts.counters.chunk(self.protocol, OURS);
+                self.completed();
+            }
+            Err(error) => self.failed(error),
+        }
+        answer
+    }
+
     /// The response came to its end as it should.
-    pub(super) fn completed(&mut self) {
+    fn completed(&mut self) {
         if !self.has_ended {
             self.has_ended = true;
             self.inner.parts.counters.request(self.protocol, OURS, "ok");

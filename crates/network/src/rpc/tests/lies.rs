@@ -2,9 +2,9 @@
 
 use super::rig::*;
 use crate::{
-    Fault,
+    Fault, Goodbye,
     framing::{ErrorCode, encode_error_chunk, encode_success_chunk},
-    rpc::{OURS, Protocol, RequestError, RpcConfig, RpcTimeouts, Stage},
+    rpc::{OURS, Protocol, RequestError, RpcConfig, RpcTimeouts, Stage, StreamLimits},
 };
 use assay_types::{ExecutionProofsByRange, ProofByRootIdentifier, ProofByRootIdentifiers, Slot};
 use bytes::Bytes;
@@ -188,12 +188,63 @@ async fn wrong_responses_end_with_an_error_and_a_fault() {
     );
 }
 
+/// A peer that is full, that leaves, or that resets what it cannot serve has done nothing wrong.
 #[tokio::test]
-async fn single_answers_must_be_there_and_be_what_was_asked_for() {
+async fn an_end_before_the_answer_is_no_fault() {
     let (rig, liar) = impatient().await;
-    liar.says(Lie::Say(vec![]));
-    assert_eq!(rig.requester.ping(liar.peer, 0).await, Err(RequestError::Ended));
-    assert_eq!(*rig.book.faults.lock(), [(liar.peer, Fault::InvalidResponse)]);
+    for (n, lie) in (1..).zip([Lie::Say(vec![]), Lie::SayAndReset(vec![]), Lie::HangUp]) {
+        liar.says(lie);
+        let answer = rig.requester.ping(liar.peer, 0).await;
+        assert_eq!(answer, Err(RequestError::Closed), "{n}");
+        assert_eq!(rig.counters.requests_of(Protocol::Ping, OURS, "closed"), n);
+    }
+    assert_eq!(rig.counters.requests_of(Protocol::Ping, OURS, "ok"), 0);
+
+    // One of ours that serves as many streams as it may.
+    let full = Rig::start_with(Settings {
+        config: RpcConfig {
+            streams: StreamLimits {
+                total: 0,
+                ..StreamLimits::default()
+            },
+            ..RpcConfig::default()
+        },
+        ..Settings::default()
+    })
+    .await;
+    rig.has_head(Slot(39));
+    rig.connect(&full).await;
+    assert_eq!(rig.requester.status(full.peer).await, Err(RequestError::Closed));
+    assert_eq!(*rig.book.faults.lock(), []);
+}
+
+/// What peers make of a goodbye: nothing of it is held against them, and the connection ends.
+#[tokio::test]
+async fn whatever_comes_of_a_goodbye_is_no_fault() {
+    let lies = [
+        Lie::Say(vec![]),
+        Lie::Say(vec![0xff; 40]),
+        Lie::SayAndReset(vec![]),
+        Lie::SayAndHold(vec![]),
+        Lie::HangUp,
+    ];
+    for (n, lie) in lies.into_iter().enumerate() {
+        let (rig, liar) = impatient().await;
+        liar.says(lie);
+        rig.requester.goodbye(liar.peer, Goodbye::TooManyPeers).await;
+        wait_for(|| (!rig.connections.is_connected(&liar.peer)).then_some(())).await;
+        assert_eq!(liar.streams(), 1, "{n}");
+        assert_eq!(*rig.book.faults.lock(), [], "{n}");
+        assert_eq!(rig.counters.goodbyes_of(OURS, "too_many_peers"), 1, "{n}");
+        // Of one that is gone nothing was told.
+        rig.requester.goodbye(liar.peer, Goodbye::TooManyPeers).await;
+        assert_eq!(rig.counters.goodbyes_of(OURS, "too_many_peers"), 1, "{n}");
+    }
+}
+
+#[tokio::test]
+async fn single_answers_must_be_what_was_asked_for() {
+    let (rig, liar) = impatient().await;
     // Bits that stand for no subnet.
     let mut metadata = [0; 25];
     metadata[16] = 0xf0;
@@ -202,7 +253,9 @@ async fn single_answers_must_be_there_and_be_what_was_asked_for() {
         rig.requester.metadata(liar.peer).await,
         Err(RequestError::Malformed(_))
     ));
-    assert_eq!(rig.book.faults.lock().len(), 2);
+    assert_eq!(*rig.book.faults.lock(), [(liar.peer, Fault::InvalidResponse)]);
+    let counted = |result| rig.counters.requests_of(Protocol::MetadataV3, OURS, result);
+    assert_eq!((counted("malformed"), counted("ok")), (1, 0));
 }
 
 #[tokio::test]

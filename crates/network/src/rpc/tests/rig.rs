@@ -408,6 +408,8 @@ pub(crate) enum Lie {
     SayAndHold(Vec<u8>),
     /// Writes these bytes and drops the stream.
     SayAndReset(Vec<u8>),
+    /// Closes the connection.
+    HangUp,
 }
 
 /// A peer that answers every request with the same bytes.
@@ -422,12 +424,14 @@ pub(crate) struct Liar {
 struct LiarHost {
     lie: Mutex<Lie>,
     streams: Mutex<usize>,
+    connections: Connections,
 }
 
 impl Host for LiarHost {
-    fn accept(&self, _: PeerId, _: Protocol, mut stream: Stream) {
+    fn accept(&self, peer: PeerId, _: Protocol, mut stream: Stream) {
         *self.streams.lock() += 1;
         let lie = self.lie.lock().clone();
+        let connections = self.connections.clone();
         tokio::spawn(async move {
             let mut request = Vec::new();
             let _ = stream.read_to_end(&mut request).await;
@@ -445,6 +449,10 @@ impl Host for LiarHost {
                     let _ = stream.write_all(&bytes).await;
                     let _ = stream.flush().await;
                 }
+                Lie::HangUp => {
+                    connections.close(peer);
+                    tokio::time::sleep(PATIENCE).await;
+                }
             }
         });
     }
@@ -458,6 +466,7 @@ impl Liar {
         let lie = Arc::new(LiarHost {
             lie: Mutex::new(Lie::Say(vec![])),
             streams: Mutex::new(0),
+            connections: connections.clone(),
         });
         let (peer, address, _) =
             launch(&Protocol::ALL, connections.clone(), lie.clone(), shutdown.clone()).await;
