@@ -449,11 +449,6 @@ impl Tree {
         }
     }
 
-    /// The last forkchoice the Engine API told.
-    pub fn engine_forkchoice(&self) -> Option<EngineForkchoice> {
-        self.engine
-    }
-
     /// What is missing between the head and the finalized block.
     pub fn missing(&self) -> Missing {
         let pending = self.pending_finalized.map(|checkpoint| checkpoint.root);

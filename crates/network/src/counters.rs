@@ -44,6 +44,8 @@ pub(crate) struct Counters {
     pub(crate) dial_failures: Counter,
     pub(crate) connections_denied: Family<ReasonLabels, Counter>,
     pub(crate) faults: Family<ReasonLabels, Counter>,
+    pub(crate) reports_dropped: Counter,
+    pub(crate) messages_dropped: Counter,
     pub(crate) discovery_queries: Counter,
     pub(crate) discovery_queries_empty: Counter,
     pub(crate) records: Family<ReasonLabels, Counter>,
@@ -77,7 +79,7 @@ impl Counters {
         );
         r.register(
             "gossip_messages_forwarded",
-            "Gossip messages that were accepted and went on to the mesh",
+            "Gossip messages that were accepted in time to go on to those of the mesh that lack them, if any do",
             self.messages_forwarded.clone(),
         );
         r.register(
@@ -131,6 +133,11 @@ impl Counters {
             "Attempts to connect that failed",
             self.dial_failures.clone(),
         );
+        r.register(
+            "gossip_messages_dropped",
+            "Gossip messages for peers whose queues were full",
+            self.messages_dropped.clone(),
+        );
         self.register_peers(r);
     }
 
@@ -148,10 +155,15 @@ impl Counters {
         r.register("bans", "Peers and addresses banned now", self.bans.clone());
         r.register(
             "connections_denied",
-            "Connections that were not let in",
+            "Connections that were not let in, and incoming ones that came to nothing, by reason",
             self.connections_denied.clone(),
         );
         r.register("peer_faults", "What peers did wrong", self.faults.clone());
+        r.register(
+            "peer_reports_dropped",
+            "Reports of what peers did wrong that found their queue full",
+            self.reports_dropped.clone(),
+        );
         r.register(
             "discovery_queries",
             "Queries of discovery",
@@ -203,11 +215,6 @@ impl Counters {
 
     pub(crate) fn record(&self, reason: &'static str) {
         self.records.get_or_create(&ReasonLabels { reason }).inc();
-    }
-
-    #[cfg(test)]
-    pub(crate) fn faults_of(&self, reason: &'static str) -> u64 {
-        self.faults.get(&ReasonLabels { reason }).map_or(0, |c| c.get())
     }
 
     fn sum_of_verdicts(&self, verdict: &'static str, reasons: impl Iterator<Item = &'static str>) -> u64 {
@@ -291,7 +298,7 @@ pub struct NetworkCounters {
     pub messages_received: u64,
     /// Gossip data that was no message at all.
     pub messages_undecodable: u64,
-    /// Accepted messages that went on to the mesh.
+    /// Messages accepted in time to go on to those of the mesh that lack them, if any do.
     pub messages_forwarded: u64,
     /// Proofs of this node's own (or asked for) that went out.
     pub messages_published: u64,

@@ -16,8 +16,11 @@
 //! | `sync` | proof sync: what is missing is asked of peers |
 //! | `host` | the task that owns the swarm, and the handle to it |
 //! | `counters` | what is counted |
+//! | `backoff`, `bounded`, `files` | waits that double, maps that are bounded, files replaced as a whole |
 
 pub mod address;
+mod backoff;
+mod bounded;
 mod config;
 mod counters;
 mod discovery;

@@ -133,7 +133,7 @@ impl LocalEnr {
             content,
             enr,
         };
-        local.keep()?;
+        local.unkept().keep()?;
         Ok(local)
     }
 
@@ -142,27 +142,36 @@ impl LocalEnr {
         &self.enr
     }
 
-    /// What it says.
-    pub fn content(&self) -> &EnrContent {
-        &self.content
-    }
-
-    /// Says something else from now on; whether that made a new record. `seen` is the highest sequence number that was
+    /// Says something else from now on; where that made a new record, what is to be kept. `seen` is the highest sequence number that was
     /// signed with our key elsewhere (discovery signs what its votes say): the new record stands above it.
-    pub fn update(&mut self, content: EnrContent, seen: u64) -> Result<bool, NetworkError> {
+    pub fn update(&mut self, content: EnrContent, seen: u64) -> Result<Option<UnkeptEnr>, NetworkError> {
         if content == self.content && seen <= self.enr.seq() {
-            return Ok(false);
+            return Ok(None);
         }
         self.enr = content.sign(self.enr.seq().max(seen).saturating_add(1), &self.key)?;
         self.content = content;
-        self.keep()?;
-        Ok(true)
+        Ok(Some(self.unkept()))
     }
 
-    fn keep(&self) -> Result<(), NetworkError> {
-        let mut text = self.enr.to_base64();
-        text.push('\n');
-        files::replace(&self.path, &text, Readers::Umask)
+    fn unkept(&self) -> UnkeptEnr {
+        UnkeptEnr {
+            path: self.path.clone(),
+            text: format!("{}\n", self.enr.to_base64()),
+        }
+    }
+}
+
+/// A record that is not on disk yet.
+#[must_use]
+pub struct UnkeptEnr {
+    path: PathBuf,
+    text: String,
+}
+
+impl UnkeptEnr {
+    /// Writes it down. Blocks; a later record must not be written before an earlier one.
+    pub fn keep(self) -> Result<(), NetworkError> {
+        files::replace(&self.path, &self.text, Readers::Umask)
     }
 }
 
@@ -268,20 +277,20 @@ mod tests {
         let key = NodeKey::generate();
         let mut local = LocalEnr::open(dir.path(), &key, content()).unwrap();
         assert_eq!(local.enr().seq(), 1);
-        assert!(!local.update(content(), 0).unwrap());
+        assert!(local.update(content(), 0).unwrap().is_none());
         assert_eq!(local.enr().seq(), 1);
 
         let moved = EnrContent {
             v6: None,
             ..content()
         };
-        assert!(local.update(moved.clone(), 1).unwrap());
+        local.update(moved.clone(), 1).unwrap().unwrap().keep().unwrap();
         assert_eq!(local.enr().seq(), 2);
 
         let again = LocalEnr::open(dir.path(), &key, moved.clone()).unwrap();
         assert_eq!(again.enr(), local.enr());
         // Discovery has signed a record of its own meanwhile: ours goes above it, though it says the same.
-        assert!(local.update(moved, 7).unwrap());
+        local.update(moved, 7).unwrap().unwrap().keep().unwrap();
         assert_eq!(local.enr().seq(), 8);
         let back = LocalEnr::open(dir.path(), &key, content()).unwrap();
         assert_eq!(back.enr().seq(), 9);

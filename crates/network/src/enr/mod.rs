@@ -8,7 +8,7 @@ mod local;
 
 pub use fork_id::EnrForkId;
 pub(crate) use fork_id::next_fork_digest;
-pub use local::{EnrContent, FuluEntries, LocalEnr, Reach};
+pub use local::{EnrContent, FuluEntries, LocalEnr, Reach, UnkeptEnr};
 
 use assay_types::ForkDigest;
 use enr::{CombinedKey, CombinedPublicKey, EnrPublicKey};

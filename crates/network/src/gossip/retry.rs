@@ -64,6 +64,13 @@ impl Retries {
         None
     }
 
+    /// gossipsub has let the message go: no try can reach anybody. Whether it was waiting.
+    pub(crate) fn forget(&mut self, id: &MessageId) -> bool {
+        let before = self.waiting.len();
+        self.waiting.retain(|waiting| waiting.id != *id);
+        self.waiting.len() < before
+    }
+
     /// A peer's queue was full during the last heartbeat.
     pub(crate) fn queue_was_full(&mut self, peer: PeerId) {
         for waiting in &mut self.waiting {
@@ -139,6 +146,18 @@ mod tests {
         }
         assert_eq!(retries.due(at(16), |_| Vec::new()), [Retry::GaveUp(id(2))]);
         assert_eq!(retries.due(at(100), |_| Vec::new()), []);
+    }
+
+    /// Nothing went out, so nothing is ever called published.
+    #[test]
+    fn what_gossip_has_let_go_is_not_done() {
+        let (mesh, start) = (PeerId::random(), Instant::now());
+        let mut retries = Retries::default();
+        retries.add(id(1), TopicHash::from_raw("topic"), start);
+        let later = |s| start + Duration::from_secs(s);
+        assert_eq!(retries.due(later(1), |_| vec![mesh]), [Retry::Forward(id(1))]);
+        assert!(retries.forget(&id(1)) && !retries.forget(&id(1)));
+        assert_eq!(retries.due(later(60), |_| vec![mesh]), []);
     }
 
     #[test]

@@ -3,25 +3,47 @@
 //! A behaviour, because the swarm asks behaviours before a connection stands and tells them in the same step that it
 //! does: no connection can slip between the question and the count.
 
+use super::behaviour::{MAX_CONNECTIONS_PER_PEER, MAX_PENDING};
 use crate::{
     counters::Counters,
     peers::{Arrivals, Direction, Peers, ip_of},
 };
 use libp2p::{
     Multiaddr, PeerId,
+    connection_limits::Exceeded,
     core::{ConnectedPoint, Endpoint, transport::PortUse},
     swarm::{
-        ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler,
+        ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, ListenError, NetworkBehaviour, THandler,
         THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
     },
 };
 use parking_lot::Mutex;
 use std::{
     convert::Infallible,
+    error::Error,
     sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
+
+/// Why an incoming connection came to nothing, where `Behaviour` here has not counted that: the library's own limits, and
+/// what went wrong before anybody was asked.
+pub(super) fn uncounted(error: &ListenError) -> Option<&'static str> {
+    match error {
+        ListenError::Denied { cause } => {
+            let exceeded = cause.source()?.downcast_ref::<Exceeded>()?;
+            Some(match exceeded.limit() {
+                MAX_PENDING => "too_many_pending_in_all",
+                MAX_CONNECTIONS_PER_PEER => "too_many_of_peer",
+                _ => "other_limit",
+            })
+        }
+        ListenError::Transport(_) => Some("handshake_failed"),
+        ListenError::WrongPeerId { .. } => Some("wrong_peer_id"),
+        ListenError::LocalPeerId { .. } => Some("own_peer_id"),
+        ListenError::Aborted => Some("aborted"),
+    }
+}
 
 pub(super) struct Behaviour {
     peers: Arc<Mutex<Peers>>,
@@ -136,5 +158,61 @@ impl NetworkBehaviour for Behaviour {
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::peers::Denied;
+    use libp2p::{
+        connection_limits::{self, ConnectionLimits},
+        core::transport::TransportError,
+    };
+    use std::io;
+
+    /// What the library says to one connection more than it allows.
+    fn exceeded(limits: ConnectionLimits) -> ListenError {
+        let mut behaviour = connection_limits::Behaviour::new(limits);
+        let (address, peer) = (Multiaddr::empty(), PeerId::random());
+        let mut come = |n| {
+            let id = ConnectionId::new_unchecked(n);
+            behaviour.handle_pending_inbound_connection(id, &address, &address)?;
+            if n == 0 {
+                behaviour.handle_established_inbound_connection(id, peer, &address, &address)?;
+            }
+            Ok::<_, ConnectionDenied>(())
+        };
+        let cause = (0..1000).find_map(|n| come(n).err());
+        ListenError::Denied {
+            cause: cause.unwrap(),
+        }
+    }
+
+    #[test]
+    fn every_incoming_connection_that_fails_is_counted_once() {
+        let limits = ConnectionLimits::default;
+        let io = io::Error::other("no handshake");
+        let ours = ConnectionDenied::new(Denied("banned"));
+        let table = [
+            (
+                exceeded(limits().with_max_pending_incoming(Some(MAX_PENDING))),
+                Some("too_many_pending_in_all"),
+            ),
+            (
+                exceeded(limits().with_max_established_per_peer(Some(0))),
+                Some("other_limit"),
+            ),
+            (
+                ListenError::Transport(TransportError::Other(io)),
+                Some("handshake_failed"),
+            ),
+            (ListenError::Aborted, Some("aborted")),
+            (ListenError::Denied { cause: ours }, None),
+        ];
+        for (error, reason) in table {
+            assert_eq!(uncounted(&error), reason, "{error}");
+        }
     }
 }

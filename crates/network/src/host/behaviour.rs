@@ -15,9 +15,9 @@ use std::sync::Arc;
 /// What identify calls the protocol family, as beacon nodes do.
 const IDENTIFY_PROTOCOL: &str = "eth2/1.0.0";
 /// Connections to one peer: two that dial each other at once may both succeed.
-const MAX_CONNECTIONS_PER_PEER: u32 = 2;
+pub(super) const MAX_CONNECTIONS_PER_PEER: u32 = 2;
 /// Connections that are being opened, each way.
-const MAX_PENDING: u32 = 128;
+pub(super) const MAX_PENDING: u32 = 128;
 
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {

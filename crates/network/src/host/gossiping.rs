@@ -82,8 +82,13 @@ impl Host {
         match retry {
             Retry::Forward(id) => {
                 tracing::debug!(message_id = %id, "trying again to publish");
-                self.gossip()
-                    .report_message_validation_result(&id, &own, MessageAcceptance::Accept);
+                let is_cached =
+                    self.gossip()
+                        .report_message_validation_result(&id, &own, MessageAcceptance::Accept);
+                if !is_cached && self.retries.forget(&id) {
+                    self.parts.shared.counters.publish_failure("no_longer_cached");
+                    tracing::warn!(message_id = %id, "proof not published: every queue was full for too long");
+                }
             }
             Retry::Done(id) => {
                 self.parts.shared.counters.messages_published.inc();
@@ -157,6 +162,9 @@ impl Host {
                 failed_messages,
             } => {
                 self.retries.queue_was_full(peer_id);
+                let dropped = failed_messages.priority + failed_messages.non_priority;
+                let counters = &self.parts.shared.counters;
+                counters.messages_dropped.inc_by(dropped as u64);
                 tracing::debug!(peer = %peer_id, ?failed_messages, "peer takes messages too slowly");
                 // Its queue holds copies: a peer that takes nothing for long is let go, once it is no passing jam.
                 let (times, last) = self.slow.entry(peer_id).or_insert((0, Instant::now()));

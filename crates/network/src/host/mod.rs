@@ -359,6 +359,7 @@ pub async fn start(
             learned,
             rules,
             discovery,
+            keeping: None,
         },
         shared: Arc::clone(&shared),
         requests,

@@ -7,13 +7,14 @@ use super::{
 };
 use crate::{
     discovery::{Discovery, Rules, is_global},
-    enr::{EnrContent, EnrForkId, FuluEntries, LocalEnr, next_fork_digest},
+    enr::{EnrContent, EnrForkId, FuluEntries, LocalEnr, UnkeptEnr, next_fork_digest},
 };
 use assay_chain::Chain;
 use assay_types::{Epoch, ForkName};
 use libp2p::Multiaddr;
 use parking_lot::RwLock;
 use std::sync::Arc;
+use tokio::task::JoinHandle;
 
 /// Our record and what it is made of.
 pub(super) struct Record {
@@ -24,6 +25,32 @@ pub(super) struct Record {
     /// What others' records must be like, which follows the fork too.
     pub(super) rules: Arc<RwLock<Rules>>,
     pub(super) discovery: Option<Discovery>,
+    /// The last change, while it is written down.
+    pub(super) keeping: Option<JoinHandle<()>>,
+}
+
+impl Record {
+    /// Writes a change down beside the task, after the one before it.
+    fn keep(&mut self, change: UnkeptEnr) {
+        let before = self.keeping.take();
+        self.keeping = Some(tokio::spawn(async move {
+            if let Some(before) = before {
+                let _ = before.await;
+            }
+            let kept = tokio::task::spawn_blocking(move || change.keep()).await;
+            // It holds all the same until the next start.
+            if let Ok(Err(error)) = kept {
+                tracing::error!(%error, "the node record changed and cannot be kept");
+            }
+        }));
+    }
+
+    /// Waits until the last change is written down.
+    pub(super) async fn kept(&mut self) {
+        if let Some(keeping) = self.keeping.take() {
+            let _ = keeping.await;
+        }
+    }
 }
 
 /// What our record should say now.
@@ -76,10 +103,15 @@ impl Host {
             &record.learned,
         );
         match record.enr.update(content, seen) {
-            Ok(false) => return,
-            Ok(true) => tracing::info!(enr = %record.enr.enr(), "node record changed"),
-            // It holds all the same until the next start.
-            Err(error) => tracing::error!(%error, "the node record changed and cannot be kept"),
+            Ok(None) => return,
+            Ok(Some(change)) => {
+                tracing::info!(enr = %record.enr.enr(), "node record changed");
+                record.keep(change);
+            }
+            Err(error) => {
+                tracing::error!(%error, "the node record cannot be changed");
+                return;
+            }
         }
         if let Some(discovery) = &record.discovery {
             discovery.set_enr(record.enr.enr().clone());

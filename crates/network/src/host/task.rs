@@ -1,7 +1,8 @@
 //! The task that owns the swarm: it waits, and hands each event to the file it belongs to.
 
 use super::{
-    Shared, behaviour::*, gossip_streams::GossipStreams, peering::Peering, record::Record, requests::Requests,
+    Shared, admission::uncounted, behaviour::*, gossip_streams::GossipStreams, peering::Peering, record::Record,
+    requests::Requests,
 };
 use crate::{
     gossip::{Budgets, Echoes, JoinedTopics, Outbox, Report, Retries, TopicManager, Validation, proof_topic},
@@ -100,6 +101,7 @@ impl Host {
         }
         self.farewell().await;
         self.save_peers_at_end();
+        self.parts.record.kept().await;
         if let Some(discovery) = self.parts.record.discovery.take() {
             let _ = discovery.task.await;
         }
@@ -137,6 +139,9 @@ impl Host {
                 error,
                 ..
             } => {
+                if let Some(reason) = uncounted(&error) {
+                    self.parts.shared.counters.denied(reason);
+                }
                 tracing::debug!(from = %send_back_addr, %error, "incoming connection failed");
             }
             SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => {

@@ -26,8 +26,12 @@ use std::time::Duration;
 
 /// Time for connecting, encrypting and agreeing on a multiplexer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// Frames of one mplex stream that wait to be read; then the whole connection waits: mplex has no flow control.
-const MPLEX_BUFFER: usize = 256;
+/// Frames of one mplex stream that wait to be read; then the whole connection waits: mplex has no flow control. A frame
+/// may have 1 MiB, so with the streams below this is what one connection can make us hold: 64 MiB. Peers that know nothing
+/// newer send frames of some 64 KiB.
+const MPLEX_BUFFER: usize = 4;
+/// Streams of one mplex connection, both ways; further ones are reset.
+const MPLEX_STREAMS: usize = 16;
 /// What a peer may send on one QUIC stream, and on all of a connection, before it is read: 50 Mbit/s over 300 ms are
 /// 1.9 MB, and a hundred peers must not be able to fill the memory.
 const QUIC_STREAM_WINDOW: u32 = 2 << 20;
@@ -104,6 +108,7 @@ where
     let transport = transport.upgrade(Version::V1).authenticate(encrypted);
     if with_mplex {
         let mut mplex = libp2p_mplex::Config::new();
+        mplex.set_max_num_streams(MPLEX_STREAMS);
         mplex.set_max_buffer_size(MPLEX_BUFFER);
         mplex.set_max_buffer_behaviour(MaxBufferBehaviour::Block);
         return transport
@@ -117,4 +122,99 @@ where
         .timeout(CONNECT_TIMEOUT)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
         .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use crate::NodeKey;
+    use futures::{AsyncWriteExt, StreamExt, future::poll_fn};
+    use libp2p::{
+        Multiaddr,
+        core::{
+            Endpoint,
+            muxing::StreamMuxer,
+            transport::{DialOpts, ListenerId, PortUse, TransportEvent},
+        },
+        noise,
+    };
+    use std::pin::Pin;
+
+    const MIB: usize = 1 << 20;
+
+    /// What nobody reads of an mplex stream stops coming, whatever the peer has to say.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn unread_mplex_frames_stop_the_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = NetworkConfig {
+            enable_mplex: true,
+            disable_quic: true,
+            ..NetworkConfig::new(dir.path())
+        };
+        let (key, counters) = (NodeKey::generate().keypair(), Counters::default());
+        let mut listener = by_address(&config, &key, &counters).unwrap();
+        let any: Multiaddr = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
+        listener.listen_on(ListenerId::next(), any).unwrap();
+        let Some(TransportEvent::NewAddress { listen_addr, .. }) = listener.next().await else {
+            panic!("does not listen");
+        };
+        let mut mplex = libp2p_mplex::Config::new();
+        mplex.set_split_send_size(MIB);
+        let mut dialler = tcp::tokio::Transport::new(tcp::Config::default())
+            .upgrade(Version::V1)
+            .authenticate(noise::Config::new(&NodeKey::generate().keypair()).unwrap())
+            .multiplex(mplex)
+            .boxed();
+        let options = DialOpts {
+            role: Endpoint::Dialer,
+            port_use: PortUse::New,
+        };
+        let dialled = dialler.dial(listen_addr, options).unwrap();
+        let taken = async {
+            loop {
+                if let Some(TransportEvent::Incoming { upgrade, .. }) = listener.next().await {
+                    return upgrade.await.unwrap().1;
+                }
+            }
+        };
+        let (dialled, mut taken) = tokio::join!(dialled, taken);
+        let mut theirs = dialled.unwrap().1;
+        let mut stream = poll_fn(|cx| Pin::new(&mut theirs).poll_outbound(cx))
+            .await
+            .unwrap();
+        let sent = tokio::spawn(async move {
+            let _muxer = theirs;
+            for _ in 0..64 {
+                stream.write_all(&[7; MIB]).await.unwrap();
+                stream.flush().await.unwrap();
+            }
+        });
+        // The connection is driven, streams are taken, none is read.
+        let driven = tokio::spawn(async move {
+            let mut streams = Vec::new();
+            loop {
+                let stream = poll_fn(|cx| {
+                    let _ = Pin::new(&mut taken).poll(cx);
+                    Pin::new(&mut taken).poll_inbound(cx)
+                });
+                streams.push(stream.await.unwrap());
+            }
+        });
+        let received = || usize::try_from(counters.bytes_received.get()).unwrap();
+        let mut last = 0;
+        let stops = async {
+            while received() > last || last < MPLEX_BUFFER * MIB {
+                last = received();
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), stops)
+            .await
+            .unwrap();
+        assert!(!sent.is_finished());
+        assert!(last <= (MPLEX_BUFFER + 2) * MIB, "{last} bytes taken");
+        driven.abort();
+        sent.abort();
+    }
 }

@@ -1,10 +1,10 @@
 //! Who is not talked to for a while: peers by id, and addresses at which many of them were. Every ban ends.
 
 use super::limits::Site;
+use crate::bounded;
 use libp2p::PeerId;
 use std::{
     collections::HashMap,
-    hash::Hash,
     time::{Duration, Instant},
 };
 
@@ -36,7 +36,7 @@ impl Bans {
     pub(crate) fn ban(&mut self, peer: PeerId, sites: &[Site], now: Instant) -> Vec<Site> {
         let until = now + BAN_TIME;
         let again = self.is_banned(&peer, now);
-        insert_bounded(&mut self.peers, peer, until, |until| *until);
+        bounded::insert(&mut self.peers, MAX_BANS, peer, until, |until| *until);
         let sites = sites.iter().copied();
         sites.filter(|site| self.strike(*site, again, now)).collect()
     }
@@ -55,23 +55,25 @@ impl Bans {
             .map_or(0, |s| s.count);
         let count = if again { before } else { before + 1 };
         if count < BANS_PER_ADDRESS {
-            insert_bounded(&mut self.strikes, site, Strikes { count, until }, |s| s.until);
+            bounded::insert(&mut self.strikes, MAX_BANS, site, Strikes { count, until }, |s| {
+                s.until
+            });
             return false;
         }
         self.strikes.remove(&site);
-        insert_bounded(&mut self.sites, site, until, |until| *until);
+        bounded::insert(&mut self.sites, MAX_BANS, site, until, |until| *until);
         true
     }
 
     /// Lets a peer be until `until`, without blame for its address.
     pub(crate) fn part(&mut self, peer: PeerId, until: Instant) {
         let until = self.peers.get(&peer).map_or(until, |banned| until.max(*banned));
-        insert_bounded(&mut self.peers, peer, until, |until| *until);
+        bounded::insert(&mut self.peers, MAX_BANS, peer, until, |until| *until);
     }
 
     /// As read from disk: an address is banned until `until`.
     pub(crate) fn restore_site(&mut self, site: Site, until: Instant) {
-        insert_bounded(&mut self.sites, site, until, |until| *until);
+        bounded::insert(&mut self.sites, MAX_BANS, site, until, |until| *until);
     }
 
     pub(crate) fn is_banned(&self, peer: &PeerId, now: Instant) -> bool {
@@ -103,21 +105,6 @@ impl Bans {
     pub(crate) fn sites(&self) -> impl Iterator<Item = (Site, Instant)> + '_ {
         self.sites.iter().map(|(site, until)| (*site, *until))
     }
-}
-
-fn insert_bounded<K: Copy + Eq + Hash, V>(
-    map: &mut HashMap<K, V>,
-    key: K,
-    value: V,
-    ends: impl Fn(&V) -> Instant,
-) {
-    if map.len() >= MAX_BANS && !map.contains_key(&key) {
-        let first = map.iter().min_by_key(|(_, v)| ends(v)).map(|(k, _)| *k);
-        if let Some(first) = first {
-            map.remove(&first);
-        }
-    }
-    map.insert(key, value);
 }
 
 #[cfg(test)]

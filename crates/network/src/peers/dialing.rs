@@ -7,7 +7,7 @@ use super::{
     score::DISCONNECT_BELOW,
 };
 use libp2p::PeerId;
-use std::{cmp::Reverse, time::Instant};
+use std::{cmp::Reverse, hash::BuildHasher, time::Instant};
 
 /// Dials under way at once, those of `--peer` aside.
 pub(super) const MAX_DIALS: usize = 16;
@@ -36,12 +36,12 @@ impl Peers {
             .filter(|(id, peer)| self.may_be_dialled(id, peer, now))
             .collect();
         if taken.dialing < MAX_DIALS && !found.is_empty() {
-            found.sort_by_key(|(id, peer)| {
+            found.sort_by_cached_key(|(id, peer)| {
                 (
                     !peer.is_proof_aware(now),
                     peer.failures,
                     Reverse(peer.proven),
-                    **id,
+                    self.lots.hash_one(id),
                 )
             });
             for (id, peer) in found {

@@ -27,6 +27,8 @@ pub enum Fault {
     Flooding,
     /// Its `status` says that it is on another network or an irrelevant fork.
     WrongNetwork,
+    /// It tells no `status`: it speaks neither version, or has answered none for minutes. Beacon nodes and Assay do.
+    NoStatus,
 }
 
 /// What follows from a fault.
@@ -40,7 +42,7 @@ pub(crate) enum Consequence {
 
 impl Fault {
     /// Every fault, for tables and metrics.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::InvalidResponse,
         Self::WrongProof,
         Self::WrongOrder,
@@ -49,6 +51,7 @@ impl Fault {
         Self::TimedOut,
         Self::Flooding,
         Self::WrongNetwork,
+        Self::NoStatus,
     ];
 
     /// As metrics name it.
@@ -62,6 +65,7 @@ impl Fault {
             Self::TimedOut => "timed_out",
             Self::Flooding => "flooding",
             Self::WrongNetwork => "wrong_network",
+            Self::NoStatus => "no_status",
         }
     }
 
@@ -76,7 +80,7 @@ impl Fault {
             Self::InvalidProof => Consequence::Cost(20.0),
             Self::TimedOut => Consequence::Cost(2.0),
             Self::Flooding | Self::WrongOrder => Consequence::Cost(5.0),
-            Self::WrongNetwork => Consequence::Part,
+            Self::WrongNetwork | Self::NoStatus => Consequence::Part,
         }
     }
 }
@@ -98,7 +102,7 @@ impl PeerReports {
     /// Reports a fault; the host counts it. Never waits.
     pub(crate) fn report(&self, peer: PeerId, fault: Fault) {
         if self.sender.try_send((peer, fault)).is_err() {
-            self.counters.fault("report_dropped");
+            self.counters.reports_dropped.inc();
         }
     }
 }
@@ -110,8 +114,6 @@ pub enum Goodbye {
     Shutdown,
     /// Another network, or an irrelevant fork.
     IrrelevantNetwork,
-    /// A fault.
-    Fault,
     /// More peers than wanted.
     TooManyPeers,
     /// A score below the threshold.
@@ -128,7 +130,6 @@ impl Goodbye {
         match self {
             Self::Shutdown => 1,
             Self::IrrelevantNetwork => 2,
-            Self::Fault => 3,
             Self::TooManyPeers => 129,
             Self::BadScore => 250,
             Self::Banned => 251,
@@ -141,7 +142,6 @@ impl Goodbye {
         match self {
             Self::Shutdown => "shutdown",
             Self::IrrelevantNetwork => "irrelevant_network",
-            Self::Fault => "fault",
             Self::TooManyPeers => "too_many_peers",
             Self::BadScore => "bad_score",
             Self::Banned => "banned",
@@ -163,8 +163,7 @@ mod tests {
         for _ in 0..REPORT_QUEUE_LEN + 3 {
             reports.report(peer, Fault::TimedOut);
         }
-        let count = |label| counters.faults_of(label);
-        assert_eq!(count("report_dropped"), 3);
+        assert_eq!(counters.reports_dropped.get(), 3);
         assert_eq!(received.recv().await.unwrap(), (peer, Fault::TimedOut));
     }
 }

@@ -45,7 +45,7 @@ use limits::Site;
 use peer::{Link, Peer};
 use score::{BAN_BELOW, DISCONNECT_BELOW};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::RandomState},
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -131,6 +131,8 @@ pub(crate) struct Peers {
     peers: HashMap<PeerId, Peer>,
     bans: Bans,
     actions: Vec<Action>,
+    /// Orders those that are equal otherwise: by their ids, they could be made to come first.
+    lots: RandomState,
 }
 
 impl Peers {
@@ -160,6 +162,7 @@ impl Peers {
             peers,
             bans: Bans::default(),
             actions: Vec::new(),
+            lots: RandomState::new(),
         }
     }
 

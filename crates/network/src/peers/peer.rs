@@ -5,6 +5,7 @@ use super::{
     limits::{Site, ip_of},
     score::Score,
 };
+use crate::backoff;
 use assay_types::ExecutionProofStatus;
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use std::{
@@ -272,7 +273,7 @@ impl Peer {
             (false, true) => (FIRST_BACKOFF_PROVEN, MAX_BACKOFF_PROVEN),
             (false, false) => (FIRST_BACKOFF_FOUND, MAX_BACKOFF_FOUND),
         };
-        let wait = first.saturating_mul(2u32.saturating_pow(self.failures)).min(most);
+        let wait = backoff::doubled(first, most, self.failures);
         self.failures = self.failures.saturating_add(1);
         self.link = Link::Idle { due: now + wait };
     }

@@ -162,6 +162,23 @@ fn proof_aware_peers_are_dialled_first_and_others_up_to_their_share() {
     assert_eq!(peers.next_due(), None, "found peers wait for the tick");
 }
 
+/// Identities are free: the lowest ids are nobody's privilege, and no two nodes choose alike.
+#[test]
+fn among_equals_lots_are_drawn() {
+    let now = Instant::now();
+    let ids: Vec<PeerId> = (0..64).map(|_| PeerId::random()).collect();
+    let dialled = || -> Vec<PeerId> {
+        let mut peers = peers(64, &[], now);
+        for id in &ids {
+            peers.discovered(found(*id, at(1), 1), now);
+        }
+        peers.take_due(now).into_iter().map(|dial| dial.peer_id).collect()
+    };
+    let (one, other) = (dialled(), dialled());
+    assert_eq!((one.len(), other.len()), (MAX_DIALS, MAX_DIALS));
+    assert_ne!(one, other);
+}
+
 #[test]
 fn a_target_of_nothing_dials_nobody_but_those_given() {
     let (now, id) = (Instant::now(), PeerId::random());

@@ -164,6 +164,7 @@ impl Inner {
     }
 
     async fn talk(&self, peer: PeerId, talk: &Talk, requester: &Requester) {
+        let mut is_told_of = false;
         loop {
             let own = self.own(&peer);
             let ask = talk.handshake.lock().next(Instant::now(), &own);
@@ -173,10 +174,23 @@ impl Inner {
                     Err(RequestError::Unsupported) => Outcome::Unsupported,
                     Err(error) => {
                         tracing::debug!(%peer, ?ask, %error, "peer did not answer");
-                        Outcome::Failed
+                        match error {
+                            RequestError::Refused { .. } | RequestError::Busy | RequestError::NotReady => {
+                                Outcome::Declined
+                            }
+                            _ => Outcome::Failed,
+                        }
                     }
                 };
-                talk.handshake.lock().fared(ask, outcome, Instant::now());
+                let is_mute = {
+                    let mut handshake = talk.handshake.lock();
+                    handshake.fared(ask, outcome, Instant::now());
+                    handshake.is_mute()
+                };
+                if is_mute && !is_told_of {
+                    is_told_of = true;
+                    self.parts.peers.report(&peer, Fault::NoStatus);
+                }
             } else {
                 tokio::select! {
                     () = talk.news.notified() => {}

@@ -47,6 +47,7 @@ pub(crate) struct RpcCounters {
     dropped: Family<DropLabels, Counter>,
     goodbyes: Family<GoodbyeLabels, Counter>,
     delayed: Counter<f64, AtomicU64>,
+    pub(crate) slow_chunks: Counter,
     pub(crate) streams: Gauge,
 }
 
@@ -87,6 +88,11 @@ impl RpcCounters {
             "Time that responses waited for their peers' rate limits",
             Unit::Seconds,
             self.delayed.clone(),
+        );
+        r.register(
+            "slow_chunks",
+            "Chunks that peers took slowly, or not in time: for some minutes these peers share a part of the room",
+            self.slow_chunks.clone(),
         );
         r.register("streams", "Streams of peers being served", self.streams.clone());
     }

@@ -5,6 +5,7 @@
 //! pings, metadata when its number changed, status and proof status again when this node's own moved on, and from time
 //! to time.
 
+use crate::backoff;
 use assay_types::{Epoch, ForkDigest, Slot};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ const MIN_INTERVAL: Duration = Duration::from_secs(12);
 const FIRST_RETRY: Duration = Duration::from_secs(10);
 /// The longest wait after failures.
 const MAX_RETRY: Duration = Duration::from_secs(300);
+/// Times in a row that a peer may leave status unanswered before it counts as telling none: after more than a minute.
+const MUTE_AFTER: u32 = 4;
 
 /// A question for the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,6 +52,9 @@ pub(crate) enum Outcome {
     Answered,
     /// The peer does not speak the protocol: it is not asked again.
     Unsupported,
+    /// Not now: the peer said so, or this node could not ask.
+    Declined,
+    /// No answer, or none that is one.
     Failed,
 }
 
@@ -59,6 +65,8 @@ struct Topic {
     due: Option<Instant>,
     last: Option<Instant>,
     failures: u32,
+    /// Failures in a row that were no answer at all.
+    silences: u32,
     unsupported: bool,
 }
 
@@ -68,6 +76,7 @@ impl Topic {
             due,
             last: None,
             failures: 0,
+            silences: 0,
             unsupported: false,
         }
     }
@@ -87,6 +96,7 @@ impl Topic {
     fn exchanged(&mut self, now: Instant, again: Option<Duration>) {
         self.last = Some(now);
         self.failures = 0;
+        self.silences = 0;
         self.due = again.map(|interval| now + interval);
     }
 
@@ -94,10 +104,12 @@ impl Topic {
         match outcome {
             Outcome::Answered => self.exchanged(now, again),
             Outcome::Unsupported => self.unsupported = true,
-            Outcome::Failed => {
-                let wait = FIRST_RETRY
-                    .saturating_mul(2u32.saturating_pow(self.failures))
-                    .min(MAX_RETRY);
+            Outcome::Declined | Outcome::Failed => {
+                self.silences = match outcome {
+                    Outcome::Failed => self.silences.saturating_add(1),
+                    _ => 0,
+                };
+                let wait = backoff::doubled(FIRST_RETRY, MAX_RETRY, self.failures);
                 self.failures = self.failures.saturating_add(1);
                 self.due = Some(now + wait);
             }
@@ -164,6 +176,11 @@ impl Handshake {
             Ask::ProofStatus => self.proof_status.fared(outcome, now, Some(PROOF_STATUS_INTERVAL)),
             Ask::Ping => self.ping.fared(outcome, now, Some(PING_INTERVAL)),
         }
+    }
+
+    /// Whether the peer tells no status: it does not speak it, or leaves it unanswered again and again.
+    pub(crate) fn is_mute(&self) -> bool {
+        self.status.last.is_none() && (self.status.unsupported || self.status.silences >= MUTE_AFTER)
     }
 
     /// The peer told its status of itself; what was answered is what this node says now.
@@ -338,6 +355,41 @@ mod tests {
                 "after {wait}"
             );
             now = after(now, wait);
+        }
+    }
+
+    #[test]
+    fn who_tells_no_status_is_mute() {
+        let start = Instant::now();
+        // What becomes of the asking, in turn; what the peer tells by itself then; whether it is mute before and after.
+        let table: [(&[Outcome], bool, [bool; 2]); 6] = [
+            (&[], false, [false, false]),
+            (&[Outcome::Unsupported], true, [true, false]),
+            (&[Outcome::Failed; 3], false, [false, false]),
+            (&[Outcome::Failed; 4], true, [true, false]),
+            (&[Outcome::Declined; 9], false, [false, false]),
+            (
+                &[
+                    Outcome::Answered,
+                    Outcome::Failed,
+                    Outcome::Failed,
+                    Outcome::Failed,
+                    Outcome::Failed,
+                ],
+                false,
+                [false, false],
+            ),
+        ];
+        for (outcomes, tells, mute) in table {
+            let mut talk = Handshake::new(true, start);
+            for outcome in outcomes {
+                talk.fared(Ask::Status, *outcome, start);
+            }
+            assert_eq!(talk.is_mute(), mute[0], "{outcomes:?}");
+            if tells {
+                talk.heard_status(start, &HEAD);
+            }
+            assert_eq!(talk.is_mute(), mute[1], "{outcomes:?}");
         }
     }
 

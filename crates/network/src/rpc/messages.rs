@@ -270,7 +270,6 @@ mod tests {
         for reason in [
             Goodbye::Shutdown,
             Goodbye::IrrelevantNetwork,
-            Goodbye::Fault,
             Goodbye::TooManyPeers,
             Goodbye::BadScore,
             Goodbye::Banned,

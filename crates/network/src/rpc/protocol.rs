@@ -188,19 +188,6 @@ impl Protocol {
             }
         }
     }
-
-    /// Most success chunks of one response.
-    pub fn max_chunks(self, spec: &Spec) -> u64 {
-        match self {
-            Self::BlocksByRangeV2 | Self::BlocksByRootV2 => {
-                MAX_REQUEST_BLOCKS.max(spec.max_request_blocks_deneb)
-            }
-            Self::BlocksByHead | Self::EnvelopesByRange => spec.max_request_blocks_deneb,
-            Self::EnvelopesByRoot => MAX_REQUEST_PAYLOADS,
-            Self::ExecutionProofsByRange | Self::ExecutionProofsByRoot => spec.max_request_execution_proofs(),
-            _ => 1,
-        }
-    }
 }
 
 impl AsRef<str> for Protocol {
@@ -234,28 +221,27 @@ mod tests {
     fn sizes_are_those_of_the_texts() {
         let spec = Spec::mainnet();
         let table = [
-            (Protocol::StatusV1, (84, 84), (84, 84), 1),
-            (Protocol::StatusV2, (92, 92), (92, 92), 1),
-            (Protocol::Ping, (8, 8), (8, 8), 1),
-            (Protocol::MetadataV1, (0, 0), (16, 16), 1),
-            (Protocol::MetadataV2, (0, 0), (17, 17), 1),
-            (Protocol::MetadataV3, (0, 0), (25, 25), 1),
-            (Protocol::Goodbye, (8, 8), (8, 8), 1),
-            (Protocol::BlocksByRangeV2, (24, 24), (1, 10_485_760), 1024),
-            (Protocol::BlocksByRootV2, (0, 32_768), (1, 10_485_760), 1024),
-            (Protocol::BlocksByHead, (40, 40), (1, 10_485_760), 128),
-            (Protocol::EnvelopesByRange, (16, 16), (1, 10_485_760), 128),
-            (Protocol::EnvelopesByRoot, (0, 4096), (1, 10_485_760), 128),
-            (Protocol::ExecutionProofsByRange, (20, 24), (145, 4_194_449), 512),
-            (Protocol::ExecutionProofsByRoot, (0, 5632), (145, 4_194_449), 512),
-            (Protocol::ExecutionProofStatus, (44, 48), (44, 48), 1),
+            (Protocol::StatusV1, (84, 84), (84, 84)),
+            (Protocol::StatusV2, (92, 92), (92, 92)),
+            (Protocol::Ping, (8, 8), (8, 8)),
+            (Protocol::MetadataV1, (0, 0), (16, 16)),
+            (Protocol::MetadataV2, (0, 0), (17, 17)),
+            (Protocol::MetadataV3, (0, 0), (25, 25)),
+            (Protocol::Goodbye, (8, 8), (8, 8)),
+            (Protocol::BlocksByRangeV2, (24, 24), (1, 10_485_760)),
+            (Protocol::BlocksByRootV2, (0, 32_768), (1, 10_485_760)),
+            (Protocol::BlocksByHead, (40, 40), (1, 10_485_760)),
+            (Protocol::EnvelopesByRange, (16, 16), (1, 10_485_760)),
+            (Protocol::EnvelopesByRoot, (0, 4096), (1, 10_485_760)),
+            (Protocol::ExecutionProofsByRange, (20, 24), (145, 4_194_449)),
+            (Protocol::ExecutionProofsByRoot, (0, 5632), (145, 4_194_449)),
+            (Protocol::ExecutionProofStatus, (44, 48), (44, 48)),
         ];
         assert_eq!(table.len(), Protocol::ALL.len());
-        for (protocol, request, response, chunks) in table {
+        for (protocol, request, response) in table {
             let bounds = |(min, max)| LengthBounds::new(min, max);
             assert_eq!(protocol.request_bounds(&spec), bounds(request), "{protocol:?}");
             assert_eq!(protocol.response_bounds(&spec), bounds(response), "{protocol:?}");
-            assert_eq!(protocol.max_chunks(&spec), chunks, "{protocol:?}");
         }
     }
 }

@@ -26,12 +26,21 @@ pub(crate) fn irrelevant(chain: &dyn Chain, status: &PeerStatus) -> Option<&'sta
     if status.head_slot > now.saturating_add(CLOCK_TOLERANCE) {
         return Some("a head in the future");
     }
-    // Two finalized histories.
+    is_other_history(chain, status).then_some("another finalized block of the same epoch")
+}
+
+/// Whether what the peer calls final is not what it is here. That can be told of our own finalized epoch, and of those
+/// before it whose first slot has a block in the chain view.
+fn is_other_history(chain: &dyn Chain, status: &PeerStatus) -> bool {
     let ours = chain.finalized();
-    let is_other_history = status.finalized_epoch == ours.epoch
-        && ours.epoch.0 > 0
-        && !ours.root.is_zero()
-        && !status.finalized_root.is_zero()
-        && status.finalized_root != ours.root;
-    is_other_history.then_some("another finalized block of the same epoch")
+    if status.finalized_root.is_zero() || status.finalized_epoch > ours.epoch {
+        return false;
+    }
+    let root = if status.finalized_epoch == ours.epoch {
+        Some(ours.root).filter(|root| ours.epoch.0 > 0 && !root.is_zero())
+    } else {
+        let slot = chain.spec().start_slot(status.finalized_epoch);
+        chain.canonical_block_at(slot).map(|block| block.block_root)
+    };
+    root.is_some_and(|root| root != status.finalized_root)
 }

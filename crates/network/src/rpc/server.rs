@@ -20,10 +20,11 @@ use super::{
 use crate::{Fault, framing::ErrorCode};
 use assay_chain::{BlockSource, Chain};
 use assay_store::Store;
+use assay_types::ForkDigest;
 use libp2p::{PeerId, Stream};
 use parking_lot::Mutex;
-use room::{Room, Shares};
-use std::sync::Arc;
+use room::{Room, Shares, SlowReaders, Taken, is_slow};
+use std::{sync::Arc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// What answers are made from.
@@ -55,8 +56,10 @@ struct Inner {
     /// For proofs and for blocks apart: a slow beacon node holds up no proofs.
     room: Room,
     block_room: Room,
-    /// One place in a room for each peer, so that a few that read slowly do not hold all of it.
+    /// One place in a room for each peer, whatever it has under way.
     shares: Shares,
+    /// Who holds room for long: these share a part of it.
+    slow_readers: SlowReaders,
 }
 
 /// A request that gets an error chunk.
@@ -120,6 +123,7 @@ impl Server {
                 streams: Streams::new(config.streams),
                 limits: Arc::new(Mutex::new(RateLimits::new(config.quotas))),
                 shares: Shares::default(),
+                slow_readers: SlowReaders::default(),
                 room: Room::new(config.response_memory / 2),
                 block_room: Room::new(config.response_memory / 2),
                 parts,
@@ -265,6 +269,40 @@ impl Inner {
 
     /// Writes one chunk whose bytes are this node's own.
     async fn reply(&self, writer: &mut Writer, ssz: &[u8]) -> Result<(), Stop> {
-        Ok(writer.success(None, ssz).await?)
+        writer.success(None, ssz).await?;
+        Ok(())
+    }
+
+    /// Writes one chunk that holds room, and notes who is slow to take it.
+    async fn send_chunk(
+        &self,
+        writer: &mut Writer,
+        context: Option<ForkDigest>,
+        ssz: &[u8],
+    ) -> Result<(), Stop> {
+        let taken = writer.success(context, ssz).await;
+        let slow = match &taken {
+            Ok(time) => is_slow(*time, ssz.len()),
+            Err(WriteError::TimedOut) => true,
+            Err(WriteError::Io(_)) => false,
+        };
+        if slow {
+            self.parts.counters.slow_chunks.inc();
+            self.slow_readers.note(writer.peer(), Instant::now());
+        }
+        taken?;
+        Ok(())
+    }
+
+    /// Room for what is sent to a peer next: its own part for whoever was slow lately.
+    async fn room_for(&self, peer: PeerId, room: &Room, most: usize) -> Taken {
+        let slow = self.slow_readers.contains(&peer, Instant::now());
+        room.take(most, slow).await
+    }
+
+    /// Room to read a proof ahead into for a peer that is no slow reader, where there is plenty.
+    fn spare_room_for(&self, peer: &PeerId, most: usize) -> Option<Taken> {
+        let slow = self.slow_readers.contains(peer, Instant::now());
+        self.room.spare(most).filter(|_| !slow)
     }
 }

@@ -136,12 +136,18 @@ impl<S: AsyncWrite + Unpin> ChunkWriter<S> {
         self.chunks
     }
 
-    /// Writes a success chunk, as fast as its peer's limits let it and within the time of one.
+    /// Waits as for a chunk: a look-up that brings none costs as much as one that does.
+    pub(crate) async fn pay(&mut self) {
+        self.pace.wait(1, 0).await;
+    }
+
+    /// Writes a success chunk, as fast as its peer's limits let it and within the time of one. The time that the peer
+    /// took for it, the limits' share left out.
     pub(crate) async fn success(
         &mut self,
         context: Option<ForkDigest>,
         ssz: &[u8],
-    ) -> Result<(), WriteError> {
+    ) -> Result<Duration, WriteError> {
         self.pace.wait(1, 0).await;
         self.staged.clear();
         self.staged.push(0);
@@ -167,10 +173,12 @@ impl<S: AsyncWrite + Unpin> ChunkWriter<S> {
                 break;
             }
         }
+        let began = Instant::now();
         self.within(left, async |stream| stream.flush().await).await?;
+        left = left.saturating_sub(began.elapsed());
         self.chunks += 1;
         self.pace.counters.chunk(self.pace.protocol, Direction::Inbound);
-        Ok(())
+        Ok(self.pace.timeouts.chunk_write.saturating_sub(left))
     }
 
     /// Ends the response with an error chunk.

@@ -64,8 +64,9 @@ impl Driver {
 
     async fn take(self: &Arc<Self>, id: RequestId, peer: PeerId, ssz: Bytes) -> Taken {
         let bytes = ssz.len() as u64;
+        self.inner.counters.came(bytes);
         let Ok(signed) = SignedExecutionProof::from_ssz_bytes(&ssz) else {
-            self.inner.counters.proof("undecodable", bytes);
+            self.inner.counters.passed_over("undecodable");
             self.report(peer, Fault::InvalidResponse);
             self.tell(Event::Ended {
                 id,
@@ -77,15 +78,13 @@ impl Driver {
         drop(signed);
         let (taken, actions) = self.inner.on_proof(id, key, bytes);
         self.perform(actions);
-        let outcome = match taken {
-            Taken::Judge => "taken",
-            Taken::Skip => "not_needed",
-            Taken::Stop => "wrong",
-        };
-        self.inner.counters.proof(outcome, bytes);
-        if taken == Taken::Judge {
-            // A task of its own: the planner is owed a verdict, whatever becomes of the request.
-            let _ = self.tasks.spawn(Arc::clone(self).judge(peer, key, ssz)).await;
+        match taken {
+            Taken::Judge => {
+                // A task of its own: the planner is owed a verdict, whatever becomes of the request.
+                let _ = self.tasks.spawn(Arc::clone(self).judge(peer, key, ssz)).await;
+            }
+            Taken::Skip => self.inner.counters.passed_over("not_needed"),
+            Taken::Stop => self.inner.counters.passed_over("wrong"),
         }
         taken
     }

@@ -50,7 +50,7 @@ impl SyncCounters {
         );
         r.register(
             "proofs",
-            "Proofs that came with responses, by what became of them",
+            "Proofs that came with responses, by what became of them, once that is known",
             self.proofs.clone(),
         );
         r.register_with_unit(
@@ -98,11 +98,17 @@ impl SyncCounters {
             .inc();
     }
 
-    pub(super) fn proof(&self, outcome: &'static str, bytes: u64) {
-        self.proofs.get_or_create(&OutcomeLabels { outcome }).inc();
+    /// A proof came with a response.
+    pub(super) fn came(&self, bytes: u64) {
         self.bytes.inc_by(bytes);
     }
 
+    /// What became of a proof that is not judged.
+    pub(super) fn passed_over(&self, outcome: &'static str) {
+        self.proofs.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// What became of a proof that was judged.
     pub(super) fn judged(&self, judged: Judged) {
         let outcome = match judged {
             Judged::Held => "held",
@@ -124,5 +130,41 @@ impl SyncCounters {
             .unreachable
             .map_or(0, |(from, to)| to.0.saturating_sub(from.0) + 1);
         self.unreachable.set(i64::try_from(slots).unwrap_or(i64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As proofs go through `asking`: each has one outcome.
+    #[test]
+    fn outcomes_add_up_to_what_came() {
+        let counters = SyncCounters::default();
+        let outcomes = [
+            "undecodable",
+            "not_needed",
+            "wrong",
+            "held",
+            "rejected",
+            "unwanted",
+            "undecided",
+        ];
+        for outcome in &outcomes[..3] {
+            counters.came(10);
+            counters.passed_over(outcome);
+        }
+        for judged in [Judged::Held, Judged::Bad, Judged::Unwanted, Judged::Undecided] {
+            counters.came(10);
+            counters.judged(judged);
+        }
+        let of = |outcome| {
+            counters
+                .proofs
+                .get(&OutcomeLabels { outcome })
+                .map_or(0, |c| c.get())
+        };
+        assert_eq!(outcomes.map(of), [1; 7]);
+        assert_eq!(counters.bytes.get(), 70);
     }
 }

@@ -3,6 +3,7 @@
 use super::limits::{
     FIRST_BATCH, FIRST_PAUSE, MAX_FAILURES, MAX_PAUSE, MAX_REJECTED, MAX_SOURCES, STATUS_PATIENCE,
 };
+use crate::backoff;
 use assay_types::{ExecutionProofStatus, ProofType, Slot};
 use libp2p::PeerId;
 use std::{collections::HashMap, time::Duration};
@@ -160,9 +161,7 @@ impl Source {
     }
 
     pub(crate) fn failed(&mut self, now: Duration) {
-        let pause = FIRST_PAUSE
-            .saturating_mul(1 << self.failures.min(16))
-            .min(MAX_PAUSE);
+        let pause = backoff::doubled(FIRST_PAUSE, MAX_PAUSE, u32::from(self.failures));
         self.failures = self.failures.saturating_add(1);
         self.paused_until = now + pause;
         self.batch = (self.batch / 2).max(1);

@@ -115,7 +115,7 @@ impl Inner {
                     if chain.spec().fork_at_epoch(epoch) < ForkName::Gloas {
                         continue;
                     }
-                    match self.canonical_root(slot).await? {
+                    match self.canonical_root(slot, writer).await? {
                         Some(root) => Some(root),
                         None => continue,
                     }
@@ -145,33 +145,45 @@ impl Inner {
         Ok(())
     }
 
-    async fn canonical_root(&self, slot: Slot) -> Result<Option<Root>, Stop> {
+    async fn canonical_root(&self, slot: Slot, writer: &mut Writer) -> Result<Option<Root>, Stop> {
         if let Some(block) = self.parts.chain.canonical_block_at(slot) {
             return Ok(Some(block.block_root));
         }
-        let _room = self.block_room.take(self.most_bytes()).await;
-        let block = self.parts.blocks.block(BlockAt::Slot(slot)).await;
-        Ok(block.map_err(refusal)?.map(|block| block.root))
+        let block = {
+            let _share = self.shares.take(&writer.peer()).await;
+            let _room = self
+                .room_for(writer.peer(), &self.block_room, self.most_bytes())
+                .await;
+            self.parts.blocks.block(BlockAt::Slot(slot)).await
+        };
+        let root = block.map_err(refusal)?.map(|block| block.root);
+        writer.pay().await;
+        Ok(root)
     }
 
     fn most_bytes(&self) -> usize {
         usize::try_from(self.parts.chain.spec().max_payload_size).unwrap_or(usize::MAX)
     }
 
-    /// Sends what is there of a block, if anything is; the root of its parent, if it says one.
+    /// Sends what is there of a block, if anything is; the root of its parent, if it says one. Each look-up is a request of
+    /// the beacon node, and is paid for as a chunk whether it brings one or not.
     async fn send(&self, what: What, at: BlockAt, writer: &mut Writer) -> Result<Option<Root>, Stop> {
-        let _share = self.shares.take(&writer.peer()).await;
-        let mut room = self.block_room.take(self.most_bytes()).await;
+        let share = self.shares.take(&writer.peer()).await;
+        let mut room = self
+            .room_for(writer.peer(), &self.block_room, self.most_bytes())
+            .await;
         let found: Option<RawBlock> = match (what, at) {
             (What::Envelope, BlockAt::Root(root)) => self.parts.blocks.envelope(root).await,
             (_, at) => self.parts.blocks.block(at).await,
         }
         .map_err(refusal)?;
         let Some(found) = found else {
+            drop((room, share));
+            writer.pay().await;
             return Ok(None);
         };
         room.shrink(found.ssz.len());
-        writer.success(Some(found.fork_digest), &found.ssz).await?;
+        self.send_chunk(writer, Some(found.fork_digest), &found.ssz).await?;
         Ok(found.parent_root)
     }
 }

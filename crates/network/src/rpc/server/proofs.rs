@@ -136,7 +136,7 @@ impl Inner {
             let _share = self.shares.take(&writer.peer()).await;
             let reading = match (ahead.take(), proofs.take()) {
                 (Some(reading), _) => reading,
-                (None, Some(proofs)) => read(proofs, self.room.take(largest).await),
+                (None, Some(proofs)) => read(proofs, self.room_for(writer.peer(), &self.room, largest).await),
                 (None, None) => break,
             };
             let Ok((_room, rest, proof)) = reading.await else {
@@ -157,11 +157,11 @@ impl Inner {
                 proofs = Some(rest);
                 continue;
             }
-            match self.room.spare(largest) {
+            match self.spare_room_for(&writer.peer(), largest) {
                 Some(room) if writer.chunks() + 1 < most => ahead = Some(read(rest, room)),
                 _ => proofs = Some(rest),
             }
-            writer.success(None, proof.ssz()).await?;
+            self.send_chunk(writer, None, proof.ssz()).await?;
         }
         Ok(())
     }

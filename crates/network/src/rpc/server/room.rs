@@ -1,25 +1,95 @@
 //! Memory for responses: a proof or block is read into it, written, and its room given back.
 
+use crate::bounded;
 use libp2p::PeerId;
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     sync::{Arc, Weak},
+    time::{Duration, Instant},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of one permit: small enough for small proofs to take little, large enough for permits to fit their type.
 const UNIT: usize = 1024;
 
-/// Room for what is being written to peers. First come, first served.
+/// The slow readers' part of a room: one in so many.
+const SLOW_PART: usize = 4;
+/// A chunk may take this long, whatever its size.
+const PROMPT_WITHIN: Duration = Duration::from_secs(1);
+/// And as long as so many bytes a second need: 8 Mbit/s.
+const PROMPT_RATE: f64 = 1024.0 * 1024.0;
+/// How long a peer is a slow reader after its last slow chunk: many times what one chunk may take, or a few dozen that
+/// take turns could hold the prompt ones' part.
+const SLOW_MEMORY: Duration = Duration::from_secs(600);
+/// Slow readers remembered; beyond them the one forgotten next goes.
+const MAX_SLOW_READERS: usize = 1024;
+
+/// Whether a peer that took so long for a chunk held its room for longer than others should wait.
+pub(super) fn is_slow(took: Duration, bytes: usize) -> bool {
+    took > PROMPT_WITHIN + Duration::from_secs_f64(bytes as f64 / PROMPT_RATE)
+}
+
+/// Peers that were slow to take a chunk lately. It is no fault: links are slow, and over yamux a peer that wants no more
+/// cannot say so. But what they hold, others wait for, so they wait for each other alone.
+#[derive(Default)]
+pub(super) struct SlowReaders {
+    until: Mutex<HashMap<PeerId, Instant>>,
+}
+
+impl SlowReaders {
+    /// A peer took a chunk slowly.
+    pub(super) fn note(&self, peer: PeerId, now: Instant) {
+        let until = now + SLOW_MEMORY;
+        bounded::insert(&mut self.until.lock(), MAX_SLOW_READERS, peer, until, |until| {
+            *until
+        });
+    }
+
+    /// Whether a peer is one of them.
+    pub(super) fn contains(&self, peer: &PeerId, now: Instant) -> bool {
+        self.until.lock().get(peer).is_some_and(|until| *until > now)
+    }
+}
+
+/// Room for what is being written to peers, in two parts: slow readers have one of their own. First come, first served
+/// in each.
 #[derive(Clone)]
 pub(super) struct Room {
+    prompt: Part,
+    slow: Part,
+}
+
+#[derive(Clone)]
+struct Part {
     units: Arc<Semaphore>,
     total: u32,
 }
 
 impl Room {
     pub(super) fn new(bytes: usize) -> Self {
+        let slow = bytes / SLOW_PART;
+        Self {
+            prompt: Part::new(bytes - slow),
+            slow: Part::new(slow),
+        }
+    }
+
+    /// Waits for room for `most` bytes, or for all there is where that is less: of the slow readers' part for one of
+    /// them.
+    pub(super) async fn take(&self, most: usize, slow: bool) -> Taken {
+        let part = if slow { &self.slow } else { &self.prompt };
+        part.take(most).await
+    }
+
+    /// Room of the prompt readers' part to read ahead into, where there is plenty.
+    pub(super) fn spare(&self, most: usize) -> Option<Taken> {
+        self.prompt.spare(most)
+    }
+}
+
+impl Part {
+    fn new(bytes: usize) -> Self {
         let total = u32::try_from((bytes / UNIT).max(1)).unwrap_or(u32::MAX / 2);
         Self {
             units: Arc::new(Semaphore::new(total as usize)),
@@ -27,8 +97,7 @@ impl Room {
         }
     }
 
-    /// Waits for room for `most` bytes, or for all there is where that is less.
-    pub(super) async fn take(&self, most: usize) -> Taken {
+    async fn take(&self, most: usize) -> Taken {
         let units = u32::try_from(most.div_ceil(UNIT))
             .unwrap_or(u32::MAX)
             .clamp(1, self.total);
@@ -37,9 +106,9 @@ impl Room {
     }
 }
 
-impl Room {
+impl Part {
     /// Room for `most` bytes, if at least half of all is free beside it: what is read ahead takes none from who waits.
-    pub(super) fn spare(&self, most: usize) -> Option<Taken> {
+    fn spare(&self, most: usize) -> Option<Taken> {
         let units = u32::try_from(most.div_ceil(UNIT)).ok()?.max(1);
         let needed = (self.total / 2).checked_add(units)? as usize;
         if self.units.available_permits() < needed {
@@ -123,7 +192,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_finds_no_room_waits_for_it() {
-        let room = Room::new(10 * UNIT);
+        let room = Part::new(10 * UNIT);
         let mut first = room.take(8 * UNIT).await;
         let mut second = Box::pin(room.take(4 * UNIT));
         assert!((&mut second).now_or_never().is_none());
@@ -140,5 +209,49 @@ mod tests {
         drop((ahead, second));
         // More than there is: all of it.
         assert!(room.take(100 * UNIT).now_or_never().is_some());
+    }
+
+    /// However many slow readers there are: the others find room.
+    #[tokio::test]
+    async fn slow_readers_wait_for_each_other_alone() {
+        let (room, readers, now) = (Room::new(48 * UNIT), SlowReaders::default(), Instant::now());
+        let slow: Vec<PeerId> = (0..11).map(|_| PeerId::random()).collect();
+        for peer in &slow {
+            assert!(!readers.contains(peer, now), "nobody is before it was");
+            readers.note(*peer, now);
+        }
+        let take = |peer: &PeerId| {
+            let is_slow = readers.contains(peer, now);
+            room.take(4 * UNIT, is_slow).now_or_never()
+        };
+        let held: Vec<Taken> = slow.iter().filter_map(take).collect();
+        assert_eq!(held.len(), 3);
+        let prompt: Vec<Taken> = (0..11).filter_map(|_| take(&PeerId::random())).collect();
+        assert_eq!(prompt.len(), 9);
+        assert!(readers.contains(&slow[0], now + SLOW_MEMORY - Duration::from_millis(1)));
+        assert!(!readers.contains(&slow[0], now + SLOW_MEMORY));
+        for _ in 0..MAX_SLOW_READERS {
+            readers.note(PeerId::random(), now + Duration::from_secs(1));
+        }
+        assert_eq!(readers.until.lock().len(), MAX_SLOW_READERS);
+        assert!(!readers.contains(&slow[0], now), "the oldest went first");
+    }
+
+    #[test]
+    fn slow_is_what_holds_room_for_longer_than_a_common_link() {
+        for (seconds, mebibytes, slow) in [
+            (1, 0, false),
+            (2, 0, true),
+            (4, 4, false),
+            (6, 4, true),
+            (19, 4, true),
+        ] {
+            let took = Duration::from_secs(seconds);
+            assert_eq!(
+                is_slow(took, mebibytes << 20),
+                slow,
+                "{seconds} s for {mebibytes} MiB"
+            );
+        }
     }
 }

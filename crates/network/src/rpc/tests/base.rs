@@ -185,6 +185,10 @@ async fn peers_of_other_networks_are_reported() {
         root: Root::from([4; 32]),
     };
     b.chain.memory.finalize(ours, Slot(24), vec![]);
+    b.chain
+        .canonical
+        .lock()
+        .extend([(Slot(0), Root::from([7; 32])), (Slot(16), Root::from([6; 32]))]);
     b.has_head(Slot(40));
     a.connect(&b).await;
     let good = {
@@ -229,6 +233,39 @@ async fn peers_of_other_networks_are_reported() {
                 finalized_epoch: Epoch(2),
                 ..good
             },
+            true,
+        ),
+        (
+            PeerStatus {
+                finalized_root: Root::from([6; 32]),
+                finalized_epoch: Epoch(2),
+                ..good
+            },
+            false,
+        ),
+        // No block here at its first slot, or far ahead: nothing can be said.
+        (
+            PeerStatus {
+                finalized_root: Root::from([5; 32]),
+                finalized_epoch: Epoch(1),
+                ..good
+            },
+            false,
+        ),
+        (
+            PeerStatus {
+                finalized_root: Root::from([5; 32]),
+                finalized_epoch: Epoch(4),
+                ..good
+            },
+            false,
+        ),
+        (
+            PeerStatus {
+                finalized_root: Root::ZERO,
+                finalized_epoch: Epoch(0),
+                ..good
+            },
             false,
         ),
     ];
@@ -249,6 +286,22 @@ async fn peers_of_other_networks_are_reported() {
         };
         assert_eq!(*b.book.faults.lock(), expected, "{status:?}");
     }
+}
+
+/// Any libp2p node may connect; one without status is of no use, whatever else it speaks.
+#[tokio::test]
+async fn peers_without_status_are_reported() {
+    let a = Rig::start_with(talking()).await;
+    a.has_head(Slot(40));
+    let without = Rig::start_with(Settings {
+        offered: vec![Protocol::Ping, Protocol::MetadataV2],
+        ..Settings::default()
+    })
+    .await;
+    a.connect(&without).await;
+    wait_for(|| (!a.book.faults.lock().is_empty()).then_some(())).await;
+    wait_for(|| a.book.metadata.lock().contains_key(&without.peer).then_some(())).await;
+    assert_eq!(*a.book.faults.lock(), [(without.peer, Fault::NoStatus)]);
 }
 
 #[tokio::test]

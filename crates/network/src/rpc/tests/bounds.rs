@@ -5,13 +5,16 @@ use crate::{
     Fault,
     framing::{encode_request, encode_success_chunk},
     rpc::{
-        DROP_READ_TIMED_OUT, Protocol, Quota, Quotas, Rate, RpcConfig, RpcTimeouts, StreamLimits, THEIRS,
-        streams::Full,
+        BlocksByRange, DROP_READ_TIMED_OUT, Protocol, Quota, Quotas, Rate, RpcConfig, RpcTimeouts,
+        StreamLimits, THEIRS, streams::Full,
     },
 };
 use assay_types::{ExecutionProofsByRange, Slot, SszContainer};
 use futures::{AsyncReadExt, AsyncWriteExt};
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 fn with(config: RpcConfig) -> Settings {
     Settings {
@@ -93,6 +96,7 @@ async fn a_response_that_is_not_taken_in_time_is_given_up() {
     .await;
     // It may have wanted no more of it: over yamux it cannot say so.
     assert_eq!(*b.book.faults.lock(), []);
+    assert_eq!(b.counters.slow_chunks.get(), 1);
 }
 
 /// Thousands of streams that say nothing: some are held, the rest dropped and counted, and others are served meanwhile.
@@ -210,6 +214,50 @@ async fn who_wants_too_much_waits_and_gets_it() {
     let took = began.elapsed();
     assert!(took >= Duration::from_millis(480), "{took:?}");
     assert!(b.book.faults.lock().is_empty());
+}
+
+/// Each look-up is a request of the beacon node: those that bring nothing are as dear as those that do.
+#[tokio::test]
+async fn asking_for_what_is_not_there_is_paid_for() {
+    let b = Rig::start_with(with(RpcConfig {
+        quotas: Quotas {
+            blocks: Quota {
+                chunks: Rate {
+                    burst: 8.0,
+                    per_second: 0.2,
+                },
+                bytes: Rate::UNLIMITED,
+            },
+            ..Quotas::UNLIMITED
+        },
+        ..RpcConfig::default()
+    }))
+    .await;
+    b.has_head(Slot(40));
+    let a = Rig::start().await;
+    a.connect(&b).await;
+    let unknown: Vec<u8> = (0..128).flat_map(|slot| block_root(slot).0).collect();
+    let range = BlocksByRange {
+        start_slot: Slot(8),
+        count: 33,
+        step: 1,
+    };
+    let mut asking = Vec::new();
+    for (protocol, request) in [
+        (Protocol::BlocksByRootV2, unknown.clone()),
+        (Protocol::BlocksByRootV2, unknown),
+        (Protocol::BlocksByRangeV2, range.to_ssz_bytes()),
+    ] {
+        let mut stream = a.open(&b, protocol).await;
+        stream.write_all(&encode_request(&request)).await.unwrap();
+        stream.close().await.unwrap();
+        asking.push(stream);
+    }
+    // Eight for each protocol, its requests among them, and what each request owes.
+    let asked = || b.blocks.asked.load(Ordering::Relaxed);
+    wait_for(|| (asked() >= 13).then_some(())).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(asked() <= 20, "{} look-ups", asked());
 }
 
 /// Memory for responses is bounded: with room for one proof, two peers are served in turn.

@@ -29,7 +29,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -48,6 +48,8 @@ pub(crate) const TYPES: [ProofType; 2] = [1, 2];
 pub(crate) struct TestChain {
     pub(crate) memory: MemoryChain,
     pub(crate) synced: AtomicBool,
+    /// Blocks of some slots.
+    pub(crate) canonical: Mutex<HashMap<Slot, Root>>,
 }
 
 #[async_trait]
@@ -70,8 +72,15 @@ impl Chain for TestChain {
     fn block(&self, _: &Root) -> Option<BlockInfo> {
         None
     }
-    fn canonical_block_at(&self, _: Slot) -> Option<BlockInfo> {
-        None
+    fn canonical_block_at(&self, slot: Slot) -> Option<BlockInfo> {
+        let root = *self.canonical.lock().get(&slot)?;
+        Some(BlockInfo {
+            block_root: root,
+            parent_root: Root::ZERO,
+            slot,
+            new_payload_request_root: None,
+            execution_optimistic: false,
+        })
     }
     fn is_canonical(&self, root: &Root) -> bool {
         self.memory.is_canonical(root)
@@ -100,6 +109,8 @@ pub(crate) struct TestBlocks {
     pub(crate) blocks: Mutex<Vec<RawBlock>>,
     pub(crate) envelopes: Mutex<Vec<RawBlock>>,
     pub(crate) fails: Mutex<Option<SourceError>>,
+    /// Look-ups of blocks so far.
+    pub(crate) asked: AtomicUsize,
 }
 
 #[async_trait]
@@ -108,6 +119,7 @@ impl BlockSource for TestBlocks {
         *self.status.lock()
     }
     async fn block(&self, at: BlockAt) -> Result<Option<RawBlock>, SourceError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         if let Some(error) = self.fails.lock().clone() {
             return Err(error);
         }
@@ -225,6 +237,7 @@ impl Rig {
         let chain = Arc::new(TestChain {
             memory: MemoryChain::new(Arc::new(settings.spec.clone()), root),
             synced: AtomicBool::new(true),
+            canonical: Mutex::default(),
         });
         chain.memory.set_slot(NOW);
         let store = Store::open(
