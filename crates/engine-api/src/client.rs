@@ -21,6 +21,8 @@ use url::Url;
 
 /// Largest answer that is read: what the Engine API allows for a request.
 pub const MAX_ANSWER_BYTES: usize = 128 * 1024 * 1024;
+/// Largest answer to the methods of EIP-8025: none of them is longer than an id or a status with its reason.
+pub const MAX_PROOF_ANSWER_BYTES: usize = 64 * 1024;
 /// Idle connections are closed before servers close them (Node's do after 5 s), so that no call meets a closing one.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How much of an HTTP error's body is shown.
@@ -92,8 +94,28 @@ pub struct EngineClient {
 impl std::fmt::Debug for EngineClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EngineClient")
-            .field("url", &self.url.as_str())
+            .field("url", &shown_url(&self.url))
             .finish_non_exhaustive()
+    }
+}
+
+/// A URL without credentials, query and fragment: for logs, metrics and errors.
+pub fn shown_url(url: &Url) -> String {
+    let mut shown = url.clone();
+    // A URL with a host takes both; without credentials there is nothing to hide.
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    shown.set_query(None);
+    shown.set_fragment(None);
+    shown.as_str().trim_end_matches('/').to_owned()
+}
+
+/// Most that is read of the answer to a method.
+fn answer_limit(method: &str) -> usize {
+    if methods::ProofMethod::ALL.iter().any(|m| m.name() == method) {
+        MAX_PROOF_ANSWER_BYTES
+    } else {
+        MAX_ANSWER_BYTES
     }
 }
 
@@ -108,7 +130,8 @@ impl EngineClient {
     pub fn new(url: Url, jwt: Option<JwtSecret>) -> Result<Self, ClientError> {
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err(ClientError::Setup(format!(
-                "{url}: an http or https URL is needed"
+                "{}: an http or https URL is needed",
+                shown_url(&url)
             )));
         }
         install_crypto_provider();
@@ -188,7 +211,7 @@ impl EngineClient {
 
     async fn post(&self, method: &str, body: Vec<u8>) -> Result<(u16, Vec<u8>), ClientError> {
         let unreachable = |e: reqwest::Error| ClientError::Unreachable {
-            url: self.url.to_string(),
+            url: shown_url(&self.url),
             why: chain(&e.without_url()),
         };
         let mut request = self
@@ -200,12 +223,12 @@ impl EngineClient {
             request = request.header(AUTHORIZATION, jwt.bearer(SystemTime::now()));
         }
         let mut response = request.send().await.map_err(unreachable)?;
-        let mut answer = Vec::new();
+        let (mut answer, limit) = (Vec::new(), answer_limit(method));
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            if answer.len() + chunk.len() > MAX_ANSWER_BYTES {
+            if answer.len() + chunk.len() > limit {
                 return Err(ClientError::Malformed {
                     method: method.to_owned(),
-                    why: format!("an answer of more than {MAX_ANSWER_BYTES} bytes"),
+                    why: format!("an answer of more than {limit} bytes"),
                 });
             }
             answer.extend_from_slice(&chunk);

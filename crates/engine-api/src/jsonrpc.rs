@@ -362,6 +362,13 @@ mod tests {
         assert_eq!(code("{} x"), ErrorCode::InvalidRequest);
         assert_eq!(code("5"), ErrorCode::InvalidRequest);
         assert_eq!(code("[]"), ErrorCode::InvalidRequest);
+        for twice in [
+            r#"{"method":"a","method":"b","id":1}"#,
+            r#"{"method":"a","params":[],"params":[1],"id":1}"#,
+            r#"{"method":"a","id":1,"id":2}"#,
+        ] {
+            assert_eq!(code(twice), ErrorCode::InvalidRequest, "{twice}");
+        }
         assert_eq!(code(r#"{"id":1,"params":[]}"#), ErrorCode::InvalidRequest);
         assert_eq!(code(r#"{"id":1,"method":5}"#), ErrorCode::InvalidRequest);
         let big = format!("[{}1]", "1,".repeat(MAX_BATCH_REQUESTS));

@@ -35,7 +35,7 @@ pub mod proof_params;
 pub mod status;
 pub mod status_edit;
 
-pub use client::{ClientError, EngineClient, install_crypto_provider};
+pub use client::{ClientError, EngineClient, install_crypto_provider, shown_url};
 pub use error_code::ErrorCode;
 pub use jsonrpc::{ErrorObject, Id, Incoming, Request, Response};
 pub use jwt::{JwtError, JwtSecret, SecretError};

@@ -511,6 +511,18 @@ mod tests {
             (r#"[1,2,3,{"proofTypes":["0x1000"]}]"#, -32602, "more than 255"),
             (r#"[1,2,3,{"proofTypes":["0x1"]}]"#, -39003, "executionPayload"),
             (r#"[{},[],"0x",{"proofTypes":["0x1"]}]"#, -39003, "parentHash"),
+            (
+                r#"[1,2,3,{"proofTypes":["0x1"],"proofTypes":["0x2"]}]"#,
+                -32602,
+                "duplicate field `proofTypes`",
+            ),
+            (r#"[1,2,3,{"proofTypes":[1e400]}]"#, -32602, ""),
+            (r#"[1,2,3,{"proofTypes":["0X1"]}]"#, -32602, "proofTypes"),
+            (
+                r#"[{"timestamp":"0x1","timestamp":"0x1"},[],"0x",{"proofTypes":["0x1"]}]"#,
+                -39003,
+                "duplicate field `timestamp`",
+            ),
         ] {
             let error = RequestProofsParams::from_params(params).unwrap_err();
             assert_eq!(error.code, code, "{params}: {error}");
@@ -520,6 +532,21 @@ mod tests {
             ("[]", -32602, "0 parameters"),
             ("[{}]", -39002, "executionPayloadHeader"),
             (r#"[{"executionPayloadHeader":{}}]"#, -39002, "parentHash"),
+            (
+                r#"[{"executionPayloadHeader":{"transactionsRoot":"0x01"}}]"#,
+                -39002,
+                "32 expected",
+            ),
+            (
+                r#"[{"versionedHashes":[],"versionedHashes":[]}]"#,
+                -39002,
+                "duplicate field `versionedHashes`",
+            ),
+            (
+                r#"[{"executionPayloadHeader":{"gasUsed":"0x10000000000000000"}}]"#,
+                -39002,
+                "too large",
+            ),
         ] {
             let error = HeaderParams::from_params(params).unwrap_err();
             assert_eq!(error.code, code, "{params}: {error}");

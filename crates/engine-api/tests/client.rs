@@ -125,3 +125,40 @@ async fn every_failure_says_what_it_is() {
 
     assert!(EngineClient::new("ws://127.0.0.1:1/".parse().unwrap(), None).is_err());
 }
+
+/// An answer about a proof is small: what is longer is not read, and no error names credentials.
+#[tokio::test]
+async fn answers_about_proofs_are_bounded_and_credentials_are_not_shown() {
+    let long = format!(r#"{{"id":1,"result":7,"pad":"{}"}}"#, "x".repeat(80 * 1024));
+    for (method, fits) in [
+        ("engine_requestProofsV1", false),
+        ("engine_verifyExecutionProofV1", false),
+        ("engine_verifyNewPayloadRequestHeaderV1", false),
+        ("engine_getPayloadV5", true),
+    ] {
+        let (url, _task) = server(http("200 OK", &long), Duration::ZERO).await;
+        let answer: Result<u64, _> = client(url).call_within(method, (), Duration::from_secs(20)).await;
+        match answer {
+            Ok(7) => assert!(fits, "{method}"),
+            Err(ClientError::Malformed { why, .. }) => {
+                assert!(!fits && why.contains("65536 bytes"), "{method}: {why}");
+            }
+            other => panic!("{method}: {other:?}"),
+        }
+    }
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut url: url::Url = format!("http://{}/?key=hidden", gone.local_addr().unwrap())
+        .parse()
+        .unwrap();
+    drop(gone);
+    url.set_username("someone").unwrap();
+    url.set_password(Some("secret")).unwrap();
+    let client = client(url);
+    let error: Result<u64, _> = client.call_within("m", (), Duration::from_secs(20)).await;
+    for text in [format!("{} {client:?}", error.unwrap_err()), {
+        let url = "ws://someone:secret@h/?hidden".parse().unwrap();
+        EngineClient::new(url, None).unwrap_err().to_string()
+    }] {
+        assert!(!text.contains("secret") && !text.contains("hidden"), "{text}");
+    }
+}

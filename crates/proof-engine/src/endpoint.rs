@@ -187,6 +187,11 @@ impl Endpoint {
         state.failing.is_none_or(|failing| Instant::now() >= failing.due)
     }
 
+    /// Whether it kept its last caller waiting: the next that asks it finds out whether it is back.
+    pub(crate) fn was_slow(&self) -> bool {
+        self.state.lock().failing.is_some_and(|failing| failing.slow)
+    }
+
     /// Who may call now: everyone, but only one where the last failure was a long wait, and none before it is due. So an
     /// endpoint that hangs costs one caller its time, and not all of them.
     fn admit(&self) -> Result<Probe<'_>, EngineError> {
@@ -232,7 +237,8 @@ impl Endpoint {
             Err(_) => Err(EngineError::TimedOut(limit)),
         };
         drop(abort);
-        self.record(result.as_ref().err(), began);
+        let ill = |error: &&EngineError| !matches!(error, EngineError::Unreadable(_));
+        self.record(result.as_ref().err().filter(ill), began);
         result
     }
 

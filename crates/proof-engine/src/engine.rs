@@ -33,6 +33,10 @@ pub enum EngineError {
     /// An answer that cannot be understood.
     #[error("proof engine answered something else: {0}")]
     Protocol(String),
+    /// It answers that it cannot read the proof (Engine API -39001). That says as much about the reader as about the proof,
+    /// so it is no verdict; it is an answer, so the engine is not ill.
+    #[error("proof engine cannot read the proof: {0}")]
+    Unreadable(String),
 }
 
 /// What an engine tells unasked.

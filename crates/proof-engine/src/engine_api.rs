@@ -5,7 +5,7 @@
 
 use crate::{
     BackendConfigError, EngineError, EngineEvent, ProofEngine, ProofGenId, Verification,
-    proof_node::{check_url, shown},
+    proof_node::check_url,
 };
 use assay_engine_api::{
     ClientError, EngineClient, ErrorCode, ForkchoiceStateV1, JwtSecret, fields,
@@ -13,6 +13,7 @@ use assay_engine_api::{
         ExecutionProofJson, NewPayloadRequestHeaderJson, ProofStatusV1, ProofValidity, REQUEST_PROOFS,
         RequestProofsParamsJson, VERIFY_EXECUTION_PROOF, VERIFY_NEW_PAYLOAD_REQUEST_HEADER,
     },
+    shown_url,
 };
 use assay_types::{ExecutionProof, ForkName, NewPayloadRequest, NewPayloadRequestHeader, ProofType, Root};
 use async_trait::async_trait;
@@ -84,7 +85,7 @@ impl EngineApiEngine {
     /// Sends nothing yet.
     pub fn new(config: EngineApiConfig) -> Result<Self, BackendConfigError> {
         check_url(&config.url)?;
-        let name = shown(&config.url);
+        let name = shown_url(&config.url);
         let client = EngineClient::new(config.url, config.jwt)
             .map_err(|e| BackendConfigError::Client(e.to_string()))?;
         Ok(Self {
@@ -141,14 +142,21 @@ impl EngineApiEngine {
     }
 }
 
-/// No error is a verdict: `-39001` (the proof cannot be read) says as much about the reader.
+/// No error is a verdict, `-39001` included.
 fn no_answer(error: ClientError) -> EngineError {
-    let text: String = error.to_string().chars().take(MAX_WORDS).collect();
+    let text = clean(&error.to_string());
     match error {
+        error if has_code(&error, ErrorCode::InvalidProofFormat) => EngineError::Unreadable(text),
         ClientError::TimedOut { timeout, .. } => EngineError::TimedOut(timeout),
         ClientError::Malformed { .. } => EngineError::Protocol(text),
         _ => EngineError::Unavailable(text),
     }
+}
+
+/// The beginning of the other side's words, on one line.
+fn clean(words: &str) -> String {
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    words.chars().take(MAX_WORDS).map(clean).collect()
 }
 
 fn has_code(error: &ClientError, code: ErrorCode) -> bool {
@@ -170,10 +178,7 @@ impl ProofEngine for EngineApiEngine {
             .call(VERIFY_EXECUTION_PROOF, (ExecutionProofJson(proof),))
             .await
             .map_err(no_answer)?;
-        let error = || {
-            let words = answer.error.as_deref().unwrap_or("no reason given");
-            words.chars().take(MAX_WORDS).collect::<String>()
-        };
+        let error = || clean(answer.error.as_deref().unwrap_or("no reason given"));
         match answer.status {
             ProofValidity::Valid => Ok(Verification::Valid),
             ProofValidity::Invalid => Ok(Verification::Invalid(error())),

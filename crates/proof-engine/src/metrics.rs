@@ -96,6 +96,7 @@ impl RouterMetrics {
             Err(EngineError::Unavailable(_)) => "unavailable",
             Err(EngineError::TimedOut(_)) => "timed_out",
             Err(EngineError::Protocol(_)) => "protocol_error",
+            Err(EngineError::Unreadable(_)) => "unreadable",
         };
         let proof_engine = name.to_owned();
         if result.is_ok() {

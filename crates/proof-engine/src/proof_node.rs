@@ -14,10 +14,11 @@ mod watch;
 use crate::{
     EngineError, EngineEvent, ProofEngine, ProofGenId, ProofTypeNames, Verification, router::proof_gen_id,
 };
+use assay_engine_api::shown_url;
 use assay_types::{ExecutionProof, NewPayloadRequest, ProofKey, ProofType, Root};
 use async_trait::async_trait;
 use client::NodeClient;
-use pending::{Pending, Times};
+use pending::{Claim, Pending, Times};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -28,6 +29,10 @@ use watch::Shared;
 
 /// Events a slow reader may fall behind (each may hold a proof of `MAX_PROOF_SIZE`).
 pub const PROOF_NODE_EVENT_BACKLOG: usize = 32;
+
+/// So long after a request its proofs are looked for at the same pace, two slots: a proof whose event was lost must not be
+/// found a slot late.
+const STEADY_POLLING: Duration = Duration::from_secs(24);
 
 /// Settings of the `proof-node` backend.
 #[derive(Debug, Clone)]
@@ -94,29 +99,18 @@ pub struct ProofNodeEngine {
     tasks: Vec<AbortHandle>,
 }
 
-/// A URL without credentials, query and fragment, for logs and metrics.
-pub(crate) fn shown(url: &Url) -> String {
-    let mut shown = url.clone();
-    // A URL with a host takes both; without credentials there is nothing to hide.
-    let _ = shown.set_username("");
-    let _ = shown.set_password(None);
-    shown.set_query(None);
-    shown.set_fragment(None);
-    shown.as_str().trim_end_matches('/').to_owned()
-}
-
 pub(crate) fn check_url(url: &Url) -> Result<(), BackendConfigError> {
     if matches!(url.scheme(), "http" | "https") && url.has_host() {
         return Ok(());
     }
-    Err(BackendConfigError::Url(shown(url)))
+    Err(BackendConfigError::Url(shown_url(url)))
 }
 
 impl ProofNodeEngine {
     /// Starts the tasks that wait for proofs; they end with it. Must be called inside a tokio runtime.
     pub fn new(config: ProofNodeConfig) -> Result<Self, BackendConfigError> {
         check_url(&config.url)?;
-        let name = shown(&config.url);
+        let name = shown_url(&config.url);
         for proof_type in &config.proof_types {
             if config.names.name(*proof_type).is_none() {
                 return Err(BackendConfigError::NoName {
@@ -133,6 +127,7 @@ impl ProofNodeEngine {
         let times = Times {
             poll_interval: config.poll_interval,
             announced_interval: config.poll_interval / 16,
+            steady: STEADY_POLLING,
             patience: config.proving_timeout,
         };
         let shared = Arc::new(Shared::new(
@@ -222,7 +217,7 @@ impl ProofEngine for ProofNodeEngine {
         };
         let keys: Vec<ProofKey> = types.iter().map(key).collect();
         // Before the request, so that no event comes too early.
-        let new = self
+        let claim = self
             .shared
             .pending
             .lock()
@@ -230,9 +225,11 @@ impl ProofEngine for ProofNodeEngine {
             .ok_or_else(|| {
                 EngineError::Unavailable(format!("{} proofs are being waited for", pending::MAX_PENDING))
             })?;
-        let taken_back = TakenBack {
+        let mut taken_back = TakenBack {
             shared: &self.shared,
-            keys: new,
+            keys,
+            claim,
+            taken: false,
         };
         self.shared.wake.notify_waiters();
         let ssz = tokio::task::spawn_blocking(move || request.to_ssz_bytes())
@@ -245,7 +242,7 @@ impl ProofEngine for ProofNodeEngine {
                  NewPayloadRequest agree?"
             )));
         }
-        taken_back.keep();
+        taken_back.taken = true;
         Ok(proof_gen_id(&new_payload_request_root))
     }
 
@@ -260,23 +257,20 @@ impl ProofEngine for ProofNodeEngine {
     async fn notify_forkchoice_updated(&self, _: Root, _: Root, _: Root) {}
 }
 
-/// Takes back what is waited for if the node did not take the request, or the caller went away.
+/// Says what became of a request: what it alone waits for is taken back if the node did not take it, or the caller went
+/// away.
 struct TakenBack<'a> {
     shared: &'a Shared,
     keys: Vec<ProofKey>,
-}
-
-impl TakenBack<'_> {
-    fn keep(mut self) {
-        self.keys.clear();
-    }
+    claim: Claim,
+    taken: bool,
 }
 
 impl Drop for TakenBack<'_> {
     fn drop(&mut self) {
         let mut pending = self.shared.pending.lock();
         for key in &self.keys {
-            pending.remove(key);
+            pending.settle_claim(key, self.claim, self.taken);
         }
     }
 }

@@ -176,6 +176,9 @@ impl ProofEngine for Noted {
     fn is_insecure(&self) -> bool {
         self.engine.is_insecure()
     }
+    fn makes_proofs(&self) -> bool {
+        self.engine.makes_proofs()
+    }
     async fn verify(&self, proof: &ExecutionProof) -> Result<Verification, EngineError> {
         self.engine.verify(proof).await
     }
@@ -281,5 +284,53 @@ mod tests {
         }
         assert!(requests.order.len() <= 2 * MAX_PROOF_REQUESTS);
         assert_eq!(requests.check(id(most), &key(1, 1), start), Ok(()));
+    }
+
+    /// Judges only.
+    struct Judge(broadcast::Sender<EngineEvent>);
+
+    #[async_trait]
+    impl ProofEngine for Judge {
+        fn name(&self) -> &str {
+            "judge"
+        }
+        fn proof_types(&self) -> Vec<ProofType> {
+            vec![1]
+        }
+        fn is_insecure(&self) -> bool {
+            true
+        }
+        fn makes_proofs(&self) -> bool {
+            false
+        }
+        async fn verify(&self, _: &ExecutionProof) -> Result<Verification, EngineError> {
+            Ok(Verification::Valid)
+        }
+        async fn request(
+            &self,
+            _: Root,
+            _: Arc<NewPayloadRequest>,
+            _: &[ProofType],
+        ) -> Result<ProofGenId, EngineError> {
+            Err(EngineError::Unavailable("it makes none".into()))
+        }
+        fn events(&self) -> broadcast::Receiver<EngineEvent> {
+            self.0.subscribe()
+        }
+        async fn notify_new_payload(&self, _: Root, _: Arc<NewPayloadRequest>) {}
+        async fn notify_forkchoice_updated(&self, _: Root, _: Root, _: Root) {}
+    }
+
+    #[tokio::test]
+    async fn an_engine_whose_requests_are_remembered_is_the_engine() {
+        let book = RequestBook::default();
+        let noted = book.noting(Arc::new(Judge(broadcast::channel(1).0)));
+        assert_eq!((noted.name(), noted.proof_types()), ("judge", vec![1]));
+        assert!(noted.is_insecure() && !noted.makes_proofs());
+        let refused = noted
+            .request(Root::ZERO, crate::test_support::payload_request(), &[1])
+            .await;
+        assert!(refused.is_err());
+        assert!(book.0.lock().is_empty(), "what was not taken is not remembered");
     }
 }

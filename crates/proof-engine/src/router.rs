@@ -7,6 +7,7 @@ use crate::{
 };
 use assay_types::{ExecutionProof, NewPayloadRequest, ProofKey, ProofType, Root};
 use async_trait::async_trait;
+use futures::{StreamExt, stream::FuturesUnordered};
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
@@ -93,14 +94,68 @@ pub enum RouterError {
 /// An answer of `Valid` or `Invalid` is the last word; an error goes to the next endpoint of the type. `Unsupported`
 /// is said only where every endpoint of the type said so, or none has it; with an error among them the error is told.
 pub struct Router {
+    calls: Calls,
     endpoints: Arc<Vec<Endpoint>>,
     /// Endpoints of each type, in the order they were given.
     by_type: BTreeMap<ProofType, Vec<usize>>,
     proof_types: Vec<ProofType>,
-    config: RouterConfig,
-    metrics: RouterMetrics,
     events: broadcast::Sender<EngineEvent>,
     forwarders: Vec<AbortHandle>,
+}
+
+/// The calls to single endpoints, counted. Clones are the same.
+#[derive(Clone)]
+struct Calls {
+    endpoints: Arc<Vec<Endpoint>>,
+    verify_timeout: Duration,
+    request_timeout: Duration,
+    metrics: RouterMetrics,
+}
+
+impl Calls {
+    /// Asks these endpoints one after the other until one decides.
+    async fn in_turn(&self, places: Vec<usize>, proof: ExecutionProof) -> Result<Verification, EngineError> {
+        let mut failed = None;
+        for at in places {
+            let (proof, endpoint, began) = (proof.clone(), &self.endpoints[at], Instant::now());
+            let call = endpoint.call(self.verify_timeout, |engine| async move {
+                engine.verify(&proof).await
+            });
+            let result = call.await;
+            let outcome = |said: &Verification| match said {
+                Verification::Valid => "valid",
+                Verification::Invalid(_) => "invalid",
+                Verification::Unsupported => "unsupported",
+            };
+            self.metrics
+                .called(endpoint.name(), "verify", &result, outcome, began.elapsed());
+            match result {
+                Ok(Verification::Unsupported) => {}
+                Ok(decided) => return Ok(decided),
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(Verification::Unsupported), Err)
+    }
+
+    /// Asks one endpoint for proofs.
+    async fn request(
+        &self,
+        at: usize,
+        root: Root,
+        request: Arc<NewPayloadRequest>,
+        types: &[ProofType],
+    ) -> Result<ProofGenId, EngineError> {
+        let asked = types.to_vec();
+        let (endpoint, began) = (&self.endpoints[at], Instant::now());
+        let call = endpoint.call(self.request_timeout, |engine| async move {
+            engine.request(root, request, &asked).await
+        });
+        let result = call.await;
+        self.metrics
+            .called(endpoint.name(), "request", &result, |_| "taken", began.elapsed());
+        result
+    }
 }
 
 impl Router {
@@ -151,12 +206,17 @@ impl Router {
                 tokio::spawn(forward(e.name().to_owned(), e.engine().events(), events.clone())).abort_handle()
             })
             .collect();
+        let endpoints = Arc::new(endpoints);
         Ok(Self {
-            endpoints: Arc::new(endpoints),
+            calls: Calls {
+                endpoints: endpoints.clone(),
+                verify_timeout: config.verify_timeout,
+                request_timeout: config.request_timeout,
+                metrics,
+            },
+            endpoints,
             by_type,
             proof_types,
-            config,
-            metrics,
             events,
             forwarders,
         })
@@ -164,7 +224,7 @@ impl Router {
 
     /// What it counts.
     pub fn metrics(&self) -> &RouterMetrics {
-        &self.metrics
+        &self.calls.metrics
     }
 
     /// Every endpoint's health, in the order they were given.
@@ -254,24 +314,32 @@ impl ProofEngine for Router {
     }
 
     async fn verify(&self, proof: &ExecutionProof) -> Result<Verification, EngineError> {
+        let places = self.endpoints_of(proof.proof_type);
+        // One that kept its last caller waiting is asked beside the others, where there are others: a proof does not pay
+        // for finding out whether it is back.
+        let is_beside = |at: &usize| self.endpoints[*at].is_due() && self.endpoints[*at].was_slow();
+        let (beside, in_turn): (Vec<usize>, Vec<usize>) = places.iter().copied().partition(is_beside);
+        if beside.is_empty() || in_turn.is_empty() {
+            return self.calls.in_turn(places, proof.clone()).await;
+        }
+        let mut asked: FuturesUnordered<_> = beside
+            .into_iter()
+            .map(|at| vec![at])
+            .chain([in_turn])
+            .map(|places| {
+                let (calls, proof) = (self.calls.clone(), proof.clone());
+                // Goes on when another has answered: its health is learnt from how it ends. Bounded by its time-out, and
+                // there is one at a time.
+                tokio::spawn(async move { calls.in_turn(places, proof).await })
+            })
+            .collect();
         let mut failed = None;
-        for at in self.endpoints_of(proof.proof_type) {
-            let (proof, endpoint, began) = (proof.clone(), &self.endpoints[at], Instant::now());
-            let call = endpoint.call(self.config.verify_timeout, |engine| async move {
-                engine.verify(&proof).await
-            });
-            let result = call.await;
-            let outcome = |said: &Verification| match said {
-                Verification::Valid => "valid",
-                Verification::Invalid(_) => "invalid",
-                Verification::Unsupported => "unsupported",
-            };
-            self.metrics
-                .called(endpoint.name(), "verify", &result, outcome, began.elapsed());
-            match result {
-                Ok(Verification::Unsupported) => {}
-                Ok(decided) => return Ok(decided),
-                Err(error) => failed = Some(error),
+        while let Some(answer) = asked.next().await {
+            match answer {
+                Ok(Ok(Verification::Unsupported)) => {}
+                Ok(Ok(decided)) => return Ok(decided),
+                Ok(Err(error)) => failed = Some(error),
+                Err(_) => failed = Some(EngineError::Unavailable("this node is ending".into())),
             }
         }
         failed.map_or(Ok(Verification::Unsupported), Err)
@@ -295,7 +363,9 @@ impl ProofEngine for Router {
         let mut open = dedup(types.to_vec());
         let mut taken_any = false;
         let mut failures: Vec<(ProofType, EngineError)> = Vec::new();
-        while !open.is_empty() {
+        // Side by side: one that hangs delays its own types alone.
+        let mut under_way = FuturesUnordered::new();
+        loop {
             // All types whose next endpoint is the same go there in one call.
             let mut by_endpoint: BTreeMap<usize, Vec<ProofType>> = BTreeMap::new();
             for proof_type in std::mem::take(&mut open) {
@@ -311,25 +381,25 @@ impl ProofEngine for Router {
                 }
             }
             for (at, group) in by_endpoint {
-                let (request, asked) = (request.clone(), group.clone());
-                let (endpoint, began) = (&self.endpoints[at], Instant::now());
-                let call = endpoint.call(self.config.request_timeout, |engine| async move {
-                    engine.request(new_payload_request_root, request, &asked).await
+                let (calls, request) = (&self.calls, request.clone());
+                under_way.push(async move {
+                    let result = calls.request(at, new_payload_request_root, request, &group).await;
+                    (group, result)
                 });
-                let result = call.await;
-                self.metrics
-                    .called(endpoint.name(), "request", &result, |_| "taken", began.elapsed());
-                match result {
-                    Ok(_) => {
-                        taken_any = true;
-                        failures.retain(|(t, _)| !group.contains(t));
-                    }
-                    Err(error) => {
-                        for proof_type in group {
-                            failures.retain(|(t, _)| *t != proof_type);
-                            failures.push((proof_type, error.clone()));
-                            open.push(proof_type);
-                        }
+            }
+            let Some((group, result)) = under_way.next().await else {
+                break;
+            };
+            match result {
+                Ok(_) => {
+                    taken_any = true;
+                    failures.retain(|(t, _)| !group.contains(t));
+                }
+                Err(error) => {
+                    for proof_type in group {
+                        failures.retain(|(t, _)| *t != proof_type);
+                        failures.push((proof_type, error.clone()));
+                        open.push(proof_type);
                     }
                 }
             }

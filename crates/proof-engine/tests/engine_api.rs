@@ -111,10 +111,10 @@ async fn verdicts() {
     );
     assert_eq!(sent["proofData"].as_str().unwrap().len(), 2 + 2 * (4 << 20));
 
-    let invalid = Verification::Invalid("no".into());
+    let invalid = Verification::Invalid("n  o".into());
     let table: [(Script, Option<Verification>); 10] = [
         (
-            |_| json!({"result": {"status": "INVALID", "error": "no"}}),
+            |_| json!({"result": {"status": "INVALID", "error": "n\u{1b}\no"}}),
             Some(invalid),
         ),
         (
@@ -140,6 +140,9 @@ async fn verdicts() {
         *endpoint.answer.lock() = answer;
         let got = engine.verify(&proof).await;
         assert_eq!(got.clone().ok(), verdict, "{got:?} of {}", answer(&json!(null)));
+        let said = answer(&json!(null));
+        let unreadable = matches!(got, Err(EngineError::Unreadable(_)));
+        assert_eq!(unreadable, said["error"]["code"] == -39001, "{got:?} of {said}");
     }
 }
 
@@ -243,12 +246,16 @@ async fn notifications_only_where_they_are_wanted() {
 
 #[tokio::test]
 async fn nobody_there() {
-    let url = "http://127.0.0.1:1".parse().unwrap();
+    let url = "http://user:secret@127.0.0.1:1".parse().unwrap();
     let engine = EngineApiEngine::new(EngineApiConfig::new(url, None, vec![1])).unwrap();
     let proof = DevProver::new("seed", 4096)
         .prove_execution(Root::ZERO, 1, 64)
         .unwrap();
     let got = engine.verify(&proof).await;
     assert!(matches!(got, Err(EngineError::Unavailable(_))), "{got:?}");
+    assert!(
+        !format!("{got:?} {engine:?}").contains("secret"),
+        "{got:?} {engine:?}"
+    );
     assert!(EngineApiEngine::new(EngineApiConfig::new("ftp://x/".parse().unwrap(), None, vec![1])).is_err());
 }

@@ -6,7 +6,7 @@
 
 use assay_types::ProofKey;
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
@@ -22,9 +22,15 @@ pub(crate) struct Times {
     pub(crate) poll_interval: Duration,
     /// Between two looks for a proof that was announced and is not there, at first.
     pub(crate) announced_interval: Duration,
+    /// So long after the request, what nobody announced is looked for at the same pace; then with growing pauses.
+    pub(crate) steady: Duration,
     /// From the request to giving up.
     pub(crate) patience: Duration,
 }
+
+/// One request for proofs, while the node has not answered it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claim(u64);
 
 #[derive(Debug)]
 struct Entry {
@@ -35,6 +41,10 @@ struct Entry {
     /// A look is under way.
     busy: bool,
     last_error: Option<String>,
+    /// Requests for it that are under way.
+    claims: Vec<Claim>,
+    /// The node has taken a request for it.
+    taken: bool,
 }
 
 /// What is waited for.
@@ -42,6 +52,7 @@ struct Entry {
 pub(crate) struct Pending {
     times: Times,
     entries: HashMap<ProofKey, Entry>,
+    next_claim: u64,
 }
 
 /// What a look for a proof found.
@@ -58,6 +69,7 @@ impl Pending {
         Self {
             times,
             entries: HashMap::new(),
+            next_claim: 0,
         }
     }
 
@@ -65,29 +77,52 @@ impl Pending {
         self.entries.is_empty()
     }
 
-    /// Waits for `keys` from `now` on; those that were not waited for before. `None`: they do not fit, and none is added.
-    pub(crate) fn add(&mut self, keys: &[ProofKey], now: Instant) -> Option<Vec<ProofKey>> {
-        let mut new: Vec<ProofKey> = Vec::new();
-        for key in keys {
-            if !self.entries.contains_key(key) && !new.contains(key) {
-                new.push(*key);
-            }
-        }
+    /// Waits for `keys` from `now` on, for a request that `settle_claim` has to end. `None`: they do not fit, and none is
+    /// added.
+    pub(crate) fn add(&mut self, keys: &[ProofKey], now: Instant) -> Option<Claim> {
+        let new: BTreeSet<&ProofKey> = keys
+            .iter()
+            .filter(|key| !self.entries.contains_key(key))
+            .collect();
         if self.entries.len() + new.len() > MAX_PENDING {
             return None;
         }
-        for key in &new {
-            let entry = Entry {
+        self.next_claim += 1;
+        let claim = Claim(self.next_claim);
+        for key in keys {
+            let entry = self.entries.entry(*key).or_insert_with(|| Entry {
                 since: now,
                 next: now + self.times.poll_interval,
                 looks: 0,
                 announced: false,
                 busy: false,
                 last_error: None,
-            };
-            self.entries.insert(*key, entry);
+                claims: Vec::new(),
+                taken: false,
+            });
+            if !entry.claims.contains(&claim) {
+                entry.claims.push(claim);
+            }
         }
-        Some(new)
+        Some(claim)
+    }
+
+    /// What became of a request: a proof that no other request under way asks for, and none was taken for, is not waited
+    /// for any longer.
+    pub(crate) fn settle_claim(&mut self, key: &ProofKey, claim: Claim, taken: bool) {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
+        let before = entry.claims.len();
+        entry.claims.retain(|c| *c != claim);
+        // Of a proof that came meanwhile, and is waited for anew.
+        if entry.claims.len() == before {
+            return;
+        }
+        entry.taken |= taken;
+        if !entry.taken && entry.claims.is_empty() {
+            self.entries.remove(key);
+        }
     }
 
     /// No longer waits for `key`; whether it was waited for.
@@ -152,7 +187,10 @@ impl Pending {
                 };
                 let longest = self.times.poll_interval * MAX_PAUSE_FACTOR;
                 let pause = first.saturating_mul(1 << entry.looks.min(8)).min(longest);
-                entry.looks += 1;
+                let is_steady = now.saturating_duration_since(entry.since) < self.times.steady;
+                if entry.announced || !is_steady {
+                    entry.looks += 1;
+                }
                 let next = now + pause.mul_f64(0.75 + random.clamp(0.0, 1.0) / 2.0);
                 entry.next = entry.next.min(next);
                 false
@@ -196,6 +234,7 @@ mod tests {
     const TIMES: Times = Times {
         poll_interval: Duration::from_secs(2),
         announced_interval: Duration::from_millis(100),
+        steady: Duration::from_secs(24),
         patience: Duration::from_secs(60),
     };
 
@@ -217,7 +256,7 @@ mod tests {
     #[test]
     fn announced_first_then_newest_and_never_two_looks_for_one() {
         let (start, mut pending) = (Instant::now(), Pending::new(TIMES));
-        assert_eq!(pending.add(&[key(1), key(1)], start).unwrap(), [key(1)]);
+        pending.add(&[key(1), key(1)], start).unwrap();
         pending.add(&[key(2)], start + secs(0.1)).unwrap();
         pending.add(&[key(3)], start + secs(0.2)).unwrap();
         assert!(
@@ -289,7 +328,73 @@ mod tests {
             ..key(1)
         };
         assert!(pending.add(&[key(0), other], start).is_none());
-        assert_eq!(pending.add(&[key(0), key(1)], start).unwrap(), [key(0)]);
+        assert!(pending.add(&[key(0), key(1)], start).is_some());
+    }
+
+    #[test]
+    fn what_nobody_announced_is_looked_for_at_one_pace_for_two_slots() {
+        let (start, mut pending) = (Instant::now(), Pending::new(TIMES));
+        pending.add(&[key(1)], start).unwrap();
+        let (mut now, mut pauses) = (start, Vec::new());
+        while now < start + secs(58.0) {
+            let next = pending.next_wake().unwrap();
+            pauses.push(((now - start).as_secs(), (next - now).as_secs()));
+            now = next;
+            pending.take_due(1, now);
+            pending.looked(&key(1), nothing(), now, 0.5);
+        }
+        let after: Vec<u64> = pauses
+            .iter()
+            .filter(|(at, _)| *at > 24)
+            .map(|(_, p)| *p)
+            .collect();
+        assert!(
+            pauses.iter().all(|(at, pause)| *at > 24 || *pause == 2),
+            "{pauses:?}"
+        );
+        assert_eq!(after[..4], [4, 8, 8, 8], "{pauses:?}");
+    }
+
+    /// Two requests for the same proof, in whatever order they end: it is waited for unless neither was taken.
+    #[test]
+    fn a_request_that_fails_takes_nothing_from_another() {
+        for (first_taken, second_taken, second_ends_first) in [
+            (false, true, false),
+            (false, true, true),
+            (true, false, false),
+            (true, false, true),
+            (false, false, false),
+            (false, false, true),
+        ] {
+            let (start, mut pending) = (Instant::now(), Pending::new(TIMES));
+            let first = pending.add(&[key(1)], start).unwrap();
+            let second = pending.add(&[key(1), key(2)], start).unwrap();
+            let mut ends = vec![(first, first_taken), (second, second_taken)];
+            if second_ends_first {
+                ends.reverse();
+            }
+            for (at, (claim, taken)) in ends.into_iter().enumerate() {
+                assert!(at == 0 || !pending.is_empty() || !taken);
+                pending.settle_claim(&key(1), claim, taken);
+                pending.settle_claim(&key(2), claim, taken);
+                if at == 0 {
+                    assert!(
+                        pending.entries.contains_key(&key(1)),
+                        "the other may be taken yet"
+                    );
+                }
+            }
+            assert_eq!(pending.entries.contains_key(&key(1)), first_taken || second_taken);
+            assert_eq!(pending.entries.contains_key(&key(2)), second_taken);
+        }
+        // What came, and is asked for anew, is no longer the first request's.
+        let (start, mut pending) = (Instant::now(), Pending::new(TIMES));
+        let first = pending.add(&[key(1)], start).unwrap();
+        pending.take_due(1, start + secs(2.0));
+        assert!(pending.looked(&key(1), Look::Found, start, 0.5));
+        pending.add(&[key(1)], start).unwrap();
+        pending.settle_claim(&key(1), first, false);
+        assert!(!pending.is_empty());
     }
 
     proptest! {

@@ -13,6 +13,8 @@ use tokio::time::timeout;
 enum Act {
     Say(Verification),
     Fail,
+    /// Cannot read the proof.
+    Unread,
     Panic,
     Hang,
     /// Answers `Valid` once this many calls are under way at once, or after a pause.
@@ -65,6 +67,7 @@ impl Scripted {
         match act {
             Act::Say(verification) => Ok(verification),
             Act::Fail => Err(EngineError::Unavailable("scripted".into())),
+            Act::Unread => Err(EngineError::Unreadable("scripted".into())),
             Act::Panic => panic!("scripted panic of a backend"),
             Act::Hang => std::future::pending().await,
             Act::Crowd => {
@@ -277,6 +280,24 @@ async fn an_endpoint_that_fails_is_asked_last_until_it_is_due() {
     assert_eq!(a.calls(), 3, "due again at once");
 }
 
+/// A proof that an engine cannot read may be another's to read; it says nothing of the engine's health.
+#[tokio::test]
+async fn an_engine_that_cannot_read_a_proof_is_not_ill() {
+    let (a, b) = (
+        Scripted::new("a", &[1], Act::Unread),
+        Scripted::new("b", &[1], Say(Valid)),
+    );
+    let both = router(&[&a, &b]);
+    assert_eq!(both.verify(&proof(1)).await.unwrap(), Valid);
+    assert_eq!((a.calls(), b.calls()), (1, 1));
+    let unreadable = Err(EngineError::Unreadable("scripted".into()));
+    let alone = router(&[&a]);
+    assert_eq!(alone.verify(&proof(1)).await, unreadable);
+    for health in both.health().into_iter().chain(alone.health()) {
+        assert!(health.is_healthy && health.failures == 0, "{health:?}");
+    }
+}
+
 /// One that hangs costs one caller its time; the others hear at once that it is not there, and one finds out when it is
 /// back.
 #[tokio::test(start_paused = true)]
@@ -304,6 +325,75 @@ async fn an_endpoint_that_hangs_keeps_one_caller_waiting() {
         assert_eq!(router.verify(&proof(2)).await.unwrap(), Valid);
     }
     assert_eq!((began.elapsed(), a.calls()), (Duration::ZERO, 1));
+}
+
+/// What is due for another try after it hung is tried beside the other, whose answer is not waited for the longer; once it
+/// answers it has its place again.
+#[tokio::test(start_paused = true)]
+async fn finding_out_whether_a_hanging_endpoint_is_back_costs_no_proof_its_time() {
+    let (a, b) = (
+        Scripted::new("a", &[1], Hang),
+        Scripted::new("b", &[1], Say(Valid)),
+    );
+    let config = RouterConfig {
+        verify_timeout: Duration::from_secs(5),
+        retry_after: Duration::ZERO,
+        ..config()
+    };
+    let router = Router::new(vec![a.route(), b.route()], config).unwrap();
+    assert_eq!(router.verify(&proof(1)).await.unwrap(), Valid);
+    assert_eq!((a.calls(), router.health()[0].is_healthy), (1, false));
+    let began = tokio::time::Instant::now();
+    for _ in 0..5 {
+        assert_eq!(router.verify(&proof(1)).await.unwrap(), Valid);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!((a.calls(), b.calls()), (2, 6), "one finds out, not five");
+    // The one that found out ends by its time-out; the next finds it back.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    *a.act.lock() = Say(Valid);
+    assert_eq!(router.verify(&proof(1)).await.unwrap(), Valid);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(router.health()[0].is_healthy);
+    let asked = b.calls();
+    assert_eq!(router.verify(&proof(1)).await.unwrap(), Valid);
+    assert_eq!(b.calls(), asked, "the first is the first again");
+    // Another's silence is no verdict: what the one beside says counts.
+    *a.act.lock() = Hang;
+    *b.act.lock() = Fail;
+    assert!(router.verify(&proof(1)).await.is_err());
+    *a.act.lock() = Say(Invalid("no".into()));
+    assert_eq!(router.verify(&proof(1)).await.unwrap(), Invalid("no".into()));
+}
+
+/// Types of an endpoint that hangs wait for it; the others are asked for at once, and again elsewhere as soon as they fail.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_hangs_holds_up_no_other_types() {
+    let (a, b, c) = (
+        Scripted::new("a", &[1], Hang),
+        Scripted::new("b", &[5], Fail),
+        Scripted::new("c", &[5], Say(Valid)),
+    );
+    let router = Arc::new(Router::new(vec![a.route(), b.route(), c.route()], config()).unwrap());
+    let asking = {
+        let router = router.clone();
+        tokio::spawn(async move {
+            router
+                .request(Root::from([5; 32]), payload_request(), &[1, 5])
+                .await
+        })
+    };
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(*a.requests.lock(), [vec![1]]);
+    assert_eq!(*c.requests.lock(), [vec![5]]);
+    let mut events = router.events();
+    assert!(asking.await.unwrap().is_ok());
+    let event = events.try_recv().unwrap();
+    assert!(
+        matches!(&event, EngineEvent::Failed { key, .. } if key.proof_type == 1),
+        "{event:?}"
+    );
 }
 
 #[test]
