@@ -24,7 +24,7 @@ pub struct VerifierConfig {
     pub cpu_jobs: usize,
     /// Validator records asked for at once.
     pub validator_reads: usize,
-    /// Proofs at the proof engine at once.
+    /// Proofs of one type at the proof engine at once: one type whose engine is slow does not hold up the others.
     pub engine_calls: usize,
     /// Proofs on their way through the sinks at once.
     pub commits: usize,

@@ -47,6 +47,7 @@ pub struct VerificationMetrics {
     total: Histogram,
     sink_errors: Family<SinkLabels, Counter>,
     contained: Counter,
+    never_signed: Counter,
     held: Gauge,
     held_bytes: Gauge,
     observed: Gauge,
@@ -75,6 +76,7 @@ impl Default for VerificationMetrics {
             total: seconds(),
             sink_errors: Family::default(),
             contained: Counter::default(),
+            never_signed: Counter::default(),
             held: Gauge::default(),
             held_bytes: Gauge::default(),
             observed: Gauge::default(),
@@ -107,6 +109,11 @@ impl VerificationMetrics {
             "validators_contained",
             "Validators contained for an invalid proof",
             self.contained.clone(),
+        );
+        registry.register(
+            "never_signed",
+            "Valid proofs that came unsigned and were let go before anybody here could sign them",
+            self.never_signed.clone(),
         );
         registry.register("held", "Candidates held", self.held.clone());
         registry.register_with_unit(
@@ -160,6 +167,10 @@ impl VerificationMetrics {
         self.contained.inc();
     }
 
+    pub(crate) fn never_signed(&self) {
+        self.never_signed.inc();
+    }
+
     pub(crate) fn holds(&self, candidates: usize, bytes: usize, observed: usize) {
         let clamp = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.held.set(clamp(candidates));
@@ -173,6 +184,7 @@ impl VerificationMetrics {
             held: self.held.get(),
             held_bytes: self.held_bytes.get(),
             contained: self.contained.get(),
+            never_signed: self.never_signed.get(),
             ..MetricsSnapshot::default()
         };
         let mut add = |source: &'static str, verdict: &'static str, reason: &'static str| {
@@ -223,6 +235,8 @@ pub struct MetricsSnapshot {
     pub held_bytes: i64,
     /// Validators contained so far.
     pub contained: u64,
+    /// Valid unsigned proofs let go before anybody could sign them.
+    pub never_signed: u64,
 }
 
 impl MetricsSnapshot {

@@ -5,7 +5,8 @@
 //! that every signed proof goes (design.md, Verification). Nothing is signed that was not verified.
 
 use crate::{
-    Candidate, CheckedProof, IgnoreReason, Intake, ProofSigner, RejectReason, Source, Verdict, Waited,
+    Backoff, Candidate, CheckedProof, IgnoreReason, Intake, ProofSigner, RejectReason, Source, Verdict,
+    Waited,
     machine::{Event, Judgement},
     verifier::Inner,
 };
@@ -24,6 +25,11 @@ pub const MAX_UNSIGNED_PROOFS: usize = 32;
 pub const UNSIGNED_AT_ONCE: usize = 4;
 /// Longest wait for the verdict on a proof that was signed here.
 const SIGNED_PATIENCE: Duration = Duration::from_secs(10);
+/// Pauses between tries to sign what nobody brings again: a signer that starts, a payload that comes a moment later.
+const TRY_AGAIN: Backoff = Backoff {
+    first: Duration::from_millis(500),
+    longest: Duration::from_secs(12),
+};
 
 /// What is said of an unsigned proof.
 #[derive(Debug, Clone)]
@@ -119,7 +125,14 @@ impl Inner {
             }
             Some(Judgement::Signed) | None => match self.ask_engine(&proof).await? {
                 Verification::Valid => {}
-                Verification::Invalid(why) => return Ok(UnsignedVerdict::Invalid(why)),
+                Verification::Invalid(why) => {
+                    self.drive(Event::UnsignedInvalid {
+                        key,
+                        proof_root,
+                        slot,
+                    });
+                    return Ok(UnsignedVerdict::Invalid(why));
+                }
                 Verification::Unsupported => return Ok(UnsignedVerdict::Unsupported),
             },
         }
@@ -158,6 +171,33 @@ pub struct UnsignedProofs {
     signer: Option<Arc<dyn ProofSigner>>,
 }
 
+/// A place among those that are signed behind an answer, given back at the end.
+struct Signing(Arc<Inner>, ProofKey);
+
+/// No place is left.
+struct Full;
+
+impl Signing {
+    /// `None`: one of this payload and type has a place.
+    fn begin(inner: &Arc<Inner>, key: ProofKey) -> Result<Option<Self>, Full> {
+        let mut places = inner.unsigned.signing.lock();
+        if places.contains(&key) {
+            return Ok(None);
+        }
+        if places.len() >= MAX_UNSIGNED_PROOFS {
+            return Err(Full);
+        }
+        places.insert(key);
+        Ok(Some(Self(Arc::clone(inner), key)))
+    }
+}
+
+impl Drop for Signing {
+    fn drop(&mut self) {
+        self.0.unsigned.signing.lock().remove(&self.1);
+    }
+}
+
 /// What became of an unsigned proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Brought {
@@ -182,27 +222,40 @@ impl UnsignedProofs {
         self.signer.is_some()
     }
 
+    /// A valid proof, or one that might be, was let go before anybody could judge or sign it: counts it.
+    pub fn dropped(&self) {
+        self.intake.inner.metrics.never_signed();
+    }
+
     /// The door that signed proofs go through.
     pub fn intake(&self) -> &Intake {
         &self.intake
     }
 
-    /// Judges a proof; a valid one is signed behind the answer, where there is a signer.
+    /// Judges a proof; a valid one is signed behind the answer, where there is a signer. Nobody brings it again, so it is
+    /// kept for an epoch where it cannot be signed at once.
     pub async fn verify(&self, proof: ExecutionProof) -> Result<UnsignedVerdict, UnsignedError> {
         let verdict = self.intake.verify_unsigned(proof).await?;
         if let (UnsignedVerdict::Valid(verified), true) = (&verdict, self.signs()) {
             let (this, verified) = (self.clone(), verified.clone());
             let inner = &self.intake.inner;
-            // Bounded like those that wait; with no place left it stays unsigned.
-            if let Ok(place) = Arc::clone(&inner.unsigned.signing).try_acquire_owned() {
-                inner.spawn_until_end(async move {
+            match Signing::begin(inner, verified.key()) {
+                Ok(Some(place)) => inner.spawn_until_end(async move {
                     let key = verified.key();
-                    let brought = this.sign_and_submit(verified, SIGNED_PATIENCE).await;
-                    if let Brought::Refused(why) | Brought::NotNow(why) = brought {
+                    let signed = this
+                        .until_decided(|| this.sign_and_submit(verified.clone(), SIGNED_PATIENCE))
+                        .await;
+                    if let Brought::Refused(why) | Brought::NotNow(why) = signed {
+                        place.0.metrics.never_signed();
                         tracing::warn!(?key, why, "a valid proof could not be signed");
                     }
-                    drop(place);
-                });
+                }),
+                // Another of its payload and type is on its way.
+                Ok(None) => {}
+                Err(Full) => {
+                    inner.metrics.never_signed();
+                    tracing::warn!(key = ?verified.key(), "too many valid proofs wait for a signature: not signed");
+                }
             }
         }
         Ok(verdict)
@@ -219,6 +272,31 @@ impl UnsignedProofs {
             Ok(UnsignedVerdict::Unsupported) => Brought::Refused(IgnoreReason::UnsupportedType.to_string()),
             Err(error) if error.may_pass() => Brought::NotNow(error.to_string()),
             Err(error) => Brought::Refused(error.to_string()),
+        }
+    }
+
+    /// `bring` for what nobody brings again: `NotNow` is tried again for an epoch, and only then the last word. The caller
+    /// bounds how many it keeps this way.
+    pub async fn bring_in_the_end(&self, proof: ExecutionProof, patience: Duration) -> Brought {
+        let brought = self.until_decided(|| self.bring(proof.clone(), patience)).await;
+        if matches!(brought, Brought::NotNow(_)) {
+            self.intake.inner.metrics.never_signed();
+        }
+        brought
+    }
+
+    async fn until_decided<F: Future<Output = Brought>>(&self, attempt: impl Fn() -> F) -> Brought {
+        let spec = self.intake.spec();
+        let epoch = Duration::from_millis(spec.slot_duration_ms.saturating_mul(spec.slots_per_epoch));
+        let (began, mut tries) = (tokio::time::Instant::now(), 0);
+        loop {
+            let brought = attempt().await;
+            tries += 1;
+            let pause = TRY_AGAIN.after(tries);
+            if !matches!(brought, Brought::NotNow(_)) || began.elapsed() + pause >= epoch {
+                return brought;
+            }
+            tokio::time::sleep(pause).await;
         }
     }
 

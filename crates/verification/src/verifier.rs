@@ -11,7 +11,11 @@ use assay_chain::{Chain, ChainEvent, PayloadInfo};
 use assay_proof_engine::ProofEngine;
 use assay_types::{Epoch, ProofKey, ProofType, Root, Slot, ValidatorIndex};
 use parking_lot::{Mutex, RwLock};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::{Notify, Semaphore, broadcast, oneshot},
     time::Instant,
@@ -82,8 +86,8 @@ pub(crate) struct UnsignedPlaces {
     pub(crate) held: Semaphore,
     /// At work at once.
     pub(crate) at_work: Semaphore,
-    /// Being signed behind an answer.
-    pub(crate) signing: Arc<Semaphore>,
+    /// Being signed behind an answer: one of a payload and type is enough, `MAX_UNSIGNED_PROOFS` at once.
+    pub(crate) signing: Mutex<BTreeSet<ProofKey>>,
 }
 
 impl Default for UnsignedPlaces {
@@ -91,7 +95,7 @@ impl Default for UnsignedPlaces {
         Self {
             held: Semaphore::new(MAX_UNSIGNED_PROOFS),
             at_work: Semaphore::new(UNSIGNED_AT_ONCE),
-            signing: Arc::new(Semaphore::new(MAX_UNSIGNED_PROOFS)),
+            signing: Mutex::default(),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::{
     Network, ProofService, Shared, answers,
-    body::{Answer, Intake},
+    body::{Answer, Intake, full},
     service::intake_failed,
     stats::count,
 };
@@ -27,17 +27,26 @@ const NETWORK_PATIENCE: Duration = Duration::from_secs(2);
 /// A call of its own.
 pub(super) async fn single(shared: &Arc<Shared>, method: ProofMethod, mut intake: Intake) -> Answer {
     match intake.hold().await {
-        Ok(held) => answers::json(answer(shared, method, held.bytes.clone()).await.to_json()),
+        Ok(held) => match work(shared, method, held.bytes.clone()).await {
+            (response, true) => answers::json(response.to_json()),
+            // A notification is worked on, and has no answer.
+            (_, false) => Answer::new(full(Vec::new())),
+        },
         Err(why) => intake_failed(shared, intake.id(), &why),
     }
 }
 
 /// The answer to the call in `body`.
 pub(super) async fn answer(shared: &Arc<Shared>, method: ProofMethod, body: Bytes) -> Response {
+    work(shared, method, body).await.0
+}
+
+/// The answer, and whether the caller wants one.
+async fn work(shared: &Arc<Shared>, method: ProofMethod, body: Bytes) -> (Response, bool) {
     count(&shared.stats.proof_calls);
-    let id = match Request::parse(&body) {
-        Ok(request) => request.id(),
-        Err(error) => return Response::error(assay_engine_api::Id::null(), error),
+    let (id, wanted) = match Request::parse(&body) {
+        Ok(request) => (request.id(), !request.is_notification()),
+        Err(error) => return (Response::error(assay_engine_api::Id::null(), error), true),
     };
     let outcome = match (&shared.proofs, method) {
         (None, _) => Err(ErrorCode::MethodNotFound.into()),
@@ -47,7 +56,7 @@ pub(super) async fn answer(shared: &Arc<Shared>, method: ProofMethod, body: Byte
             verify_new_payload_request_header(shared, proofs, body).await
         }
     };
-    Response::from_outcome(id, outcome)
+    (Response::from_outcome(id, outcome), wanted)
 }
 
 fn internal(why: impl ToString) -> ErrorObject {

@@ -11,13 +11,16 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Semaphore, broadcast::error::RecvError};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Proofs that were asked for through `engine_requestProofsV1` and are awaited at once; with more the oldest is not
 /// awaited any longer (what the proof engine makes of it is still taken when it is brought to the HTTP API).
 pub const MAX_REQUESTED_PROOFS: usize = 4096;
-/// How long a finished proof may take to be signed and judged.
+/// Finished proofs that wait at once for the proof engine's word or a signature, each of up to `MAX_PROOF_SIZE`; more are
+/// dropped, and counted.
+const MAX_FINISHED_PROOFS: usize = 32;
+/// How long one try to have a finished proof judged and signed may take.
 const FINISHED_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Proof engine and door of a node, as the Engine API's callers reach them. Clones are the same service.
@@ -27,6 +30,8 @@ pub struct ProofService {
     engine: Arc<dyn ProofEngine>,
     unsigned: UnsignedProofs,
     requested: Arc<Mutex<Requested>>,
+    /// For finished proofs.
+    places: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -55,6 +60,7 @@ impl ProofService {
             engine,
             unsigned,
             requested: Arc::default(),
+            places: Arc::new(Semaphore::new(MAX_FINISHED_PROOFS)),
         }
     }
 
@@ -102,10 +108,15 @@ impl ProofService {
             match event {
                 Ok(EngineEvent::Completed { key, proof_data, .. }) if self.is_requested(&key) => {
                     let (this, stop) = (self.clone(), stop.clone());
-                    // As many at once as `UnsignedProofs` has places; it refuses the rest.
+                    let Ok(place) = self.places.clone().try_acquire_owned() else {
+                        self.unsigned.dropped();
+                        tracing::warn!(?key, "too many finished proofs wait: dropped");
+                        continue;
+                    };
                     tasks.spawn(async move {
                         let taken = this.take(key, proof_data);
                         stop.run_until_cancelled(taken).await;
+                        drop(place);
                     });
                 }
                 Ok(EngineEvent::Failed { key, reason }) if self.is_requested(&key) => {
@@ -135,7 +146,8 @@ impl ProofService {
                 new_payload_request_root: key.new_payload_request_root,
             },
         };
-        match self.unsigned.bring(proof, FINISHED_PATIENCE).await {
+        // The proof engine tells of it once: what cannot be judged or signed now is kept.
+        match self.unsigned.bring_in_the_end(proof, FINISHED_PATIENCE).await {
             Brought::OnTheNetwork | Brought::NotSigned => {}
             Brought::Refused(why) | Brought::NotNow(why) => {
                 tracing::warn!(?key, why, "a proof asked for over the Engine API was not taken");

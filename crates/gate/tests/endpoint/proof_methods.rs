@@ -238,6 +238,43 @@ async fn proofs_are_requested_of_the_proof_engine_and_taken_when_they_are_made()
     taking.await.unwrap();
 }
 
+/// The engine tells of a finished proof once: it is kept while nothing can be said of it.
+#[tokio::test]
+async fn finished_proofs_wait_for_an_engine_that_is_down() {
+    let house = House::new(ImportPolicy::RequireProofs).await;
+    let stop = CancellationToken::new();
+    let taking = tokio::spawn(house.service.clone().take_finished(stop.clone()));
+    let request = house.rig.payload(8, Hash256([7; 32]), 1000);
+    let root = house.rig.root(&request);
+    house.rig.call(new_payload(&request, 1)).await;
+    let answer = house.call(REQUEST, &params(&request, &[1], true)).await;
+    assert!(answer["result"].is_string(), "{answer}");
+    house.engine.set_down(true);
+    let key = ProofKey {
+        new_payload_request_root: root,
+        proof_type: 1,
+    };
+    // Until the task hears of events.
+    while house.engine.calls().0 == 0 {
+        house.engine.tell(EngineEvent::Completed {
+            proof_gen_id: None,
+            key,
+            proof_data: Bytes::from_static(b"Vmade"),
+        });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(house.counted(&request).is_empty());
+    house.engine.set_down(false);
+    let counted = async {
+        while house.counted(&request) != [1] {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, counted).await.unwrap();
+    stop.cancel();
+    taking.await.unwrap();
+}
+
 #[tokio::test]
 async fn requests_that_cannot_be_served_are_errors_with_their_codes() {
     let house = House::new(ImportPolicy::Observe).await;
@@ -363,6 +400,16 @@ async fn batches_are_taken_apart_for_them_under_every_policy() {
         assert_eq!(house.rig.endpoint.counts().split_batches, 1);
         assert_eq!(house.engine.calls().0, 2, "the notification was worked on too");
     }
+}
+
+#[tokio::test]
+async fn a_notification_is_worked_on_and_not_answered() {
+    let house = House::new(ImportPolicy::Observe).await;
+    let body = json!({"method": VERIFY, "params": proof(&Root::from([5; 32]), 1, b"V")});
+    let answer = house.rig.call(body.to_string()).await;
+    assert_eq!((answer.status(), answer.text().as_str()), (200, ""));
+    assert_eq!(house.engine.calls().0, 1);
+    assert!(house.el.received().is_empty());
 }
 
 #[tokio::test]

@@ -22,6 +22,12 @@ pub(crate) enum Event {
         proof_root: Root,
         slot: Slot,
     },
+    /// The proof engine called a proof invalid that came without a signature: it is not asked for these bytes again.
+    UnsignedInvalid {
+        key: ProofKey,
+        proof_root: Root,
+        slot: Slot,
+    },
     /// Work that an action asked for is done.
     Done { id: CandidateId, outcome: Outcome },
     /// A payload became known, or its block did (then its state can be asked).

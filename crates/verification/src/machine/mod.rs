@@ -29,7 +29,7 @@ use crate::{
     config::{MAX_SHARERS, MAX_SHARERS_PER_PEER, VerifierConfig},
 };
 use assay_chain::PayloadInfo;
-use assay_types::{Epoch, ProofKey, Root, Spec, ValidatorIndex};
+use assay_types::{Epoch, ProofKey, ProofType, Root, Spec, ValidatorIndex};
 use held::{Held, Holder, Sharer, State, Worth, is_unsolicited};
 use lru::LruCache;
 use observed::Observed;
@@ -65,7 +65,8 @@ pub(crate) struct Machine {
     vouched: LruCache<PeerRef, ()>,
     cpu: WorkQueue,
     validator_reads: WorkQueue,
-    engine_calls: WorkQueue,
+    /// By type: proofs of one type, whose engine is slow, do not take the places of the others.
+    engine_calls: BTreeMap<ProofType, WorkQueue>,
     commits: WorkQueue,
     now: Duration,
     next_id: CandidateId,
@@ -85,7 +86,7 @@ impl Machine {
             vouched: LruCache::new(NonZeroUsize::new(config.remembered_peers).unwrap_or(NonZeroUsize::MIN)),
             cpu: WorkQueue::new(config.cpu_jobs),
             validator_reads: WorkQueue::new(config.validator_reads),
-            engine_calls: WorkQueue::new(config.engine_calls),
+            engine_calls: BTreeMap::new(),
             commits: WorkQueue::new(config.commits),
             now: Duration::ZERO,
             next_id: 0,
@@ -110,6 +111,11 @@ impl Machine {
                 proof_root,
                 slot,
             } => self.observed.set_unsigned(key, proof_root, slot),
+            Event::UnsignedInvalid {
+                key,
+                proof_root,
+                slot,
+            } => self.observed.set_unsigned_invalid(key, proof_root, slot),
             Event::Done { id, outcome } => self.done(id, outcome, view),
             Event::PayloadKnown(root) => self.payload_known(root),
             Event::Finalized { slot, orphaned } => self.finalized(slot, &orphaned),
@@ -231,6 +237,9 @@ impl Machine {
     pub(crate) fn judgement(&mut self, proof_root: &Root) -> Option<Judgement> {
         if self.observed.is_valid_unsigned(proof_root) {
             return Some(Judgement::Valid);
+        }
+        if self.observed.is_invalid_unsigned(proof_root) {
+            return Some(Judgement::Invalid);
         }
         self.observed.seen(proof_root)
     }
@@ -395,12 +404,11 @@ impl Machine {
         self.set_timer(id, None);
         let Some(held) = self.room.remove(id) else { return };
         let key = held.key();
-        for queue in [
-            &mut self.cpu,
-            &mut self.validator_reads,
-            &mut self.engine_calls,
-            &mut self.commits,
-        ] {
+        let queues = [&mut self.cpu, &mut self.validator_reads, &mut self.commits];
+        for queue in queues
+            .into_iter()
+            .chain(self.engine_calls.get_mut(&key.proof_type))
+        {
             queue.remove(id);
         }
         self.release_turn(&key, id);

@@ -37,6 +37,8 @@ pub(crate) struct Observed {
     /// Messages that came unsigned and are valid, and what they prove. Rules 1, 3 and 4 know nothing of them.
     unsigned: LruCache<Root, (ProofKey, Slot)>,
     unsigned_keys: LruCache<ProofKey, Slot>,
+    /// Messages that came unsigned and are invalid: for those that come unsigned again, and nobody else.
+    unsigned_invalid: LruCache<Root, (ProofKey, Slot)>,
 }
 
 fn put<K: Hash + Eq, V>(cache: &mut LruCache<K, V>, entries: usize, key: K, value: V) {
@@ -55,6 +57,7 @@ impl Observed {
             seen: LruCache::unbounded(),
             unsigned: LruCache::unbounded(),
             unsigned_keys: LruCache::unbounded(),
+            unsigned_invalid: LruCache::unbounded(),
         }
     }
 
@@ -131,6 +134,16 @@ impl Observed {
         put(&mut self.unsigned_keys, self.entries, key, slot);
     }
 
+    /// The proof engine called a message invalid that came unsigned.
+    pub(crate) fn set_unsigned_invalid(&mut self, key: ProofKey, proof_root: Root, slot: Slot) {
+        put(&mut self.unsigned_invalid, self.entries, proof_root, (key, slot));
+    }
+
+    /// Whether this message came unsigned and is invalid.
+    pub(crate) fn is_invalid_unsigned(&mut self, proof_root: &Root) -> bool {
+        self.unsigned_invalid.get(proof_root).is_some()
+    }
+
     /// Whether this message came unsigned and is valid.
     pub(crate) fn is_valid_unsigned(&mut self, proof_root: &Root) -> bool {
         self.unsigned.get(proof_root).is_some()
@@ -149,10 +162,16 @@ impl Observed {
         self.seen.retain(|_, s| keep(&s.key, s.slot));
         self.unsigned.retain(|_, (key, at)| keep(key, *at));
         self.unsigned_keys.retain(|key, at| keep(key, *at));
+        self.unsigned_invalid.retain(|_, (key, at)| keep(key, *at));
     }
 
     /// Entries of all caches together.
     pub(crate) fn len(&self) -> usize {
-        self.valid.len() + self.tries.len() + self.seen.len() + self.unsigned.len() + self.unsigned_keys.len()
+        self.valid.len()
+            + self.tries.len()
+            + self.seen.len()
+            + self.unsigned.len()
+            + self.unsigned_keys.len()
+            + self.unsigned_invalid.len()
     }
 }

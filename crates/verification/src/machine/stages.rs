@@ -9,8 +9,12 @@ use super::{
 use crate::{IgnoreReason, ParkReason, RejectReason, Source, Verdict, VerifiedProof};
 use assay_chain::{ValidatorAnswer, ValidatorRecord};
 use assay_proof_engine::{EngineError, Verification};
-use assay_types::{ProofKey, Slot};
+use assay_types::{ProofKey, ProofType, Slot};
 use std::sync::Arc;
+
+/// Tries after which a proof that the proof engine answers it cannot read is let go: another engine may be asked meanwhile,
+/// or a newer version of it.
+pub(super) const UNREADABLE_TRIES: u32 = 4;
 
 impl Machine {
     /// Gives free turns away and starts what work there are hands for.
@@ -24,7 +28,11 @@ impl Machine {
         while let Some(id) = self.validator_reads.start(&self.room) {
             self.start(id);
         }
-        while let Some(id) = self.engine_calls.start(&self.room) {
+        let (room, queues) = (&self.room, self.engine_calls.values_mut());
+        let begun: Vec<_> = queues
+            .flat_map(|queue| std::iter::from_fn(|| queue.start(room)))
+            .collect();
+        for id in begun {
             self.start(id);
         }
         while let Some(id) = self.commits.start(&self.room) {
@@ -96,11 +104,15 @@ impl Machine {
         }
     }
 
-    fn work(&mut self, stage: Stage) -> &mut WorkQueue {
+    fn work(&mut self, stage: Stage, proof_type: ProofType) -> &mut WorkQueue {
         match stage {
             Stage::Hash | Stage::Signature => &mut self.cpu,
             Stage::Validator => &mut self.validator_reads,
-            Stage::Engine => &mut self.engine_calls,
+            // Only types that are verified come so far.
+            Stage::Engine => self
+                .engine_calls
+                .entry(proof_type)
+                .or_insert_with(|| WorkQueue::new(self.config.engine_calls)),
             Stage::Commit => &mut self.commits,
         }
     }
@@ -108,7 +120,8 @@ impl Machine {
     fn ready(&mut self, id: CandidateId, stage: Stage) {
         if let Some(held) = self.room.get_mut(id) {
             held.state = State::Ready(stage);
-            self.work(stage).push(id);
+            let proof_type = held.key().proof_type;
+            self.work(stage, proof_type).push(id);
         }
     }
 
@@ -171,7 +184,8 @@ impl Machine {
     pub(super) fn done(&mut self, id: CandidateId, outcome: Outcome, view: &dyn View) {
         let Some(held) = self.room.get(id) else { return };
         let State::Running(stage) = held.state else { return };
-        self.work(stage).remove(id);
+        let proof_type = held.key().proof_type;
+        self.work(stage, proof_type).remove(id);
         match (stage, outcome) {
             (Stage::Hash, Outcome::Hashed { parsed, proof_root }) => {
                 if let Some(held) = self.room.get_mut(id) {
@@ -267,7 +281,7 @@ impl Machine {
     fn engine(&mut self, id: CandidateId, answer: Result<Verification, EngineError>, view: &dyn View) {
         let Some(held) = self.room.get(id) else { return };
         let (key, validator, root) = (held.key(), held.parsed.validator_index(), held.proof_root);
-        let slot = held.payload.as_ref().map_or(Slot(0), |p| p.slot);
+        let (slot, tries) = (held.payload.as_ref().map_or(Slot(0), |p| p.slot), held.tries);
         match answer {
             Ok(Verification::Valid) if self.is_valid(&key, view) => {
                 if let Some(root) = root {
@@ -297,6 +311,10 @@ impl Machine {
                 self.finish(id, Verdict::Reject(RejectReason::InvalidProof));
             }
             Ok(Verification::Unsupported) => self.finish(id, Verdict::Ignore(IgnoreReason::UnsupportedType)),
+            // Nobody is blamed, and what an engine will never read is not kept for the time it may wait for one.
+            Err(EngineError::Unreadable(_)) if tries >= UNREADABLE_TRIES => {
+                self.finish(id, Verdict::Ignore(IgnoreReason::EngineUnavailable));
+            }
             Err(_) => self.park(id, ParkReason::EngineUnavailable),
         }
     }

@@ -24,6 +24,7 @@ pub enum Registry {
 
 struct State {
     payloads: HashMap<Root, PayloadInfo>,
+    blocks: HashMap<Root, BlockInfo>,
     validators: HashMap<ValidatorIndex, Arc<ValidatorRecord>>,
     registry: Registry,
     slot: Slot,
@@ -31,7 +32,7 @@ struct State {
     asked: usize,
 }
 
-/// A chain in memory: no blocks, payloads by their roots, validators by index.
+/// A chain in memory: payloads by their roots, validators by index.
 pub struct MemoryChain {
     spec: Arc<Spec>,
     genesis: Genesis,
@@ -44,6 +45,7 @@ impl MemoryChain {
     pub fn new(spec: Arc<Spec>, genesis_validators_root: Root) -> Self {
         let state = State {
             payloads: HashMap::new(),
+            blocks: HashMap::new(),
             validators: HashMap::new(),
             registry: Registry::Decisive,
             slot: Slot(0),
@@ -74,6 +76,18 @@ impl MemoryChain {
         };
         self.state.write().payloads.insert(root, payload.clone());
         self.tell(ChainEvent::Payload(payload));
+    }
+
+    /// Learns a block without a payload.
+    pub fn add_block(&self, block_root: Root, slot: Slot) {
+        let block = BlockInfo {
+            block_root,
+            parent_root: Root::ZERO,
+            slot,
+            new_payload_request_root: None,
+            execution_optimistic: false,
+        };
+        self.state.write().blocks.insert(block_root, block);
     }
 
     /// Learns validators with their interop keys, active for ever.
@@ -151,8 +165,8 @@ impl Chain for MemoryChain {
             .find(|p| p.block_hash == *block_hash)
             .cloned()
     }
-    fn block(&self, _: &Root) -> Option<BlockInfo> {
-        None
+    fn block(&self, block_root: &Root) -> Option<BlockInfo> {
+        self.state.read().blocks.get(block_root).cloned()
     }
     fn canonical_block_at(&self, _: Slot) -> Option<BlockInfo> {
         None

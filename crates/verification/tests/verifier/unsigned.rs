@@ -6,7 +6,10 @@ use assay_verification::{
     unsigned::MAX_UNSIGNED_PROOFS,
 };
 use async_trait::async_trait;
-use std::sync::Mutex;
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
 fn unsigned(key: ProofKey, data: &str) -> ExecutionProof {
     ExecutionProof {
@@ -60,6 +63,31 @@ async fn what_is_said_of_them() {
     // Of all these one was valid; the store hears of none.
     assert_eq!(house.gate.unsigned(), [key(1, 1)]);
     assert!(house.store.unsigned().is_empty() && house.store.proofs().is_empty());
+    house.verifier.shutdown().await;
+}
+
+/// What is just as large as it may be is judged, and the engine is asked once for bytes that are invalid.
+#[tokio::test]
+async fn the_largest_is_judged_and_the_invalid_is_asked_for_once() {
+    let house = house();
+    let most = usize::try_from(house.chain.spec().max_proof_size).unwrap();
+    let largest = ExecutionProof {
+        proof_data: vec![b'V'; most].into(),
+        ..unsigned(key(1, 1), "")
+    };
+    assert_eq!(says(&house.intake.verify_unsigned(largest).await), "valid");
+    let asked = house.engine.calls().0;
+    for _ in 0..3 {
+        let verdict = house.intake.verify_unsigned(unsigned(key(1, 2), "I1")).await;
+        assert!(says(&verdict).starts_with("invalid"), "{verdict:?}");
+    }
+    assert_eq!(house.engine.calls().0, asked + 1);
+    // Whoever signs these bytes is judged like anybody else: gossip has not heard of them.
+    let signed = house.ssz(key(1, 2), "I1", 0);
+    assert_eq!(
+        word(&house.verdict(signed, gossip(1)).await),
+        "reject invalid_proof"
+    );
     house.verifier.shutdown().await;
 }
 
@@ -153,11 +181,11 @@ async fn there_is_a_bound_on_those_that_wait() {
     house.verifier.shutdown().await;
 }
 
-/// Signs with an interop key, or does not.
+/// Signs with an interop key, or does not so often.
 struct Keys {
     chain: Arc<MemoryChain>,
     validator: ValidatorIndex,
-    fails: bool,
+    fails: AtomicUsize,
     signed: Mutex<Vec<ProofKey>>,
 }
 
@@ -167,7 +195,12 @@ impl ProofSigner for Keys {
         vec![self.validator]
     }
     async fn sign(&self, proof: CheckedProof, slot: Slot) -> Result<SignedExecutionProof, SignError> {
-        if self.fails {
+        let left = |n: usize| n.checked_sub(1);
+        if self
+            .fails
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, left)
+            .is_ok()
+        {
             return Err(SignError::Signer("as the test wants it".to_owned()));
         }
         self.signed.lock().unwrap().push(proof.key());
@@ -181,7 +214,7 @@ fn keys(house: &House, validator: ValidatorIndex, fails: bool) -> Arc<Keys> {
     Arc::new(Keys {
         chain: house.chain.clone(),
         validator,
-        fails,
+        fails: AtomicUsize::new(if fails { usize::MAX } else { 0 }),
         signed: Mutex::default(),
     })
 }
@@ -250,5 +283,86 @@ async fn a_signer_that_does_not_sign_and_one_that_must_not() {
     );
     assert_eq!(house.gate.unsigned().len(), 3, "it counts all the same");
     assert!(house.store.proofs().is_empty());
+    house.verifier.shutdown().await;
+}
+
+/// What came with its verdict comes no second time: it is kept until it can be signed, once, and asks the engine once.
+#[tokio::test(start_paused = true)]
+async fn a_valid_proof_waits_for_its_signer_and_for_its_payload() {
+    let house = house();
+    let signer = keys(&house, 2, false);
+    signer.fails.store(2, Ordering::SeqCst);
+    let proofs = UnsignedProofs::new(house.intake.clone(), Some(signer.clone()));
+    let stored = async |n: usize| {
+        within(async {
+            while house.store.proofs().len() < n {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    };
+    for data in ["V1", "V1", "V2"] {
+        let verdict = proofs.verify(unsigned(key(1, 1), data)).await;
+        assert_eq!(says(&verdict), "valid");
+    }
+    stored(1).await;
+    assert_eq!(house.engine.calls().0, 2, "once for each of two proofs");
+    assert_eq!(
+        signer.signed.lock().unwrap().len(),
+        1,
+        "one of a payload and type"
+    );
+    // Before its payload.
+    let verdict = proofs.verify(unsigned(key(7, 1), "V1")).await;
+    assert_eq!(says(&verdict), "valid");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(house.store.proofs().len(), 1);
+    house.chain.add_payload(root(7), SLOT);
+    stored(2).await;
+    assert_eq!(house.verifier.metrics().snapshot().never_signed, 0);
+
+    // In vain for an epoch: said and counted, and its place is free.
+    signer.fails.store(usize::MAX, Ordering::SeqCst);
+    house.chain.add_payload(root(8), SLOT);
+    for n in 0..=MAX_UNSIGNED_PROOFS {
+        house.chain.add_payload(root(100 + n as u8), SLOT);
+        let verdict = proofs.verify(unsigned(key(100 + n as u8, 1), "V1")).await;
+        assert_eq!(says(&verdict), "valid");
+    }
+    let given_up = || house.verifier.metrics().snapshot().never_signed;
+    assert_eq!(given_up(), 1, "one had no place");
+    let epoch = house.chain.spec().slot_duration_ms * house.chain.spec().slots_per_epoch;
+    tokio::time::sleep(Duration::from_millis(epoch)).await;
+    assert_eq!(given_up(), 1 + MAX_UNSIGNED_PROOFS as u64);
+    signer.fails.store(0, Ordering::SeqCst);
+    assert_eq!(says(&proofs.verify(unsigned(key(8, 1), "V1")).await), "valid");
+    stored(3).await;
+    house.verifier.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_brings_again_is_tried_again_until_its_time_is_over() {
+    let house = house();
+    let proofs = UnsignedProofs::new(house.intake.clone(), Some(keys(&house, 2, false)));
+    house.engine.set_down(true);
+    let bringing = {
+        let proofs = proofs.clone();
+        tokio::spawn(async move {
+            proofs
+                .bring_in_the_end(unsigned(key(1, 1), "V1"), Duration::from_secs(5))
+                .await
+        })
+    };
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    house.engine.set_down(false);
+    assert_eq!(bringing.await.unwrap(), Brought::OnTheNetwork);
+    assert_eq!(house.store.proofs().len(), 1);
+    house.engine.set_down(true);
+    let bring = |data| proofs.bring_in_the_end(unsigned(key(1, 2), data), Duration::from_secs(5));
+    assert!(matches!(bring("V1").await, Brought::NotNow(_)));
+    assert_eq!(house.verifier.metrics().snapshot().never_signed, 1);
+    house.engine.set_down(false);
+    assert!(matches!(bring("I1").await, Brought::Refused(_)));
+    assert_eq!(house.verifier.metrics().snapshot().never_signed, 1);
     house.verifier.shutdown().await;
 }

@@ -262,6 +262,59 @@ fn work_at_once_is_bounded() {
     assert_eq!(house.commits.len(), 20);
 }
 
+/// Proofs whose engine does not answer take the places of their type alone.
+#[test]
+fn a_type_whose_engine_hangs_holds_up_no_other() {
+    let mut house = House::with(crate::VerifierConfig {
+        engine_calls: 4,
+        cpu_jobs: 2,
+        ..Default::default()
+    });
+    let engine = |a: &crate::machine::Action| matches!(a, crate::machine::Action::AskEngine { .. });
+    for n in 10..18 {
+        house.learn_payload(n, SLOT);
+        house.submit(signed(key(n, 1), "V", 1), gossip(1));
+    }
+    let all_but_engine = |house: &mut House| {
+        while let Some(place) = house.pending.iter().position(|a| !engine(a)) {
+            house.do_one(place);
+        }
+    };
+    all_but_engine(&mut house);
+    assert_eq!(house.pending.len(), 4, "at the engine, and there they stay");
+    let other = house.submit(signed(key(10, 2), "V", 1), gossip(2));
+    all_but_engine(&mut house);
+    let asked = house
+        .pending
+        .iter()
+        .position(|a| matches!(a, crate::machine::Action::AskEngine { proof, .. } if proof.proof_type == 2));
+    house.do_one(asked.unwrap());
+    all_but_engine(&mut house);
+    assert_eq!(house.word(other), "accept");
+}
+
+/// What the engine cannot read is tried a few times and let go, without a word against anybody.
+#[test]
+fn a_proof_that_the_engine_cannot_read_is_let_go() {
+    let mut house = House::new();
+    let strange = house.submit(signed(key(1, 1), "X", 1), gossip(1));
+    let mut waited = Duration::ZERO;
+    while house.machine.held().0 > 0 {
+        house.work();
+        house.wait(Duration::from_secs(12));
+        waited += Duration::from_secs(12);
+        assert!(waited < Duration::from_secs(100), "kept for ever");
+    }
+    assert_eq!(house.word(strange), "ignore engine_unavailable");
+    let asked = house.log.iter().filter(|l| l.starts_with("engine")).count();
+    assert_eq!(asked, 1 + crate::machine::stages::UNREADABLE_TRIES as usize);
+    assert!(house.world.contained.is_empty());
+    // It may come again, and another of the validator's is judged.
+    let good = house.submit(signed(key(1, 1), "V", 1), gossip(1));
+    house.work();
+    assert_eq!(house.word(good), "accept");
+}
+
 #[test]
 fn an_undecided_forgery_does_not_stand_in_the_way() {
     let mut house = House::new();

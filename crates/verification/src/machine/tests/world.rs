@@ -68,7 +68,8 @@ fn signature(signer: ValidatorIndex, message: &ExecutionProof) -> SignatureBytes
     SignatureBytes(bytes)
 }
 
-/// A proof whose data is `data`: "V..." is valid, "I..." invalid, "U..." of a type that the engine denies.
+/// A proof whose data is `data`: "V..." is valid, "I..." invalid, "U..." of a type that the engine denies, "X..." one
+/// it cannot read.
 pub(super) fn signed(key: ProofKey, data: &str, signer: ValidatorIndex) -> SignedExecutionProof {
     let message = ExecutionProof {
         proof_data: Bytes::copy_from_slice(data.as_bytes()),
@@ -179,6 +180,9 @@ impl World {
     fn judge(&self, proof: &ExecutionProof) -> Result<Verification, EngineError> {
         if !self.engine_up {
             return Err(EngineError::Unavailable("down".to_owned()));
+        }
+        if proof.proof_data.first() == Some(&b'X') {
+            return Err(EngineError::Unreadable("no proof".to_owned()));
         }
         Ok(match proof.proof_data[0] {
             b'V' => Verification::Valid,
