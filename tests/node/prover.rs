@@ -2,9 +2,10 @@
 //! they have, whatever goes wrong on the way.
 
 use crate::support::{NodeProcess, PATIENCE, World, assay, get, until};
+use assay_engine_api::JwtSecret;
 use assay_proof_engine::{
     ProofTypeNames,
-    testing::{Faults, StubConfig, StubProofNode},
+    testing::{Faults, StubConfig, StubEngineApi, StubProofNode},
 };
 use assay_prover::testing::{SignerFaults, StubWeb3Signer};
 use serde_json::{Value, json};
@@ -493,5 +494,72 @@ async fn a_node_proves_with_a_remote_signer() {
     );
     assert_eq!(node.terminate(), Some(0));
     assert_eq!(second.terminate(), Some(0));
+    world.simulation.stop();
+}
+
+/// An execution client that makes proofs posts them to the node that asked, not to the prover inside: the prover hears of
+/// them, and none is too late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_proves_with_an_execution_client_takes_what_it_brings() {
+    let world = World::new(1).await;
+    let jwt = JwtSecret::from_file(&world.jwt_file).unwrap();
+    let spec = world.simulation.chain().lock().spec().as_ref().clone();
+    let client = StubEngineApi::start(assay::config::DEFAULT_DEV_SEED, spec, jwt)
+        .await
+        .unwrap();
+    let (directory, password) = keys(world.home.path(), "password");
+    let mut flags = world.flags(0, "observe", &[]);
+    for (flag, value) in [
+        ("--proof-engine-endpoint", format!("engine+{}", client.url())),
+        ("--proof-types", "1,2".to_owned()),
+    ] {
+        let at = flags.iter().position(|f| f == flag).unwrap() + 1;
+        flags[at] = value;
+    }
+    let path = |p: &Path| p.display().to_string();
+    flags.extend([
+        "--proof-engine-jwt".to_owned(),
+        path(&world.jwt_file),
+        "--prover".to_owned(),
+        "--budget-slots".to_owned(),
+        "1000".to_owned(),
+        "--keystores".to_owned(),
+        path(&directory),
+        "--password-file".to_owned(),
+        path(&password),
+    ]);
+    let node = NodeProcess::start(&world.datadir(1), &flags);
+    client.set_relay(&node.endpoints.http);
+    world.connect(&[&node]);
+    for _ in 0..3 {
+        let block = world.block().await;
+        let at = node.http(&format!("{PROOFS}/{}", block.block_root));
+        let body = until("both proofs", &at, held(2)).await;
+        assert_eq!(body["data"][0]["validator_index"], "3");
+    }
+    // A few moments later the duty has heard of the last.
+    let started = Instant::now();
+    loop {
+        let answer = reqwest::get(node.http("/metrics")).await.unwrap();
+        let metrics = answer.text().await.unwrap();
+        let none_left = metrics.contains("assay_prover_proving 0");
+        if none_left || started.elapsed() > PATIENCE {
+            let count = |name: &str| -> u64 {
+                let line = metrics.lines().find(|l| l.starts_with(&format!("{name} ")));
+                line.and_then(|l| l.split(' ').nth(1)).unwrap().parse().unwrap()
+            };
+            assert!(none_left, "{metrics}");
+            assert!(count("assay_prover_proved_total") >= 6, "{metrics}");
+            assert_eq!(count("assay_prover_too_late_total"), 0, "{metrics}");
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(
+        client.answers().iter().all(|status| *status == 200),
+        "{:?}",
+        client.answers()
+    );
+    assert_eq!(node.terminate(), Some(0));
     world.simulation.stop();
 }

@@ -28,7 +28,7 @@ use assay_gate::{
 };
 use assay_network::{NetworkConfig, NetworkParts, PeerAddress, ProofSync, ProofSyncConfig, enr::Enr};
 use assay_proof_engine::RequestBook;
-use assay_prover::{KeySigner, RecentRequests};
+use assay_prover::{KeySigner, OwnProofs, RecentRequests};
 use assay_store::{Store, StoreConfig};
 use assay_types::{Epoch, Revision, Spec, spec::ConfigMap};
 use assay_verification::{KnownProofs, ProofSigner, UnsignedProofs, Verifier, VerifierConfig, VerifierParts};
@@ -47,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How long everything together may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
-/// Proofs at the proof engines at once, for each endpoint.
+/// Proofs of one type at the proof engines at once.
 const ENGINE_CALLS: usize = 8;
 /// Threads for blocking work: hashing, pairings, disk.
 const BLOCKING_THREADS: usize = 64;
@@ -229,8 +229,7 @@ impl Node {
         let verifier = Verifier::start(
             VerifierConfig {
                 containment_epochs: config.containment_epochs,
-                // One endpoint that is slow has its own places, not those of the others.
-                engine_calls: ENGINE_CALLS * config.proof_engine_endpoint.len().max(1),
+                engine_calls: ENGINE_CALLS,
                 ..VerifierConfig::default()
             },
             VerifierParts {
@@ -258,6 +257,8 @@ impl Node {
         verifier.add_sink(Arc::new(publisher));
         verifier.add_sink(Arc::new(sync.clone()));
         verifier.add_sink(events.clone());
+        let own_proofs = Arc::new(OwnProofs::default());
+        verifier.add_sink(own_proofs.clone());
         verifier
             .metrics()
             .register(registry.sub_registry_with_prefix("assay_verification"));
@@ -271,6 +272,7 @@ impl Node {
                 engine: engine.clone(),
                 intake: verifier.intake(),
                 recent: recent.clone(),
+                own_proofs,
                 key_signers,
             },
             &mut registry,

@@ -2,7 +2,8 @@
 
 use crate::{
     config::{
-        ConfigError, NodeConfig, SignerArgs, check_engines, check_proof_types, check_signer, spec_overrides,
+        ConfigError, NodeConfig, ProverIs, SignerArgs, check_engines, check_proof_types, check_signer,
+        spec_overrides,
     },
     logging,
     logging::LogFormat,
@@ -59,8 +60,8 @@ pub struct ProverArgs {
     #[command(flatten)]
     pub signer: SignerArgs,
 
-    /// Proof engines, preferred first, as for `assay node`: dev, native, http://…, engine+http://…; `native` verifies what
-    /// another one made
+    /// Proof engines, preferred first, as for `assay node`: dev, native, http://…, engine+http://…; each type needs `dev` or
+    /// a proof node to make its proofs, the others verify (what an engine+http endpoint makes it posts to a node, not here)
     #[arg(
         long,
         value_name = "[TYPES@]ENDPOINT",
@@ -148,7 +149,7 @@ impl ProverArgs {
             .map_err(|error| ConfigError::Read(error.to_string()))?;
         check_proof_types(&config)?;
         check_engines(&config)?;
-        check_signer(&config)?;
+        check_signer(&config, ProverIs::Alone)?;
         Ok(config)
     }
 }
@@ -228,6 +229,7 @@ async fn prove(
             signer: signer.clone(),
             door: Arc::new(endpoint),
             recent: Arc::default(),
+            own_proofs: Arc::default(),
         },
     );
     let metrics = prover.metrics().clone();

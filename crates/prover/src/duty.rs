@@ -18,6 +18,9 @@ const REMEMBERED: NonZeroUsize = match NonZeroUsize::new(4096) {
     None => NonZeroUsize::MIN,
 };
 
+/// Payloads that wait for a place among those at work, a name and a deadline each; of more the oldest is given up.
+pub const MAX_WAITING_PAYLOADS: usize = 256;
+
 /// How long a post that is under way when its payload's time is over may still take.
 pub const POST_GRACE: Duration = Duration::from_secs(30);
 
@@ -30,7 +33,7 @@ pub struct DutyConfig {
     pub proof_types: Vec<ProofType>,
     /// From the beginning of a payload's time to giving up on it.
     pub budget: Duration,
-    /// Payloads at work at once; the newest have them.
+    /// Payloads at work at once; the newest have them, the others wait for a place until their time is over.
     pub max_payloads: usize,
     /// Pause before a step is tried again: at first, and at most.
     pub retry: (Duration, Duration),
@@ -80,6 +83,8 @@ pub enum Event {
     Signed(ProofKey, Outcome),
     /// It is on the network.
     Posted(ProofKey, Outcome),
+    /// A proof of this prover's came to the network by another way than its hands: an engine brought it to the node itself.
+    OnTheNetwork(ProofKey),
 }
 
 /// What is to be done.
@@ -95,6 +100,8 @@ pub enum Action {
     Post(ProofKey),
     /// Nothing more is done for this proof: how it ended.
     Ended(ProofKey, End),
+    /// A newer payload has the place of this one, which waits for another: what was done for it is of no use any more.
+    SetAside(Root),
     /// Nothing more is done for this payload.
     Forget(Root),
 }
@@ -141,11 +148,22 @@ struct Payload {
     jobs: BTreeMap<ProofType, Job>,
 }
 
+/// A payload without a place.
+#[derive(Debug)]
+struct Waiting {
+    /// When it is given up.
+    deadline: Instant,
+    /// What is to be proven still: a payload that lost its place may have ended some of its types.
+    types: Vec<ProofType>,
+}
+
 /// The machine.
 #[derive(Debug)]
 pub struct Duty {
     config: DutyConfig,
     payloads: BTreeMap<Root, Payload>,
+    /// Those without a place, by age.
+    waiting: BTreeMap<(Slot, Root), Waiting>,
     seen: LruCache<Root, ()>,
     out: Vec<Action>,
 }
@@ -197,6 +215,7 @@ impl Duty {
         Self {
             config,
             payloads: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             seen: LruCache::new(REMEMBERED),
             out: Vec::new(),
         }
@@ -214,8 +233,13 @@ impl Duty {
         job.is_some_and(|job| matches!(job.step, Step::Request | Step::Prove))
     }
 
-    /// Whether this payload is at work.
+    /// Whether this payload is at work, or waits for a place.
     pub fn has_payload(&self, root: &Root) -> bool {
+        self.is_at_work(root) || self.waiting.keys().any(|(_, waiting)| waiting == root)
+    }
+
+    /// Whether this payload is at work.
+    pub fn is_at_work(&self, root: &Root) -> bool {
         self.payloads.contains_key(root)
     }
 
@@ -269,6 +293,12 @@ impl Duty {
             Event::Signed(key, outcome) => {
                 self.stepped(&key, Step::Sign, Step::Post, outcome, None, now, random);
             }
+            Event::OnTheNetwork(key) => {
+                // With bytes in hand it is posted, and that says how it ended.
+                if self.is_waiting(&key) {
+                    self.end(&key, End::Proved);
+                }
+            }
             Event::Posted(key, Outcome::Done) => {
                 if self.job(&key).is_some_and(|j| j.step == Step::Post) {
                     self.end(&key, End::Proved);
@@ -291,6 +321,8 @@ impl Duty {
         for root in late {
             self.time_is_over(&root, now);
         }
+        self.waiting_is_over(now);
+        self.fill_places(now);
         let mut order: Vec<(Slot, Root)> = self.payloads.iter().map(|(root, p)| (p.slot, *root)).collect();
         order.sort_unstable_by(|a, b| b.cmp(a));
         for (_, root) in order {
@@ -328,7 +360,8 @@ impl Duty {
             let jobs = p.jobs.values().filter(|j| !j.busy && j.step != Step::Prove);
             jobs.map(|j| j.next).chain([p.deadline]).min()
         };
-        self.payloads.values().filter_map(due).min()
+        let at_work = self.payloads.values().filter_map(due);
+        at_work.chain(self.waiting.values().map(|w| w.deadline)).min()
     }
 
     fn payload(&mut self, root: Root, slot: Slot, began: Instant, now: Instant) {
@@ -337,13 +370,47 @@ impl Duty {
             return;
         }
         self.seen.put(root, ());
-        if self.payloads.len() >= self.config.max_payloads {
-            let oldest = self.payloads.iter().map(|(root, p)| (p.slot, *root)).min();
-            match oldest {
-                Some((oldest, root)) if oldest < slot => self.give_up(&root, "newer payloads have its place"),
-                _ => return,
+        let types = self.config.proof_types.clone();
+        self.waiting.insert((slot, root), Waiting { deadline, types });
+        while self.waiting.len() > MAX_WAITING_PAYLOADS
+            && let Some(((_, oldest), waiting)) = self.waiting.pop_first()
+        {
+            self.never_begun(oldest, waiting, "too many newer payloads wait");
+        }
+        self.fill_places(now);
+    }
+
+    /// Gives places to the newest that wait; one that is older than another at work loses its own to it.
+    fn fill_places(&mut self, now: Instant) {
+        while let Some((&(slot, root), _)) = self.waiting.last_key_value() {
+            if self.payloads.len() >= self.config.max_payloads {
+                // What is being posted at this moment is not thrown away: it gives its place up soon.
+                let posting = |p: &Payload| p.jobs.values().any(|job| job.step == Step::Post && job.busy);
+                let at_work = self.payloads.iter().filter(|(_, p)| !posting(p));
+                match at_work.map(|(root, p)| (p.slot, *root)).min() {
+                    Some((oldest, out)) if oldest < slot => self.set_aside(out),
+                    _ => return,
+                }
+            }
+            if let Some(waiting) = self.waiting.remove(&(slot, root)) {
+                self.begin(root, slot, waiting, now);
             }
         }
+    }
+
+    fn set_aside(&mut self, root: Root) {
+        let Some(payload) = self.payloads.remove(&root) else {
+            return;
+        };
+        let waiting = Waiting {
+            deadline: payload.deadline,
+            types: payload.jobs.into_keys().collect(),
+        };
+        self.waiting.insert((payload.slot, root), waiting);
+        self.out.push(Action::SetAside(root));
+    }
+
+    fn begin(&mut self, root: Root, slot: Slot, waiting: Waiting, now: Instant) {
         let job = |proof_type: &ProofType| {
             let job = Job {
                 step: Step::Request,
@@ -355,14 +422,41 @@ impl Duty {
             };
             (*proof_type, job)
         };
-        let jobs = self.config.proof_types.iter().map(job).collect();
+        let jobs = waiting.types.iter().map(job).collect();
         let payload = Payload {
             slot,
-            deadline,
+            deadline: waiting.deadline,
             over: false,
             jobs,
         };
         self.payloads.insert(root, payload);
+    }
+
+    fn waiting_is_over(&mut self, now: Instant) {
+        let over: Vec<(Slot, Root)> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| now >= waiting.deadline)
+            .map(|(name, _)| *name)
+            .collect();
+        for name in over {
+            if let Some(waiting) = self.waiting.remove(&name) {
+                self.never_begun(name.1, waiting, OVER);
+            }
+        }
+    }
+
+    /// Ends what had no place when its time was over.
+    fn never_begun(&mut self, root: Root, waiting: Waiting, why: &str) {
+        for proof_type in waiting.types {
+            let key = ProofKey {
+                new_payload_request_root: root,
+                proof_type,
+            };
+            let late = End::TooLate(format!("{why}; waited for a place among the payloads at work"));
+            self.out.push(Action::Ended(key, late));
+        }
+        self.out.push(Action::Forget(root));
     }
 
     fn job(&mut self, key: &ProofKey) -> Option<&mut Job> {

@@ -438,6 +438,41 @@ pub(crate) mod tests {
         assert!(Keystore::from_json(whole.as_bytes()).is_ok());
     }
 
+    /// JSON that readers disagree about, and hex in either case.
+    #[test]
+    fn json_that_is_ambiguous_is_refused_and_hex_has_no_case() {
+        let good = cheap(&[9; 32], "pw", true);
+        let whole = good.to_string();
+        for (from, to, says) in [
+            (
+                r#""version":4"#,
+                r#""version":4,"version":4"#,
+                "duplicate field `version`",
+            ),
+            (r#""n":2"#, r#""n":2,"n":4"#, "EIP-2335"),
+            (r#""version":4"#, r#""version":1e999"#, "EIP-2335"),
+            (r#""n":2"#, r#""n":1e30"#, "EIP-2335"),
+            (r#""n":2"#, r#""n":99999999999999999999999"#, "EIP-2335"),
+            (r#""dklen":32"#, r#""dklen":18446744073709551615"#, "dklen"),
+            (r#""salt":"ab"#, r#""salt":"0Xab"#, "salt is not hex"),
+            (r#""salt":"ab"#, r#""salt":"zb"#, "salt is not hex"),
+        ] {
+            assert!(whole.contains(from), "{from} in {whole}");
+            let bad = whole.replacen(from, to, 1);
+            let error = Keystore::from_json(bad.as_bytes())
+                .and_then(|k| k.decrypt("pw"))
+                .map(|_| ())
+                .unwrap_err();
+            assert!(error.to_string().contains(says), "{to}: {error}");
+        }
+        let mut upper = good.clone();
+        for place in ["/crypto/cipher/message", "/crypto/checksum/message", "/pubkey"] {
+            let text = upper.pointer_mut(place).unwrap();
+            *text = json!(text.as_str().unwrap().to_uppercase());
+        }
+        assert!(read(&upper).unwrap().decrypt("pw").is_ok());
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]

@@ -11,6 +11,7 @@
 //! | `prover` | the shell around it: chain events, engine, signer, door |
 //! | `steps` | one step each: fetch and request, verify, sign |
 //! | `recent_requests` | payload requests that the Engine API brought to the node around |
+//! | `own_proofs` | what an engine brought to the node around, as the prover hears of it |
 //! | `proof_door` | where signed proofs go: a beacon endpoint, or the `Intake` of this node |
 //! | `metrics` | what is counted |
 //! | `validator_signer` | `ValidatorSigner`: whose keys these are, whose turn it is, the signature verified |
@@ -32,6 +33,7 @@ pub mod keystore_files;
 mod local_keys;
 mod lock_file;
 mod metrics;
+mod own_proofs;
 mod proof_door;
 mod prover;
 mod recent_requests;
@@ -48,6 +50,7 @@ pub use keystore::{Keystore, KeystoreError};
 pub use keystore_files::{KeystorePlaces, Locks};
 pub use local_keys::{LoadError, LocalKeys};
 pub use metrics::{ProverCounts, ProverMetrics, SignerMetrics};
+pub use own_proofs::OwnProofs;
 pub use proof_door::{BeaconEndpoint, EndpointError, ProofDoor};
 pub use prover::{Prover, ProverParts};
 pub use recent_requests::RecentRequests;

@@ -2,7 +2,7 @@
 //! tasks come to goes back in.
 
 use crate::{
-    ProofDoor, ProverMetrics, RecentRequests, ValidatorSigner,
+    OwnProofs, ProofDoor, ProverMetrics, RecentRequests, ValidatorSigner,
     duty::{Action, Duty, DutyConfig, End, Event, Outcome},
     steps::{self, Asked},
 };
@@ -41,6 +41,8 @@ pub struct ProverParts {
     pub door: Arc<dyn ProofDoor>,
     /// Payload requests that need not be asked of the beacon node; empty where nobody fills it.
     pub recent: Arc<RecentRequests>,
+    /// What an engine brought to the node around this prover; told of nothing where there is none.
+    pub own_proofs: Arc<OwnProofs>,
 }
 
 struct Held {
@@ -76,6 +78,7 @@ pub struct Prover {
     chain_events: broadcast::Receiver<ChainEvent>,
     engine_events: broadcast::Receiver<EngineEvent>,
     signer_changes: watch::Receiver<()>,
+    own_proofs: (Arc<OwnProofs>, broadcast::Receiver<ProofKey>),
 }
 
 impl Prover {
@@ -85,6 +88,7 @@ impl Prover {
             chain_events: parts.chain.subscribe(),
             engine_events: parts.engine.events(),
             signer_changes: parts.signer.changes(),
+            own_proofs: (parts.own_proofs.clone(), parts.own_proofs.subscribe()),
             asked: Asked {
                 chain: parts.chain,
                 api: parts.api,
@@ -124,6 +128,8 @@ impl Prover {
                 () = sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => None,
                 // What came before any validator was known. The sender lives as long as this.
                 Ok(()) = self.signer_changes.changed() => self.head(),
+                // What is missed here is too late at worst; its sender lives as long as this.
+                Ok(key) = self.own_proofs.1.recv() => Some(Event::OnTheNetwork(key)),
             };
             if let Some(event) = event {
                 self.duty.on_event(event, Instant::now(), rand::random());
@@ -178,7 +184,7 @@ impl Prover {
             slot: block.slot,
             began: if is_live { now } else { slot_began },
         };
-        // Taken away again by `Forget`, or at once where the machine does not take it.
+        // Taken away again by `Forget`; there from now on though it may wait for a place at first.
         self.duty.on_event(event, Instant::now(), rand::random());
         if self.duty.has_payload(&root) {
             let held = Held {
@@ -192,7 +198,7 @@ impl Prover {
             };
             self.held.insert(root, held);
         } else {
-            tracing::debug!(slot = %block.slot, %root, "older than its time, or than those at work: not proven");
+            tracing::debug!(slot = %block.slot, %root, "older than its time: not proven");
         }
         None
     }
@@ -231,7 +237,9 @@ impl Prover {
                 request,
                 outcome,
             } => {
-                if let (Some(held), Some(request)) = (self.held.get_mut(&root), request) {
+                if self.duty.is_at_work(&root)
+                    && let (Some(held), Some(request)) = (self.held.get_mut(&root), request)
+                {
                     held.request = Some(request);
                 }
                 if let Outcome::NotNow(why) | Outcome::Refused(why) = &outcome {
@@ -240,7 +248,7 @@ impl Prover {
                 Some(Event::Requested { root, types, outcome })
             }
             Done::Verified(key, Ok(checked)) => {
-                let held = self.held.get_mut(&key.new_payload_request_root)?;
+                let held = self.at_work(&key)?;
                 held.made.remove(&key.proof_type);
                 held.checked.insert(key.proof_type, checked);
                 Some(Event::Verified(key, Outcome::Done))
@@ -253,13 +261,22 @@ impl Prover {
                 Some(Event::Verified(key, outcome))
             }
             Done::Signed(key, Ok(signed)) => {
-                let held = self.held.get_mut(&key.new_payload_request_root)?;
+                let held = self.at_work(&key)?;
                 held.signed.insert(key.proof_type, *signed);
                 Some(Event::Signed(key, Outcome::Done))
             }
             Done::Signed(key, Err(outcome)) => Some(Event::Signed(key, outcome)),
             Done::Posted(key, outcome) => Some(Event::Posted(key, outcome)),
         }
+    }
+
+    /// What is held of a payload at work; bytes that come for another are not kept.
+    fn at_work(&mut self, key: &ProofKey) -> Option<&mut Held> {
+        let root = &key.new_payload_request_root;
+        if !self.duty.is_at_work(root) {
+            return None;
+        }
+        self.held.get_mut(root)
     }
 
     fn act(&mut self, action: Action) {
@@ -309,6 +326,15 @@ impl Prover {
                     .spawn(async move { Done::Posted(key, asked.door.post(&signed).await) });
             }
             Action::Ended(key, end) => self.ended(&key, end),
+            Action::SetAside(root) => {
+                if let Some(held) = self.held.get_mut(&root) {
+                    tracing::info!(slot = %held.slot, %root, "a newer payload has its place; it waits for another");
+                    held.request = None;
+                    held.made.clear();
+                    held.checked.clear();
+                    held.signed.clear();
+                }
+            }
             Action::Forget(root) => {
                 self.held.remove(&root);
             }

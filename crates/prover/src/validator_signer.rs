@@ -38,6 +38,9 @@ struct Told {
     failed: BTreeMap<usize, String>,
     beacon_node: bool,
     active: Option<usize>,
+    /// The last key asked for before a round was broken off: the next begins behind it, so that keys the beacon node fails
+    /// at do not keep it from ever asking for the others.
+    broken_off_at: Option<PublicKeyBytes>,
 }
 
 /// Signs for the validators whose keys its key signers hold. `keep_up` has to run beside it: until it has asked the beacon
@@ -91,7 +94,12 @@ impl ValidatorSigner {
         told.standing.retain(|key, _| keys.contains_key(key));
         let epoch = self.chain.spec().epoch_at_slot(self.chain.current_slot());
         let mut errors = 0;
-        for (key, source) in keys {
+        let mut in_turn: Vec<(PublicKeyBytes, usize)> = keys.into_iter().collect();
+        if let Some(last) = told.broken_off_at.take() {
+            let behind = in_turn.partition_point(|(key, _)| *key <= last);
+            in_turn.rotate_left(behind);
+        }
+        for (key, source) in in_turn {
             match validators::look_up(api, &key).await {
                 Ok(validator) => {
                     told.standing(key, validator.as_ref(), epoch);
@@ -103,6 +111,7 @@ impl ValidatorSigner {
                     }
                     errors += 1;
                     if errors == LOOK_UP_ERRORS {
+                        told.broken_off_at = Some(key);
                         break;
                     }
                 }

@@ -206,6 +206,7 @@ async fn every_payload_from_electra_to_gloas_once_a_type_under_its_forks_version
             signer: signer.clone(),
             door: Arc::new(Door(door)),
             recent: recent.clone(),
+            own_proofs: Arc::default(),
         },
     );
     let metrics = prover.metrics().clone();

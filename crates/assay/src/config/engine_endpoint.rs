@@ -27,6 +27,18 @@ pub struct EngineEndpoint {
     pub kind: EngineKind,
 }
 
+/// An endpoint's text without credentials and query, whatever it is: for errors.
+pub(crate) fn shown_endpoint(text: &str) -> String {
+    let text = text.split_once(['?', '#']).map_or(text, |(shown, _)| shown);
+    let Some((before, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let end = rest.find('/').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    format!("{before}://{host}{path}")
+}
+
 impl FromStr for EngineEndpoint {
     type Err = String;
 
@@ -40,11 +52,17 @@ impl FromStr for EngineEndpoint {
         let proof_types = types
             .map(|types| types.split('+').map(str::parse).collect::<Result<Vec<_>, _>>())
             .transpose()
-            .map_err(|_| format!("{text:?}: proof types are numbers from 0 to 255 joined by '+'"))?;
+            .map_err(|_| {
+                format!(
+                    "{:?}: proof types are numbers from 0 to 255 joined by '+'",
+                    shown_endpoint(text)
+                )
+            })?;
         let url = |url: &str| match Url::parse(url) {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
             _ => Err(format!(
-                "{text:?} is not `dev`, `native`, an http or https URL (a proof node), or one with `engine+` before it (JSON-RPC)"
+                "{:?} is not `dev`, `native`, an http or https URL (a proof node), or one with `engine+` before it (JSON-RPC)",
+                shown_endpoint(text)
             )),
         };
         let kind = match place.strip_prefix("engine+") {
@@ -103,5 +121,20 @@ mod tests {
         ] {
             assert!(text.parse::<EngineEndpoint>().is_err(), "{text:?}");
         }
+        for (text, shown) in [
+            (
+                "1@engine+http://user:secret@n:1/base?key=secret#x",
+                "1@engine+http://n:1/base",
+            ),
+            ("ftp://u:secret@n", "ftp://n"),
+            ("http://a@secret@n/@x", "http://n/@x"),
+            ("dev", "dev"),
+        ] {
+            assert_eq!(shown_endpoint(text), shown);
+        }
+        let error = "300@ftp://u:secret@n".parse::<EngineEndpoint>().unwrap_err();
+        assert!(!error.contains("secret") && error.contains("ftp://n"), "{error}");
+        let error = "ftp://u:secret@n".parse::<EngineEndpoint>().unwrap_err();
+        assert!(!error.contains("secret") && error.contains("ftp://n"), "{error}");
     }
 }

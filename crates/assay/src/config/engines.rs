@@ -1,6 +1,6 @@
 //! Whether the proof engines of the settings fit together.
 
-use super::{ConfigError, EngineEndpoint, EngineKind, NodeConfig};
+use super::{ConfigError, EngineEndpoint, EngineKind, NodeConfig, engine_endpoint::shown_endpoint};
 use assay_native_verifiers::{GuestSetting, SettingError, UnusableKey};
 use assay_types::ProofType;
 
@@ -23,6 +23,7 @@ pub(crate) fn check_engines(config: &NodeConfig) -> Result<(), ConfigError> {
     let names = config.proof_type_names()?;
     check_native(config, &endpoints)?;
     for (endpoint, text) in endpoints.iter().zip(&config.proof_engine_endpoint) {
+        let text = shown_endpoint(text);
         for proof_type in endpoint.types(config) {
             if !config.proof_types.contains(&proof_type) {
                 let why = format!("{text}: type {proof_type} is not among --proof-types");

@@ -13,6 +13,7 @@ mod signer;
 mod signer_args;
 
 pub use args::NodeArgs;
+pub(crate) use engine_endpoint::shown_endpoint;
 pub use engine_endpoint::{EngineEndpoint, EngineKind};
 pub(crate) use engines::check_engines;
 pub use overrides::spec_overrides;
@@ -21,7 +22,7 @@ pub use resolve::{
     ConfigError, ImportPolicyName, NodeConfig, OnMissingProofsName, TrustedCheckpoint, resolve,
     warn_of_unknown_variables,
 };
-pub(crate) use signer::check_signer;
+pub(crate) use signer::{ProverIs, check_signer};
 pub use signer_args::SignerArgs;
 
 /// Seed of development proofs where none is given: one that everybody knows.

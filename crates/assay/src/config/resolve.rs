@@ -1,7 +1,7 @@
 //! From file, environment and flags to checked settings.
 
 use super::{
-    DEFAULT_DEV_SEED, EngineEndpoint, NodeArgs, check_engines, check_signer,
+    DEFAULT_DEV_SEED, EngineEndpoint, NodeArgs, ProverIs, check_engines, check_signer,
     forms::{addresses, one_or_many, size, text, types},
 };
 use crate::logging::LogFormat;
@@ -413,7 +413,7 @@ fn check(config: &NodeConfig) -> Result<(), ConfigError> {
     }
     check_proof_types(config)?;
     check_engines(config)?;
-    check_signer(config)?;
+    check_signer(config, ProverIs::InNode)?;
     check_gate(config)?;
     if !(0.0..=1.0).contains(&config.dev_failure_rate) {
         return wrong("dev-failure-rate", "between 0 and 1");

@@ -1,12 +1,14 @@
 //! What the flags of keys and of the prover come to.
 
-use super::{ConfigError, NodeConfig};
+use super::{ConfigError, EngineKind, NodeConfig};
 use assay_prover::{KeystorePlaces, Locks, Web3SignerConfig, key_signer::MAX_KEYS};
 use assay_types::{ProofType, PublicKeyBytes};
 use std::time::Duration;
 
 /// Payloads at work at once, at most: each may hold proofs of megabytes.
 const MAX_PAYLOADS: usize = 64;
+/// Longest time for a payload: a day or so of slots. Nobody waits longer for a proof.
+const MAX_BUDGET_SLOTS: u32 = 8192;
 /// Longest time-out of a call to a signer: longer than any proof waits.
 const MAX_TIMEOUT_MS: u64 = 60_000;
 
@@ -109,8 +111,43 @@ impl NodeConfig {
     }
 }
 
+/// Where a prover works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProverIs {
+    /// `assay prover`: only what a proof engine tells of comes to it.
+    Alone,
+    /// `assay node --prover`: an engine that speaks JSON-RPC posts what it made to the node around it.
+    InNode,
+}
+
+/// Somebody makes proofs of each type, and they come back to who asked.
+fn check_makers(config: &NodeConfig, place: ProverIs) -> Result<(), ConfigError> {
+    let endpoints = config.engine_endpoints()?;
+    let makes = |kind: &EngineKind| match kind {
+        EngineKind::Dev | EngineKind::ProofNode(_) => true,
+        EngineKind::EngineApi(_) => place == ProverIs::InNode,
+        EngineKind::Native => false,
+    };
+    for proof_type in config.types_to_prove() {
+        let asked = || endpoints.iter().filter(|e| e.types(config).contains(proof_type));
+        if asked().any(|e| makes(&e.kind)) {
+            continue;
+        }
+        let why = if asked().any(|e| matches!(e.kind, EngineKind::EngineApi(_))) {
+            format!(
+                "an engine+http endpoint posts what it makes to a node: it can be asked for proofs of type {proof_type} by \
+                 `assay node --prover` only; here `dev` or a proof node is needed"
+            )
+        } else {
+            format!("nobody here makes proofs of type {proof_type}: `native` verifies only")
+        };
+        return wrong("proof-engine-endpoint", why);
+    }
+    Ok(())
+}
+
 /// Keys can be found, and a prover has all it needs.
-pub(crate) fn check_signer(config: &NodeConfig) -> Result<(), ConfigError> {
+pub(crate) fn check_signer(config: &NodeConfig, place: ProverIs) -> Result<(), ConfigError> {
     config.web3_signer()?;
     if config.keystores.is_none() {
         let needless = [
@@ -122,8 +159,8 @@ pub(crate) fn check_signer(config: &NodeConfig) -> Result<(), ConfigError> {
             return wrong(flag, "of use with --keystores only");
         }
     }
-    if config.budget_slots == 0 {
-        return wrong("budget-slots", "at least 1");
+    if !(1..=MAX_BUDGET_SLOTS).contains(&config.budget_slots) {
+        return wrong("budget-slots", format!("1 to {MAX_BUDGET_SLOTS}"));
     }
     if !(1..=MAX_PAYLOADS).contains(&config.max_payloads) {
         return wrong("max-payloads", format!("1 to {MAX_PAYLOADS}"));
@@ -154,13 +191,13 @@ pub(crate) fn check_signer(config: &NodeConfig) -> Result<(), ConfigError> {
             "needed by a prover: nobody would make its proofs",
         );
     }
-    Ok(())
+    check_makers(config, place)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
+    use super::{ProverIs::*, *};
 
     const KEY: &str =
         "0xa99a76ed7796f7be22d5b7e85deeb7c5677e88e511e0b337618f8c4eb61349b4bf2d153f649f7b53359fe8b94a38e44c";
@@ -177,8 +214,8 @@ mod tests {
 
     #[test]
     fn what_can_sign() {
-        check_signer(&NodeConfig::default()).unwrap();
-        check_signer(&prover()).unwrap();
+        check_signer(&NodeConfig::default(), InNode).unwrap();
+        check_signer(&prover(), Alone).unwrap();
         assert_eq!(prover().types_to_prove(), [1, 2]);
         let config = NodeConfig {
             keystores: None,
@@ -189,7 +226,7 @@ mod tests {
             web3_signer_omit_proof: true,
             ..prover()
         };
-        check_signer(&config).unwrap();
+        check_signer(&config, Alone).unwrap();
         assert_eq!(config.types_to_prove(), [2]);
         assert!(config.keystore_places().is_none());
         let signer = config.web3_signer().unwrap().unwrap();
@@ -205,7 +242,7 @@ mod tests {
     fn what_cannot_is_refused_with_the_flag_named() {
         type Change = fn(&mut NodeConfig);
         let remote = |c: &mut NodeConfig| c.web3_signer_url = Some("https://signer".into());
-        let table: [(&str, Change); 18] = [
+        let table: [(&str, Change); 19] = [
             ("keystores", |c| c.keystores = None),
             ("proof-engine-endpoint", |c| c.proof_engine_endpoint.clear()),
             ("prove-types", |c| c.prove_types = vec![3]),
@@ -215,6 +252,7 @@ mod tests {
                 c.prover = false;
             }),
             ("budget-slots", |c| c.budget_slots = 0),
+            ("budget-slots", |c| c.budget_slots = u32::MAX),
             ("max-payloads", |c| c.max_payloads = 0),
             ("max-payloads", |c| c.max_payloads = 65),
             ("secrets", |c| {
@@ -245,13 +283,56 @@ mod tests {
         ];
         for (at, (flag, change)) in table.into_iter().enumerate() {
             let mut config = prover();
-            if at >= 13 {
+            if at >= 14 {
                 remote(&mut config);
             }
             change(&mut config);
-            let error = check_signer(&config).unwrap_err().to_string();
+            let error = check_signer(&config, Alone).unwrap_err().to_string();
             assert!(error.starts_with(&format!("--{flag}:")), "{at}: {error}");
             assert!(!error.contains("secret@"), "{error}");
         }
+    }
+
+    /// A proof must come back to who asked for it.
+    #[test]
+    fn somebody_makes_proofs_of_each_type() {
+        for (endpoints, alone, in_node) in [
+            ("dev", true, true),
+            ("http://n:3000", true, true),
+            ("engine+http://n:8551", false, true),
+            ("1@dev,2@engine+http://n:8551", false, true),
+            ("engine+http://n:8551,http://n:3000", true, true),
+            ("native", false, false),
+            ("1@dev,2@native", false, false),
+            ("native,dev", true, true),
+        ] {
+            let config = NodeConfig {
+                proof_engine_endpoint: endpoints.split(',').map(str::to_owned).collect(),
+                native_verifier: [1, 2]
+                    .map(|t| {
+                        format!("{t}:sp1:vk=k:sha256=0x{}:guest=output", "aa".repeat(32))
+                            .parse()
+                            .unwrap()
+                    })
+                    .into(),
+                ..prover()
+            };
+            for (place, fits) in [(Alone, alone), (InNode, in_node)] {
+                let checked = check_signer(&config, place);
+                assert_eq!(checked.is_ok(), fits, "{endpoints} {place:?}: {checked:?}");
+                if let Err(error) = checked {
+                    assert!(
+                        error.to_string().starts_with("--proof-engine-endpoint:"),
+                        "{error}"
+                    );
+                }
+            }
+        }
+        let one_type = NodeConfig {
+            proof_engine_endpoint: vec!["1@dev".into(), "2@native".into()],
+            prove_types: vec![1],
+            ..prover()
+        };
+        check_signer(&one_type, Alone).unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! The proof engines that the settings name, behind one router.
 
-use crate::config::{EngineKind, NodeConfig};
+use crate::config::{EngineKind, NodeConfig, shown_endpoint};
 use anyhow::Context;
 use assay_engine_api::JwtSecret;
 use assay_native_verifiers::{NativeEngine, NativeLimits, NativeMetrics, NativeVerifier, VerifierSetting};
@@ -69,7 +69,7 @@ pub(crate) fn from_config(
     let mut routes = Vec::new();
     for (endpoint, text) in endpoints.into_iter().zip(&config.proof_engine_endpoint) {
         let types = endpoint.types(config);
-        let named = || format!("--proof-engine-endpoint {text}");
+        let named = || format!("--proof-engine-endpoint {}", shown_endpoint(text));
         let engine: Arc<dyn ProofEngine> = match endpoint.kind {
             EngineKind::Dev => {
                 let dev = DevConfig {

@@ -3,7 +3,7 @@
 use crate::{config::NodeConfig, prover};
 use assay_chain::{Chain, NodeApi, SystemClock};
 use assay_proof_engine::ProofEngine;
-use assay_prover::{KeySigner, Prover, ProverParts, RecentRequests, ValidatorSigner};
+use assay_prover::{KeySigner, OwnProofs, Prover, ProverParts, RecentRequests, ValidatorSigner};
 use assay_verification::Intake;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ pub(super) struct ProvingParts {
     pub(super) engine: Arc<dyn ProofEngine>,
     pub(super) intake: Intake,
     pub(super) recent: Arc<RecentRequests>,
+    pub(super) own_proofs: Arc<OwnProofs>,
     pub(super) key_signers: Vec<Arc<dyn KeySigner>>,
 }
 
@@ -49,6 +50,7 @@ pub(super) fn start(
                 signer: signer.clone(),
                 door: Arc::new(parts.intake),
                 recent: parts.recent,
+                own_proofs: parts.own_proofs,
             },
         );
         let metrics = prover.metrics().clone();

@@ -280,20 +280,39 @@ fn the_newest_payloads_have_the_places() {
     let mut world = World::new(config());
     assert_eq!(world.payload(1, 10), [Action::Request(root(1), vec![1])]);
     assert_eq!(world.payload(2, 12), [Action::Request(root(2), vec![1])]);
-    let pushed_out = Action::Ended(
-        key(1),
-        End::TooLate("newer payloads have its place; waited for the proof engine to take the request".into()),
-    );
     assert_eq!(
         world.payload(3, 13),
-        [
-            pushed_out,
-            Action::Forget(root(1)),
-            Action::Request(root(3), vec![1])
-        ]
+        [Action::SetAside(root(1)), Action::Request(root(3), vec![1])]
     );
     assert_eq!(world.payload(4, 11), [], "older than all at work");
-    assert!(!world.duty.has_payload(&root(4)) && world.duty.has_payload(&root(2)));
+    assert!(world.duty.has_payload(&root(1)) && world.duty.has_payload(&root(4)));
+    assert!(!world.duty.is_at_work(&root(1)) && !world.duty.is_at_work(&root(4)));
+    assert!(
+        !world.duty.is_waiting(&key(1)),
+        "bytes of what is not at work are not wanted"
+    );
+    assert_eq!(world.payload(4, 11), [], "it waits already");
+    // A place that becomes free is the newest's; answers to what was done before change nothing.
+    assert_eq!(world.requested(1, Outcome::Done), []);
+    world.requested(3, Outcome::Done);
+    world.event(Event::Completed(key(3)));
+    world.event(Event::Verified(key(3), Outcome::Done));
+    world.event(Event::Signed(key(3), Outcome::Done));
+    assert_eq!(
+        world.event(Event::Posted(key(3), Outcome::Done)),
+        [
+            Action::Ended(key(3), End::Proved),
+            Action::Forget(root(3)),
+            Action::Request(root(4), vec![1])
+        ]
+    );
+    // The others wait until their time is over, which began when they came.
+    assert!(world.duty.has_payload(&root(1)));
+    let over = world.after(SECOND * 24);
+    let never = End::TooLate("its time is over; waited for a place among the payloads at work".into());
+    assert!(over.contains(&Action::Ended(key(1), never)), "{over:?}");
+    assert!(!world.duty.has_payload(&root(1)));
+    assert_eq!((world.duty.at_work(), world.duty.next_wake()), (0, None));
 
     let mut both = World::new(config());
     for (n, slot) in [(1, 10), (2, 11)] {
@@ -324,17 +343,148 @@ fn the_newest_payloads_have_the_places() {
     assert!(!late.iter().any(|a| matches!(a, Action::Request(..))), "{late:?}");
 }
 
+/// More payloads at once than there are places: all are proven, the newest first.
+#[test]
+fn payloads_beyond_the_places_have_their_turn() {
+    let mut world = World::new(config());
+    for n in 1..=6 {
+        world.payload(n, 10 + u64::from(n));
+    }
+    let mut order = Vec::new();
+    let mut requested: Vec<u8> = vec![5, 6];
+    while let Some(n) = requested.pop() {
+        world.requested(n, Outcome::Done);
+        world.event(Event::Completed(key(n)));
+        world.event(Event::Verified(key(n), Outcome::Done));
+        world.event(Event::Signed(key(n), Outcome::Done));
+        let actions = world.event(Event::Posted(key(n), Outcome::Done));
+        assert_eq!(actions[0], Action::Ended(key(n), End::Proved), "{n}");
+        order.push(n);
+        for action in actions {
+            if let Action::Request(root, _) = action {
+                requested.push(root.0[0]);
+            }
+        }
+    }
+    assert_eq!(order, [6, 4, 3, 2, 1, 5]);
+    assert_eq!((world.duty.at_work(), world.duty.next_wake()), (0, None));
+}
+
+/// What is being posted keeps its place; when the endpoint does not take it, the newer payload has it.
+#[test]
+fn a_post_under_way_is_not_thrown_away() {
+    let mut world = World::new(DutyConfig {
+        max_payloads: 1,
+        ..config()
+    });
+    world.until_verify(1);
+    world.event(Event::Verified(key(1), Outcome::Done));
+    world.event(Event::Signed(key(1), Outcome::Done));
+    assert_eq!(world.payload(2, 11), []);
+    assert_eq!(
+        world.event(Event::Posted(key(1), not_now())),
+        [Action::SetAside(root(1)), Action::Request(root(2), vec![1])]
+    );
+}
+
+/// A type that has ended is not begun again with the rest.
+#[test]
+fn what_has_ended_stays_so_when_a_payload_loses_its_place() {
+    let mut world = World::new(DutyConfig {
+        max_payloads: 1,
+        proof_types: vec![1, 2],
+        ..config()
+    });
+    world.payload(1, 10);
+    let ended = world.event(Event::OnTheNetwork(key(1)));
+    assert_eq!(ended, [Action::Ended(key(1), End::Proved)]);
+    assert_eq!(
+        world.payload(2, 11),
+        [Action::SetAside(root(1)), Action::Request(root(2), vec![1, 2])]
+    );
+    let two = |n| ProofKey {
+        proof_type: 2,
+        ..key(n)
+    };
+    world.event(Event::OnTheNetwork(key(2)));
+    let freed = world.event(Event::OnTheNetwork(two(2)));
+    assert_eq!(freed[2], Action::Request(root(1), vec![2]), "{freed:?}");
+}
+
+#[test]
+fn payloads_that_wait_are_bounded() {
+    let mut world = World::new(DutyConfig {
+        max_payloads: 1,
+        ..config()
+    });
+    let root_of = |n: u64| {
+        let mut root = [0; 32];
+        root[..8].copy_from_slice(&n.to_be_bytes());
+        Root::from(root)
+    };
+    let most = MAX_WAITING_PAYLOADS as u64;
+    let mut given_up = Vec::new();
+    for n in 0..=most + 1 {
+        let event = Event::Payload {
+            root: root_of(n),
+            slot: Slot(n),
+            began: world.now,
+        };
+        given_up.extend(
+            world
+                .event(event)
+                .into_iter()
+                .filter(|a| matches!(a, Action::Ended(..))),
+        );
+    }
+    assert_eq!(world.duty.waiting.len(), MAX_WAITING_PAYLOADS);
+    let late =
+        End::TooLate("too many newer payloads wait; waited for a place among the payloads at work".into());
+    let oldest = ProofKey {
+        new_payload_request_root: root_of(0),
+        proof_type: 1,
+    };
+    assert_eq!(given_up, [Action::Ended(oldest, late)]);
+}
+
+/// An engine that speaks JSON-RPC brings its proof to the node around: nothing more is to be done.
+#[test]
+fn a_proof_that_came_to_the_network_by_another_way_ends_the_work() {
+    let ended = [Action::Ended(key(1), End::Proved), Action::Forget(root(1))];
+    let mut world = World::new(config());
+    world.payload(1, 10);
+    assert_eq!(world.event(Event::OnTheNetwork(key(2))), []);
+    assert_eq!(
+        world.event(Event::OnTheNetwork(key(1))),
+        ended,
+        "before the answer"
+    );
+    assert_eq!(world.requested(1, Outcome::Done), []);
+    let mut world = World::new(config());
+    world.payload(1, 10);
+    world.requested(1, Outcome::Done);
+    assert_eq!(world.event(Event::OnTheNetwork(key(1))), ended);
+    // With bytes in hand the post has the last word.
+    let mut world = World::new(config());
+    world.until_verify(1);
+    assert_eq!(world.event(Event::OnTheNetwork(key(1))), []);
+    world.event(Event::Verified(key(1), Outcome::Done));
+    world.event(Event::Signed(key(1), Outcome::Done));
+    assert_eq!(world.event(Event::OnTheNetwork(key(1))), []);
+    assert_eq!(world.event(Event::Posted(key(1), Outcome::Done)), ended);
+}
+
 proptest! {
     /// In any order of events: nothing is signed that was not verified, nothing ends twice, everything ends.
     #[test]
-    fn any_order(steps in prop::collection::vec((0u8..9, 0u8..6, 0u8..3, 0u64..4000), 1..300)) {
+    fn any_order(steps in prop::collection::vec((0u8..10, 0u8..6, 0u8..3, 0u64..4000), 1..300)) {
         let mut world = World::new(DutyConfig { proof_types: vec![1, 2], ..config() });
         let mut verified: HashSet<ProofKey> = HashSet::new();
         let mut signed: HashSet<ProofKey> = HashSet::new();
         let mut ended: HashMap<ProofKey, End> = HashMap::new();
         let mut begun = HashSet::new();
         // Long after: an answer that nobody waits for.
-        let last = (8u8, 0u8, 1u8, 3_600_000u64);
+        let last = (9u8, 0u8, 1u8, 3_600_000u64);
         for (what, n, how, pause) in steps.into_iter().chain([last]) {
             world.now += Duration::from_millis(pause);
             let key = ProofKey { proof_type: 1 + n % 2, ..key(n / 2) };
@@ -347,6 +497,7 @@ proptest! {
                 5 => Event::EventsLost,
                 6 => Event::Verified(key, outcome),
                 7 => Event::Signed(key, outcome),
+                8 => Event::OnTheNetwork(key),
                 _ => Event::Posted(key, outcome),
             };
             if let Event::Verified(key, Outcome::Done) = &event { verified.insert(*key); }
@@ -360,7 +511,7 @@ proptest! {
                     Action::Sign(key) => { prop_assert!(verified.contains(&key)); signed.remove(&key); }
                     Action::Post(key) => prop_assert!(signed.contains(&key)),
                     Action::Ended(key, end) => { prop_assert_eq!(ended.insert(key, end), None); }
-                    Action::Forget(_) => {}
+                    Action::SetAside(_) | Action::Forget(_) => {}
                 }
             }
             prop_assert!(world.duty.at_work() <= 4);

@@ -52,8 +52,8 @@ impl KeySigner for Fake {
     }
 }
 
-/// The entry that names a validator of whom the beacon node cannot tell.
-const FAILS: u64 = u64::MAX;
+/// Entries from here on name validators of whom the beacon node cannot tell.
+const FAILS: u64 = u64::MAX - 9;
 
 /// Validators by interop key: activation and exit epoch.
 type Registry = Arc<Mutex<BTreeMap<u64, (u64, u64)>>>;
@@ -63,8 +63,8 @@ async fn beacon_node(registry: Registry) -> NodeApi {
     let answer = async move |Path(key): Path<String>| {
         let registry = registry.lock();
         let fails = registry
-            .get(&FAILS)
-            .is_some_and(|(failing, _)| key == public(*failing).to_string());
+            .range(FAILS..)
+            .any(|(_, (failing, _))| key == public(*failing).to_string());
         if registry.is_empty() || fails {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }
@@ -248,6 +248,26 @@ async fn one_that_cannot_be_told_of_keeps_no_other_waiting() {
         let others: Vec<u64> = [3, 5, 8].into_iter().filter(|n| *n != failing).collect();
         assert_eq!(signer.validators(Slot(0)), others);
     }
+}
+
+/// More than a round asks for fail: the rounds after it begin behind them.
+#[tokio::test]
+async fn several_that_cannot_be_told_of_keep_no_other_waiting() {
+    let mut by_key: Vec<u64> = (1..=8).collect();
+    by_key.sort_by_key(|n| public(*n));
+    let mut registry: BTreeMap<u64, (u64, u64)> = (1..=8).map(|n| (n, FOREVER)).collect();
+    for (at, failing) in by_key[..4].iter().enumerate() {
+        registry.insert(FAILS + at as u64, (*failing, 0));
+    }
+    let api = beacon_node(Arc::new(Mutex::new(registry))).await;
+    let signer = ValidatorSigner::new(chain(), vec![Fake::new(&by_key)]);
+    let mut told = Told::default();
+    for _ in 0..3 {
+        assert!(!signer.look_up(&api, &mut told).await);
+    }
+    let mut others = by_key[4..].to_vec();
+    others.sort_unstable();
+    assert_eq!(signer.validators(Slot(0)), others);
 }
 
 #[tokio::test]
