@@ -37,6 +37,7 @@ impl Upstream {
         assay_engine_api::install_crypto_provider();
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
+            .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
         Ok(Self { base, http })

@@ -12,6 +12,8 @@ use crate::{
     openapi::{Operation, schema},
     proof_body::MAX_PROOFS_PER_POST,
 };
+use assay_chain::Chain;
+use assay_types::SignedExecutionProof;
 use assay_verification::{Candidate, IgnoreReason, Intake, Source, Verdict, Waited};
 use axum::{
     Extension,
@@ -33,10 +35,11 @@ pub(crate) async fn post(
     request: Request,
 ) -> Result<(), ApiError> {
     let found = posted::proofs(request, limit.0).await?;
-    answer(&state.intake, found, PATIENCE).await
+    answer(state.chain.as_ref(), &state.intake, found, PATIENCE).await
 }
 
 async fn answer(
+    chain: &dyn Chain,
     intake: &Intake,
     found: Vec<Result<Candidate, String>>,
     patience: Duration,
@@ -44,9 +47,28 @@ async fn answer(
     let deadline = Instant::now() + patience;
     let judging = found
         .into_iter()
-        .map(|candidate| judge(intake, candidate, deadline));
+        .map(|candidate| judge(intake, named_as_here(chain, candidate), deadline));
     let outcomes: Vec<Outcome> = stream::iter(judging).buffered(AT_ONCE).collect().await;
     verdicts::answer(outcomes)
+}
+
+/// A prover of revision `beta` names the beacon block where `alpha` has the payload's request root, in the same bytes: it
+/// must not be told to come again and again for a payload that never comes.
+fn named_as_here(chain: &dyn Chain, candidate: Result<Candidate, String>) -> Result<Candidate, String> {
+    let candidate = candidate?;
+    let named = match &candidate {
+        // Without a copy of the proof; what does not decode is refused with its reason later.
+        Candidate::Ssz(ssz) => SignedExecutionProof::from_ssz_bytes(ssz).ok().map(|s| s.key()),
+        Candidate::Signed(signed) => Some(signed.key()),
+    };
+    let root = named.map(|key| key.new_payload_request_root);
+    match root.filter(|root| chain.payload(root).is_none() && chain.block(root).is_some()) {
+        Some(root) => Err(format!(
+            "{root} is a beacon block root: this node takes proofs of EIP8025_REVISION alpha, which name the \
+             new_payload_request_root of the block's payload"
+        )),
+        None => Ok(candidate),
+    }
 }
 
 async fn judge(intake: &Intake, candidate: Result<Candidate, String>, deadline: Instant) -> Outcome {
@@ -106,7 +128,6 @@ pub(crate) fn describe(id: &'static str) -> Operation {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use assay_chain::Chain;
     use assay_types::{ProofKey, Root, SignedExecutionProof, Slot, Spec};
     use assay_verification::{
         MemoryContainment, RoomLimits, Verifier, VerifierConfig, VerifierParts,
@@ -164,7 +185,13 @@ mod tests {
 
         async fn post(&self, proofs: &[SignedExecutionProof]) -> Result<(), ApiError> {
             let found = proofs.iter().cloned().map(Candidate::Signed).map(Ok).collect();
-            answer(&self.verifier.intake(), found, Duration::from_millis(300)).await
+            answer(
+                self.chain.as_ref(),
+                &self.verifier.intake(),
+                found,
+                Duration::from_millis(300),
+            )
+            .await
         }
     }
 
@@ -189,6 +216,28 @@ mod tests {
         let response = full.into_response();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(response.headers().contains_key(header::RETRY_AFTER));
+        house.verifier.shutdown().await;
+    }
+
+    /// As a prover of revision `beta` posts it.
+    #[tokio::test]
+    async fn a_proof_that_names_a_beacon_block_is_refused_with_the_reason() {
+        let house = House::new(16);
+        house.chain.add_block(Root::from([8; 32]), Slot(3));
+        let refused = house
+            .post(&[house.proof(1, 1), house.proof(8, 1)])
+            .await
+            .unwrap_err();
+        assert_eq!((refused.code, refused.failures[0].index), (400, 1), "{refused:?}");
+        assert!(
+            refused.failures[0].message.contains("EIP8025_REVISION alpha"),
+            "{refused:?}"
+        );
+        // As SSZ too, and where the payload is known by this very name it is one.
+        let ssz = Candidate::Ssz(house.proof(8, 1).to_ssz_bytes());
+        assert!(named_as_here(house.chain.as_ref(), Ok(ssz)).is_err());
+        house.chain.add_payload(Root::from([8; 32]), Slot(3));
+        house.post(&[house.proof(8, 1)]).await.unwrap();
         house.verifier.shutdown().await;
     }
 

@@ -303,6 +303,42 @@ mod tests {
         house.verifier.shutdown().await;
     }
 
+    #[test]
+    fn json_that_is_wrong_is_named_by_its_place() {
+        let good = proof(ID, 1, 1, "VAL").to_string();
+        for (from, to, says) in [
+            (
+                r#""proof_gen_id":"#,
+                r#""proof_gen_id":"0x01","proof_gen_id":"#,
+                "duplicate field `proof_gen_id`",
+            ),
+            (
+                r#""proof_type":"1""#,
+                r#""proof_type":"1","proof_type":"2""#,
+                "duplicate field `proof_type`",
+            ),
+            (
+                r#""proof_type":"1""#,
+                r#""proof_type":"99999999999999999999999""#,
+                "too large",
+            ),
+            ("0x09", "0X09", "0x"),
+            ("0x09", "0x0g", "nvalid character"),
+            ("0x0909", "0x09", "7 bytes, 8 expected"),
+        ] {
+            assert!(good.contains(from), "{from} in {good}");
+            let bad = good.replacen(from, to, 1);
+            let found = read(&format!("[{good},{bad}]").into()).unwrap();
+            let error = found[1].as_ref().unwrap_err();
+            assert!(found[0].is_ok() && error.contains(says), "{to}: {error}");
+        }
+        // Digits of hex have no case, and a number that is none spoils the list.
+        let upper = good.replace("0x56414c", "0x56414C");
+        assert!(upper != good && read(&format!("[{upper}]").into()).unwrap()[0].is_ok());
+        let huge = good.replacen(r#""proof_type":"1""#, r#""proof_type":1e999"#, 1);
+        assert_eq!(read(&format!("[{huge}]").into()).unwrap_err().code, 400);
+    }
+
     #[tokio::test]
     async fn what_cannot_be_signed_is_said() {
         let house = House::new(false);
