@@ -85,7 +85,9 @@ await second.up();
 const ledger = new Ledger({ beacon: world.beacon, nodes: [first, second], types, fork: (slot) => (slot >= boundary ? "gloas" : "fulu") });
 await ledger.open();
 const prover = inside ? null : new ProverProcess("prover", base + 38, keystores);
-prover?.start(first.endpoints.http);
+// Where nobody listens.
+const nowhere = `http://127.0.0.1:${base + 49}`;
+prover?.start(fault === "no-door" ? nowhere : first.endpoints.http);
 const metricsUrl = prover ? prover.metricsUrl : first.url("/metrics");
 
 let from = Infinity;
