@@ -320,6 +320,17 @@ async fn real_proofs_go_from_a_prover_over_a_node_and_gossip_to_a_second_node() 
     let changed = signed(&world, &claims, &block, ZISK, |bytes| bytes[100_000] ^= 1);
     let (status, body) = post_ssz(&url, changed.to_ssz_bytes()).await;
     assert_eq!(status, 400, "{body}");
+    // What is no proof of the system: the other system's, 4 MiB of anything, an empty one (refused before any verifier).
+    let other = claims.samples[&ZISK].proof.clone();
+    let foreign = signed(&world, &claims, &block, SP1, move |bytes| *bytes = other.to_vec());
+    let garbage = signed(&world, &claims, &block, SP1, |bytes| {
+        *bytes = 1u32.to_le_bytes().repeat(1 << 20);
+    });
+    let empty = signed(&world, &claims, &block, SP1, Vec::clear);
+    for bad in [foreign, garbage, empty] {
+        let (status, body) = post_ssz(&url, bad.to_ssz_bytes()).await;
+        assert_eq!(status, 400, "{body}");
+    }
     let whole = signed(&world, &claims, &block, ZISK, |_| {});
     let (status, body) = post_ssz(&url, whole.to_ssz_bytes()).await;
     assert_eq!(status, 200, "{body}");
@@ -333,6 +344,7 @@ async fn real_proofs_go_from_a_prover_over_a_node_and_gossip_to_a_second_node() 
         format!(
             r#"assay_proof_engine_native_refused_total{{proof_type="{SP1}",reason="other_statement"}} 1"#
         ),
+        format!(r#"assay_proof_engine_native_refused_total{{proof_type="{SP1}",reason="malformed"}} 2"#),
         format!(
             r#"assay_proof_engine_native_refused_total{{proof_type="{ZISK}",reason="does_not_verify"}} 1"#
         ),
@@ -343,7 +355,8 @@ async fn real_proofs_go_from_a_prover_over_a_node_and_gossip_to_a_second_node() 
     }
     eprintln!(
         "{PAYLOADS} payloads, a proof of SP1 and one of ZisK each: made, verified and signed by the prover, verified by \
-         node 1, by gossip to node 2, verified there; a proof of another payload and a changed one refused"
+         node 1, by gossip to node 2, verified there; a proof of another payload, a changed one, one of another system, 4 MiB of garbage and an empty one \
+         refused"
     );
     assert_eq!(one.terminate(), Some(0));
     assert_eq!(two.terminate(), Some(0));
@@ -367,6 +380,39 @@ fn a_key_that_is_not_the_one_named_ends_the_start() {
         log.contains("--native-verifier of type 5") && log.contains("has SHA-256"),
         "{log}"
     );
+
+    // A file that is not there, one cut short under its own digest, and a digest that is none.
+    let cut = home.path().join("cut.vk");
+    std::fs::write(&cut, &std::fs::read(&claims.samples[&SP1].key).unwrap()[..31]).unwrap();
+    let missing = home.path().join("missing.vk");
+    for (name, vk, digest, says) in [
+        (
+            "missing",
+            &missing,
+            sha256(&[]).to_string(),
+            "missing.vk cannot be read",
+        ),
+        (
+            "cut",
+            &cut,
+            sha256(&std::fs::read(&cut).unwrap()).to_string(),
+            "a program key of sp1 has 32 bytes, this one 31",
+        ),
+        ("digest", &cut, "0x00".to_owned(), "64 hex digits"),
+    ] {
+        let verifier = format!("5:sp1:vk={}:sha256={digest}:guest=output", vk.display());
+        let flags = [
+            "--proof-engine-endpoint",
+            "native",
+            "--proof-types",
+            "5",
+            "--native-verifier",
+            &verifier,
+        ];
+        let (code, log) = start(name, &flags.map(str::to_owned));
+        assert_eq!(code, Some(1), "{name}: {log}");
+        assert!(log.contains(says), "{name}: {log}");
+    }
 
     let mut flags = claims.flags("native", false);
     flags.retain(|flag| flag != "--unsafe-native-statements");

@@ -1,6 +1,9 @@
 //! The engine with real proofs and a guest of our own: a table that claims what their public values stand for.
 
-use crate::samples::{Numbers, Sample, public_value_places, sample, sha256};
+use crate::{
+    places::public_value_places,
+    samples::{Sample, key_file, sample, sha256, with_key},
+};
 use assay_native_verifiers::{
     Guest, NativeEngine, NativeLimits, NativeMetrics, StatementTable, SystemName, VerifierSetting,
 };
@@ -14,12 +17,10 @@ fn root() -> Root {
     Root::from([0x25; 32])
 }
 
-fn setting(sample: &Sample, proof_type: ProofType, guest: &str) -> VerifierSetting {
-    let vk = sample.folder.join("program_vk.bin");
+fn setting(system: SystemName, sample: &Sample, proof_type: ProofType, guest: &str) -> VerifierSetting {
     let line = format!(
-        "{proof_type}:{}:vk={}:sha256={}:guest={guest}",
-        sample.system,
-        vk.display(),
+        "{proof_type}:{system}:vk={}:sha256={}:guest={guest}",
+        key_file(system).display(),
         sha256(&sample.key)
     );
     line.parse().unwrap()
@@ -51,19 +52,24 @@ fn engine(settings: &[VerifierSetting]) -> NativeEngine {
 
 #[tokio::test]
 async fn a_proof_counts_for_the_root_its_public_values_stand_for_and_no_other() {
-    let samples = SystemName::ALL.map(sample);
+    let samples = SystemName::ALL.map(|system| (system, sample(system)));
     let home = tempfile::tempdir().unwrap();
     let table = home.path().join("statements");
     let claims: String = samples
         .iter()
-        .map(|sample| format!("{} {}\n", root(), sha256(&sample.public_values)))
+        .map(|(_, sample)| format!("{} {}\n", root(), sha256(&sample.public_values)))
         .collect();
     std::fs::write(&table, claims).unwrap();
     let guest = format!("unsafe-statements:statements={}", table.display());
-    let engine = engine(&[setting(&samples[0], 5, &guest), setting(&samples[1], 6, &guest)]);
+    let settings: Vec<_> = samples
+        .iter()
+        .zip([5, 6])
+        .map(|((system, sample), proof_type)| setting(*system, sample, proof_type, &guest))
+        .collect();
+    let engine = engine(&settings);
     assert!(engine.is_insecure(), "a table proves nothing");
 
-    for (sample, proof_type) in samples.iter().zip([5, 6]) {
+    for ((system, sample), proof_type) in samples.iter().zip([5, 6]) {
         let verify = |root, bytes| {
             let proof = proof(proof_type, root, bytes);
             let engine = &engine;
@@ -78,9 +84,9 @@ async fn a_proof_counts_for_the_root_its_public_values_stand_for_and_no_other() 
             "{said:?}"
         );
         // Claimed, too, are public values that were changed: then it is the proof that refuses them.
-        let at = public_value_places(sample)[0];
+        let at = public_value_places(*system, sample)[0];
         let mut changed = sample.proof.clone();
-        changed[at] ^= Numbers(1).mask();
+        changed[at] ^= 0x10;
         let mut values = sample.public_values.clone();
         values[0] = changed[at];
         let claims = format!("{} {}\n", root(), sha256(&values));
@@ -92,10 +98,7 @@ async fn a_proof_counts_for_the_root_its_public_values_stand_for_and_no_other() 
             "{said:?}"
         );
         // Another system's proof under this type.
-        let foreign = samples
-            .iter()
-            .find(|other| other.system != sample.system)
-            .unwrap();
+        let (_, foreign) = samples.iter().find(|(other, _)| other != system).unwrap();
         let said = verify(root(), foreign.proof.clone()).await;
         assert!(
             matches!(&said, Verification::Invalid(why) if why.contains("not a proof")),
@@ -107,14 +110,15 @@ async fn a_proof_counts_for_the_root_its_public_values_stand_for_and_no_other() 
 /// The proofs are of programs that know no payload: no family of block validators takes them.
 #[tokio::test]
 async fn no_family_takes_a_proof_of_another_program_for_one_of_a_payload() {
-    for sample in SystemName::ALL.map(sample) {
+    for system in SystemName::ALL {
+        let sample = sample(system);
         for guest in [
             "output",
             "output-sha256",
             "validation-result",
             "validation-result-sha256",
         ] {
-            let engine = engine(&[setting(&sample, 5, guest)]);
+            let engine = engine(&[setting(system, &sample, 5, guest)]);
             let said = engine
                 .verify(&proof(5, root(), sample.proof.clone()))
                 .await
@@ -135,7 +139,7 @@ async fn several_at_once() {
     let path = home.path().join("statements");
     std::fs::write(&path, format!("{} {}\n", root(), sha256(&sample.public_values))).unwrap();
     let verifier = assay_native_verifiers::NativeVerifier {
-        system: crate::samples::with_key(sample.system, &sample.key).unwrap(),
+        system: with_key(SystemName::Zisk, &sample.key).unwrap(),
         guest: Guest::UnsafeStatements(Arc::new(StatementTable::new(&path).unwrap())),
     };
     let limits = NativeLimits {
@@ -157,5 +161,27 @@ async fn several_at_once() {
         .collect();
     for (n, call) in calls.into_iter().enumerate() {
         assert_eq!(call.await.unwrap() == Verification::Valid, n % 2 == 0, "{n}");
+    }
+}
+
+/// The stack that threads have is sixteen times what a real proof is verified with here.
+#[tokio::test]
+async fn a_sixteenth_of_the_stack_is_enough() {
+    for system in SystemName::ALL {
+        let sample = sample(system);
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("statements");
+        std::fs::write(&path, format!("{} {}\n", root(), sha256(&sample.public_values))).unwrap();
+        let guest = format!("unsafe-statements:statements={}", path.display());
+        let verifier = setting(system, &sample, 5, &guest).load(CHAIN_ID, true).unwrap();
+        let limits = NativeLimits::default();
+        let limits = NativeLimits {
+            stack_size: limits.stack_size / 16,
+            ..limits
+        };
+        let engine =
+            NativeEngine::new(vec![(5, verifier)], CHAIN_ID, limits, NativeMetrics::default()).unwrap();
+        let said = engine.verify(&proof(5, root(), sample.proof)).await;
+        assert_eq!(said, Ok(Verification::Valid), "{system}");
     }
 }

@@ -1,6 +1,12 @@
 //! One byte changed: in the public values, in the key, anywhere in the proof.
 
-use crate::samples::{Numbers, Outcome, Sample, outcome, public_value_places, sample, with_key};
+use crate::{
+    encoding::small_numbers,
+    numbers::Numbers,
+    outcome::{Outcome, outcome},
+    places::public_value_places,
+    samples::{sample, with_key},
+};
 use assay_native_verifiers::SystemName;
 use std::collections::BTreeMap;
 
@@ -8,10 +14,12 @@ use std::collections::BTreeMap;
 const SEED: u64 = 8025;
 /// Positions in the proof.
 const POSITIONS: usize = 300;
+/// Small numbers of the encoding, at most.
+const SMALL_NUMBERS: usize = 300;
 
 /// Bytes from the end that nothing binds (specs/native-verifiers.md): the version of SP1's SDK, a text.
-fn unbound_tail(sample: &Sample) -> usize {
-    match sample.system {
+fn unbound_tail(system: SystemName) -> usize {
+    match system {
         SystemName::Sp1 => "v6.1.0".len(),
         SystemName::Zisk => 0,
     }
@@ -27,7 +35,7 @@ fn real_proofs_hold_with_their_public_values() {
             Outcome::Holds(sample.public_values.clone()),
             "{system}"
         );
-        let places = public_value_places(&sample);
+        let places = public_value_places(system, &sample);
         let there: Vec<u8> = places.iter().map(|at| sample.proof[*at]).collect();
         assert_eq!(there, sample.public_values, "{system}");
     }
@@ -39,14 +47,14 @@ fn every_flipped_byte_of_the_public_values_is_refused() {
         let sample = sample(system);
         let verifier = with_key(system, &sample.key).unwrap();
         let mut numbers = Numbers(SEED);
-        for at in public_value_places(&sample) {
+        for at in public_value_places(system, &sample) {
             let mut proof = sample.proof.clone();
             proof[at] ^= numbers.mask();
             let said = outcome(verifier.as_ref(), &proof);
             assert!(!matches!(said, Outcome::Holds(_)), "{system} at {at}: {said:?}");
         }
         // What lies around them: their length before, and at ZisK the key's words and the upper halves of each word.
-        let first = public_value_places(&sample)[0];
+        let first = public_value_places(system, &sample)[0];
         let around: Vec<usize> = match system {
             SystemName::Sp1 => (first - 8..first).collect(),
             SystemName::Zisk => (first - 40..first)
@@ -117,7 +125,7 @@ fn flips_at_300_positions_of_the_proof_are_refused_or_change_nothing_and_are_lis
             }
         }
         // And all that is listed as unbound.
-        let tail = last + 1 - unbound_tail(&sample);
+        let tail = last + 1 - unbound_tail(system);
         positions.extend(
             (tail..last)
                 .filter(|at| !positions.contains(at))
@@ -155,5 +163,25 @@ fn flips_at_300_positions_of_the_proof_are_refused_or_change_nothing_and_are_lis
             *counted.entry(what).or_default() += 1;
         }
         eprintln!("{system}: {counted:#?}");
+    }
+}
+
+/// Lengths and other small numbers of the encoding: few bytes of many, so that seeded positions seldom meet one.
+#[test]
+fn small_numbers_of_the_encoding_are_bound() {
+    for system in SystemName::ALL {
+        let sample = sample(system);
+        let verifier = with_key(system, &sample.key).unwrap();
+        let places = small_numbers(&sample.proof, SMALL_NUMBERS);
+        for at in &places {
+            let mut proof = sample.proof.clone();
+            proof[*at] ^= 1;
+            let said = outcome(verifier.as_ref(), &proof);
+            assert!(!matches!(said, Outcome::Holds(_)), "{system} at {at}");
+        }
+        eprintln!(
+            "{system}: {} small numbers changed by one, all refused",
+            places.len()
+        );
     }
 }

@@ -1,6 +1,10 @@
 //! What is no proof at all, or only part of one.
 
-use crate::samples::{Numbers, Outcome, outcome, sample, with_key};
+use crate::{
+    numbers::Numbers,
+    outcome::{Outcome, outcome},
+    samples::{sample, with_key},
+};
 use assay_native_verifiers::{ProofSystem, SystemName};
 
 const SEED: u64 = 48;
