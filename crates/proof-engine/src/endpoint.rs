@@ -1,7 +1,11 @@
 //! One backend as the router sees it: calls with a time-out, contained panics, bounded concurrency, health.
 
-use crate::{EngineError, ProofEngine, metrics::RouterMetrics};
-use assay_types::{NewPayloadRequest, ProofType, Root};
+use crate::{
+    EngineError, ProofEngine,
+    metrics::RouterMetrics,
+    notifications::{Notification, Notifications},
+};
+use assay_types::ProofType;
 use parking_lot::Mutex;
 use std::{
     future::Future,
@@ -11,14 +15,8 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::{
-    sync::{Semaphore, mpsc},
-    task::AbortHandle,
-    time::timeout,
-};
+use tokio::{sync::Semaphore, task::AbortHandle, time::timeout};
 
-/// Notifications an endpoint may fall behind; more are dropped and counted.
-pub const NOTIFICATION_BACKLOG: usize = 64;
 /// A call that failed after this long kept its caller waiting: the endpoint is not waited for again until it is due.
 const SLOW_FAILURE: Duration = Duration::from_secs(1);
 
@@ -39,13 +37,6 @@ pub struct EndpointHealth {
     pub dropped_notifications: u64,
     /// The last error.
     pub last_error: Option<String>,
-}
-
-/// A notification under way to a backend.
-#[derive(Debug, Clone)]
-pub(crate) enum Notification {
-    NewPayload(Root, Arc<NewPayloadRequest>),
-    ForkchoiceUpdated { head: Root, safe: Root, finalized: Root },
 }
 
 #[derive(Debug, Default)]
@@ -105,7 +96,7 @@ pub(crate) struct Endpoint {
     max_waiting: usize,
     retry: RetryPauses,
     metrics: RouterMetrics,
-    notifications: mpsc::Sender<Notification>,
+    notifications: Arc<Notifications>,
     notifier: AbortHandle,
     state: Mutex<State>,
 }
@@ -150,7 +141,8 @@ impl Endpoint {
     ) -> Self {
         let name = engine.name().to_owned();
         metrics.known(&name);
-        let (notifications, queue) = mpsc::channel(NOTIFICATION_BACKLOG);
+        let notifications = Arc::new(Notifications::default());
+        let queue = notifications.clone();
         let notifier =
             tokio::spawn(notify(name.clone(), engine.clone(), queue, notify_timeout)).abort_handle();
         Self {
@@ -221,8 +213,10 @@ impl Endpoint {
         T: Send + 'static,
         F: Future<Output = Result<T, EngineError>> + Send + 'static,
     {
-        let _probe = self.admit()?;
+        let first = self.admit()?;
         let permit = self.place(limit).await?;
+        // While this stood in line, the calls before it may have found that nobody answers.
+        let _probe = if first.0.is_none() { self.admit()? } else { first };
         let began = Instant::now();
         let work = call(self.engine.clone());
         let task = tokio::spawn(async move {
@@ -291,9 +285,9 @@ impl Endpoint {
         }
     }
 
-    /// Queues a notification; never waits.
+    /// Queues a notification; never waits. Where the endpoint is too far behind, the oldest is dropped.
     pub(crate) fn notify(&self, notification: Notification) {
-        if self.notifications.try_send(notification).is_err() {
+        if self.notifications.push(notification) {
             self.metrics.dropped_notification(&self.name);
             let mut state = self.state.lock();
             state.dropped_notifications += 1;
@@ -327,13 +321,9 @@ impl Drop for Endpoint {
 }
 
 /// Hands notifications on, one after the other; each on a task of its own, so that a panic ends that one alone.
-async fn notify(
-    name: String,
-    engine: Arc<dyn ProofEngine>,
-    mut queue: mpsc::Receiver<Notification>,
-    limit: Duration,
-) {
-    while let Some(notification) = queue.recv().await {
+async fn notify(name: String, engine: Arc<dyn ProofEngine>, queue: Arc<Notifications>, limit: Duration) {
+    loop {
+        let notification = queue.next().await;
         let engine = engine.clone();
         let task = tokio::spawn(async move {
             match notification {

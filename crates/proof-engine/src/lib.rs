@@ -13,6 +13,7 @@
 //! | `proof_type_names` | numbers of proof types to the names proof nodes have for them |
 //! | `router` | types to backends, failover |
 //! | `endpoint` | one backend under the router: time-outs, contained panics, bounds, health |
+//! | `notifications` | payloads and fork choice on their way to an endpoint |
 //! | `metrics` | what the router counts |
 //! | `requests` | requests this node made, by their `ProofGenId` |
 //! | `testing` | a stub of the proof node's HTTP API with faults (feature `testing`) |
@@ -23,6 +24,7 @@ mod endpoint;
 pub mod engine;
 pub mod engine_api;
 mod metrics;
+mod notifications;
 pub mod proof_node;
 mod proof_type_names;
 pub mod requests;
@@ -34,10 +36,11 @@ pub mod testing;
 
 pub use dev::{DevConfig, DevConfigError, DevEngine};
 pub use dev_proof::{DevProofSizeError, DevProver, MIN_DEV_PROOF_SIZE};
-pub use endpoint::{EndpointHealth, NOTIFICATION_BACKLOG};
+pub use endpoint::EndpointHealth;
 pub use engine::{EngineError, EngineEvent, ProofEngine, ProofGenId, Verification};
 pub use engine_api::{EngineApiConfig, EngineApiEngine};
 pub use metrics::RouterMetrics;
+pub use notifications::NOTIFICATION_BACKLOG;
 pub use proof_node::{BackendConfigError, ProofNodeConfig, ProofNodeEngine};
 pub use proof_type_names::{NamesError, ProofTypeNames};
 pub use requests::{ProofRequests, RequestBook, RequestMismatch};

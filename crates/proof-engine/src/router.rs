@@ -2,8 +2,9 @@
 
 use crate::{
     EngineError, EngineEvent, ProofEngine, ProofGenId, Verification,
-    endpoint::{CallLimits, Endpoint, EndpointHealth, Notification, RetryPauses},
+    endpoint::{CallLimits, Endpoint, EndpointHealth, RetryPauses},
     metrics::RouterMetrics,
+    notifications::Notification,
 };
 use assay_types::{ExecutionProof, NewPayloadRequest, ProofKey, ProofType, Root};
 use async_trait::async_trait;

@@ -396,6 +396,29 @@ async fn a_request_that_hangs_holds_up_no_other_types() {
     );
 }
 
+/// Those who stood in line behind a call that hung do not each wait for their own time-out.
+#[tokio::test(start_paused = true)]
+async fn who_stood_in_line_at_an_endpoint_that_hangs_hears_of_it() {
+    let a = Scripted::new("a", &[1], Hang);
+    let config = RouterConfig {
+        max_concurrent_calls: 1,
+        ..config()
+    };
+    let router = Arc::new(Router::new(vec![a.route()], config).unwrap());
+    let began = tokio::time::Instant::now();
+    let mut calls = Vec::new();
+    for _ in 0..5 {
+        let router = router.clone();
+        calls.push(tokio::spawn(async move { router.verify(&proof(1)).await }));
+        // They come one after the other, so that their times for a place end after the first call's.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for call in calls {
+        assert!(call.await.unwrap().is_err());
+    }
+    assert_eq!((began.elapsed(), a.calls()), (Duration::from_millis(100), 1));
+}
+
 #[test]
 fn pauses_before_an_endpoint_is_asked_again_grow_to_a_bound_and_are_spread() {
     let pauses = RetryPauses {
