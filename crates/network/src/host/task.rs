@@ -1,8 +1,8 @@
 //! The task that owns the swarm: it waits, and hands each event to the file it belongs to.
 
 use super::{
-    Shared, admission::uncounted, behaviour::*, gossip_streams::GossipStreams, peering::Peering, record::Record,
-    requests::Requests,
+    Shared, admission::uncounted, behaviour::*, gossip_streams::GossipStreams, peering::Peering,
+    record::Record, requests::Requests,
 };
 use crate::{
     gossip::{Budgets, Echoes, JoinedTopics, Outbox, Report, Retries, TopicManager, Validation, proof_topic},

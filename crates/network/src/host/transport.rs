@@ -153,7 +153,7 @@ mod tests {
             ..NetworkConfig::new(dir.path())
         };
         let (key, counters) = (NodeKey::generate().keypair(), Counters::default());
-        let mut listener = by_address(&config, &key, &counters).unwrap();
+        let mut listener = by_address(&config, &key, &counters, &GossipStreams::default()).unwrap();
         let any: Multiaddr = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
         listener.listen_on(ListenerId::next(), any).unwrap();
         let Some(TransportEvent::NewAddress { listen_addr, .. }) = listener.next().await else {

@@ -183,7 +183,8 @@ impl Inner {
             return Ok(None);
         };
         room.shrink(found.ssz.len());
-        self.send_chunk(writer, Some(found.fork_digest), &found.ssz).await?;
+        self.send_chunk(writer, Some(found.fork_digest), &found.ssz)
+            .await?;
         Ok(found.parent_root)
     }
 }
