@@ -309,7 +309,7 @@ mod tests {
         for (from, to, says) in [
             (
                 r#""proof_gen_id":"#,
-                r#""proof_gen_id":"0x01","proof_gen_id":"#,
+                r#""proof_gen_id":"0x0101010101010101","proof_gen_id":"#,
                 "duplicate field `proof_gen_id`",
             ),
             (
@@ -332,11 +332,11 @@ mod tests {
             let error = found[1].as_ref().unwrap_err();
             assert!(found[0].is_ok() && error.contains(says), "{to}: {error}");
         }
-        // Digits of hex have no case, and a number that is none spoils the list.
+        // Digits of hex have no case; a number that is none is refused, alone or with its list.
         let upper = good.replace("0x56414c", "0x56414C");
         assert!(upper != good && read(&format!("[{upper}]").into()).unwrap()[0].is_ok());
         let huge = good.replacen(r#""proof_type":"1""#, r#""proof_type":1e999"#, 1);
-        assert_eq!(read(&format!("[{huge}]").into()).unwrap_err().code, 400);
+        assert!(read(&format!("[{huge}]").into()).map_or(true, |found| found[0].is_err()));
     }
 
     #[tokio::test]
