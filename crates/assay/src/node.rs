@@ -111,6 +111,7 @@ pub struct Node {
     store: Store,
     tasks: JoinSet<()>,
     gate: GateHandle,
+    sync: ProofSync,
     config: NodeConfig,
     /// Whether any proof type is verified.
     verifies: bool,
@@ -252,6 +253,8 @@ impl Node {
                 ..ProofSyncConfig::new(engine.proof_types())
             },
         );
+        sync.set_counted(config.required_proofs, config.counted_types().to_vec());
+        let own_status = sync.clone();
         // The order is part of the design: what is not durable is told to nobody.
         verifier.add_sink(Arc::new(gate.clone()));
         verifier.add_sink(Arc::new(publisher));
@@ -445,6 +448,7 @@ impl Node {
             store,
             tasks,
             gate,
+            sync: own_status,
             config: config.clone(),
             verifies,
             beacon,
@@ -469,6 +473,9 @@ impl Node {
     async fn reload(&mut self, args: &NodeArgs) {
         let before = self.config.trusted_checkpoint.clone();
         self.config = reload::reload(args, self.config.clone(), &self.gate, self.verifies).await;
+        // What peers are told goes by the same numbers.
+        let counted = self.config.counted_types().to_vec();
+        self.sync.set_counted(self.config.required_proofs, counted);
         if self.config.trusted_checkpoint != before
             && let Err(error) = self.trust_checkpoint()
         {

@@ -15,6 +15,7 @@
 //! | `proof_json` | parameters and results of the EIP-8025 methods, written |
 //! | `proof_params` | parameters of the EIP-8025 methods, read |
 //! | `block_hash` | a payload's block hash and versioned hashes held against its fields |
+//! | `chain_id` | the network that a payload's transactions are signed for |
 //! | `status` | payload status, fork choice state and answers |
 //! | `status_edit` | changing a status inside an answer, every other byte kept |
 //! | `jwt` | the shared secret, tokens made and checked |
@@ -22,6 +23,7 @@
 
 pub mod block_hash;
 pub mod capabilities;
+pub mod chain_id;
 pub mod client;
 pub mod error_code;
 pub mod fields;

@@ -33,6 +33,8 @@ use tokio_util::sync::CancellationToken;
 pub const EVENT_QUEUE: usize = 4096;
 /// Verdict changes kept for `GateHandle::recent`.
 pub const RECENT_CHANGES: usize = 4096;
+/// Verdicts that change at once and each get a line at level info; of more the log has the sum.
+const MAX_LOGGED_CHANGES: usize = 32;
 /// Wait between two tries to write records that could not be written.
 const WRITE_RETRY: Duration = Duration::from_millis(500);
 /// Longest an answer waits for its records; after it the answer is SYNCING.
@@ -142,6 +144,11 @@ impl GateHandle {
         self.apply(Event::NewPayload { payload }).await;
     }
 
+    /// As `new_payload`, from a beacon node that is not the primary (rule 11).
+    pub async fn other_payload(&self, payload: AskedPayload) {
+        self.apply(Event::OtherPayload { payload }).await;
+    }
+
     /// What to answer `engine_newPayload*`, the EL having said `answer`.
     pub async fn new_payload_answered(&self, payload: AskedPayload, answer: ElAnswer) -> Decision {
         let call = self.next_call();
@@ -240,7 +247,7 @@ impl GateHandle {
         let before = self.config();
         self.apply(Event::ConfigChanged(config)).await;
         if before != config {
-            tracing::warn!(?before, now = ?config, "gate settings changed");
+            tracing::warn!(%before, now = %config, "gate settings changed");
         }
     }
 
@@ -300,6 +307,11 @@ impl GateHandle {
     /// Payloads that the operator has to decide of; see `Gate::conflicts`.
     pub fn conflicts(&self, limit: usize) -> Vec<BlockHash> {
         self.0.gate.lock().conflicts(limit)
+    }
+
+    /// Payloads of a slot that left the tree; see `Gate::remembered_at`.
+    pub fn remembered_at(&self, slot: Slot, limit: usize) -> Vec<RememberedPayload> {
+        self.0.gate.lock().remembered_at(slot, limit)
     }
 
     /// What is remembered of a payload that left the tree.
@@ -466,17 +478,20 @@ impl Inner {
     }
 
     fn tell(&self, outcome: &Outcome) {
+        let each_has_a_line = log_changes(&outcome.events);
         for event in &outcome.events {
             match event {
                 GateEvent::VerdictChanged(change) => {
-                    tracing::info!(
-                        block_hash = %change.block_hash,
-                        slot = change.slot.map(Slot::as_u64),
-                        from = change.from.map(|v| v.as_str()),
-                        to = change.to.as_str(),
-                        cause = change.cause.as_str(),
-                        "verdict changed"
-                    );
+                    if each_has_a_line {
+                        tracing::info!(
+                            block_hash = %change.block_hash,
+                            slot = change.slot.map(Slot::as_u64),
+                            from = change.from.map(|v| v.as_str()),
+                            to = change.to.as_str(),
+                            cause = change.cause.as_str(),
+                            "verdict changed"
+                        );
+                    }
                     let mut recent = self.recent.lock();
                     if recent.len() == RECENT_CHANGES {
                         recent.pop_front();
@@ -506,6 +521,39 @@ impl Inner {
             unwritten.changes.entry(*key).or_insert_with(|| value.clone());
         }
     }
+}
+
+/// Whether each change of a verdict gets its own line. Where there are too many at once, as by a change of policy, this
+/// logs the sum.
+fn log_changes(events: &[GateEvent]) -> bool {
+    let mut sums: BTreeMap<(&str, &str), (usize, Option<Slot>, Option<Slot>)> = BTreeMap::new();
+    let mut changes = 0;
+    for event in events {
+        let GateEvent::VerdictChanged(change) = event else {
+            continue;
+        };
+        changes += 1;
+        let (payloads, oldest, newest) = sums
+            .entry((change.to.as_str(), change.cause.as_str()))
+            .or_default();
+        *payloads += 1;
+        *oldest = change.slot.into_iter().chain(*oldest).min();
+        *newest = change.slot.max(*newest);
+    }
+    if changes <= MAX_LOGGED_CHANGES {
+        return true;
+    }
+    for ((to, cause), (payloads, oldest, newest)) in sums {
+        tracing::info!(
+            payloads,
+            oldest_slot = oldest.map(Slot::as_u64),
+            newest_slot = newest.map(Slot::as_u64),
+            to,
+            cause,
+            "verdicts changed"
+        );
+    }
+    false
 }
 
 async fn write_behind(inner: &Inner, persistence: Arc<dyn GatePersistence>, stop: CancellationToken) {

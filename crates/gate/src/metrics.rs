@@ -1,9 +1,6 @@
 //! Times from the start of a payload's slot, as histograms.
 
-use crate::{
-    GateEvent, GateHandle,
-    machine::{PayloadVerdict, Step},
-};
+use crate::{GateEvent, GateHandle, machine::Step};
 use assay_types::Slot;
 use prometheus_client::{metrics::histogram::Histogram, registry::Registry};
 use tokio::sync::broadcast::error::RecvError;
@@ -79,22 +76,17 @@ impl GateMetrics {
     }
 
     fn take(&self, event: &GateEvent, slot_start_ms: &impl Fn(Slot) -> u64) {
-        let (histogram, slot, at) = match event {
-            GateEvent::Reached(milestone) => {
-                let histogram = match milestone.step {
-                    Step::Payload => &self.payload,
-                    Step::FirstProof => &self.first_proof,
-                    Step::Proven => &self.proven,
-                };
-                (histogram, milestone.slot, milestone.at)
-            }
-            GateEvent::VerdictChanged(change) => match (change.to, change.slot) {
-                (PayloadVerdict::Valid, Some(slot)) => (&self.valid, slot, change.at),
-                _ => return,
-            },
-            GateEvent::Alarm(_) => return,
+        // Each once for a payload: a verdict may turn VALID again, by a restart of the execution client or by new settings.
+        let GateEvent::Reached(milestone) = event else {
+            return;
         };
-        let late = at.0.saturating_sub(slot_start_ms(slot));
+        let histogram = match milestone.step {
+            Step::Payload => &self.payload,
+            Step::FirstProof => &self.first_proof,
+            Step::Proven => &self.proven,
+            Step::Valid => &self.valid,
+        };
+        let late = milestone.at.0.saturating_sub(slot_start_ms(milestone.slot));
         if late <= LATEST_MS {
             histogram.observe(std::time::Duration::from_millis(late).as_secs_f64());
         }
@@ -117,6 +109,7 @@ mod tests {
             (Step::Payload, 700),
             (Step::FirstProof, 5_000),
             (Step::Proven, 7_000),
+            (Step::Valid, 7_500),
             (Step::Proven, LATEST_MS + 1),
         ] {
             let slot = Slot(5);
@@ -134,7 +127,7 @@ mod tests {
             "assay_gate_slot_to_payload_seconds_sum 0.7",
             "assay_gate_slot_to_first_proof_seconds_sum 5.0",
             "assay_gate_slot_to_proven_seconds_count 1",
-            "assay_gate_slot_to_valid_seconds_count 0",
+            "assay_gate_slot_to_valid_seconds_sum 7.5",
         ] {
             assert!(text.lines().any(|l| l == line), "{line:?} is not in\n{text}");
         }

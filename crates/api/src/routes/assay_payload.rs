@@ -7,7 +7,7 @@ use crate::{
     openapi::{Operation, data, list_of},
     routes::assay_payloads::row,
 };
-use assay_gate::{HeldBy, PayloadView, RememberedPayload, VerdictChange};
+use assay_gate::{HeldBy, PayloadVerdict, PayloadView, RememberedPayload, VerdictChange};
 use assay_types::{BlockHash, ProofType, Root, Slot, ValidatorIndex};
 use axum::{
     Json,
@@ -27,7 +27,8 @@ pub(crate) async fn get(
 ) -> Result<Json<Value>, ApiError> {
     if let Ok(slot) = id.parse::<u64>() {
         let payloads = state.gate.payloads(Slot(slot), Slot(slot), MAX_PAYLOADS);
-        if payloads.is_empty() {
+        let left = state.gate.remembered_at(Slot(slot), MAX_PAYLOADS);
+        if payloads.is_empty() && left.is_empty() {
             return Err(ApiError::not_found(format!(
                 "the gate has no payload of slot {slot}"
             )));
@@ -35,6 +36,9 @@ pub(crate) async fn get(
         let mut shown = Vec::with_capacity(payloads.len());
         for payload in &payloads {
             shown.push(explained(&state, payload).await?);
+        }
+        for payload in &left {
+            shown.push(remembered(&state, payload).await?);
         }
         return Ok(Json(json!({ "data": shown })));
     }
@@ -45,7 +49,7 @@ pub(crate) async fn get(
         return Ok(Json(json!({ "data": explained(&state, &payload).await? })));
     }
     match state.gate.remembered(&block_hash) {
-        Some(payload) => Ok(Json(json!({ "data": remembered(&payload) }))),
+        Some(payload) => Ok(Json(json!({ "data": remembered(&state, &payload).await? }))),
         None => Err(ApiError::not_found("the gate does not know this payload")),
     }
 }
@@ -80,15 +84,16 @@ async fn explained(state: &ApiState, payload: &PayloadView) -> Result<Value, Api
         .iter()
         .map(|a| json!({ "block_hash": a.block_hash, "slot": a.slot.map(|s| s.0), "held_by": detail(&a.held_by) }))
         .collect();
-    data["changes"] = state
-        .gate
-        .recent()
-        .iter()
-        .filter(|change| change.block_hash == payload.block_hash)
-        .map(changed)
-        .collect();
+    data["changes"] = changes_of(state, &payload.block_hash);
     data["in_tree"] = true.into();
     Ok(data)
+}
+
+/// The newest changes of its verdict, in this run.
+fn changes_of(state: &ApiState, block_hash: &BlockHash) -> Value {
+    let recent = state.gate.recent();
+    let of_it = recent.iter().filter(|change| change.block_hash == *block_hash);
+    of_it.map(changed).collect()
 }
 
 /// Who signed what is on disk.
@@ -109,7 +114,11 @@ fn changed(change: &VerdictChange) -> Value {
         "to": change.to.as_str(),
         "cause": change.cause.as_str(),
         "held_by": change.held_by.map(|h| h.label()),
-        "rule": change.held_by.map(|h| h.rule()),
+        "rule": match (change.held_by, change.to) {
+            (Some(held), _) => Some(held.rule()),
+            (None, PayloadVerdict::Valid) => Some(change.cause.rule_of_valid()),
+            (None, _) => None,
+        },
     })
 }
 
@@ -131,16 +140,34 @@ fn detail(held: &HeldBy) -> Value {
 }
 
 /// A payload that finality took out of the tree.
-fn remembered(payload: &RememberedPayload) -> Value {
-    json!({
+async fn remembered(state: &ApiState, payload: &RememberedPayload) -> Result<Value, ApiError> {
+    // The store keeps what was proven of it.
+    let signers = match payload.new_payload_request_root {
+        Some(root) => signers_of(state, root).await?,
+        None => BTreeMap::new(),
+    };
+    let counted = state.gate.config().counted_types;
+    let proofs: Vec<Value> = signers
+        .iter()
+        .map(|(proof_type, signer)| {
+            json!({
+                "proof_type": proof_type,
+                "counts": counted.contains(*proof_type),
+                "validator_index": signer.to_string(),
+            })
+        })
+        .collect();
+    Ok(json!({
         "in_tree": false,
+        "proofs": proofs,
+        "changes": changes_of(state, &payload.block_hash),
         "block_hash": payload.block_hash,
         "new_payload_request_root": payload.new_payload_request_root,
         "slot": payload.slot.map(|s| s.0),
         "verdict": if payload.valid && !payload.conflict { "VALID" } else { "SYNCING" },
         "told_valid": payload.told_valid,
         "conflict": payload.conflict,
-    })
+    }))
 }
 
 pub(crate) fn describe() -> Operation {

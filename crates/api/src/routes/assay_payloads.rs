@@ -1,4 +1,4 @@
-//! GET `/assay/v1/payloads?from_slot=&to_slot=&number=`: payloads of the gate's tree by slot: proofs, verdict, what holds
+//! GET `/assay/v1/payloads?from_slot=&to_slot=&limit=`: payloads of the gate's tree by slot: proofs, verdict, what holds
 //! it back, and when what happened (Unix milliseconds).
 
 use crate::openapi::{Operation, data, list_of, schema};

@@ -170,7 +170,7 @@ async fn split(
             let id = part.id.clone().unwrap_or_else(Id::null);
             let pending = match part.kind {
                 Ok(MethodKind::NewPayload | MethodKind::NewPayloadWithWitness) => {
-                    let (call, running) = new_payload::new_call();
+                    let (call, running) = new_payload::new_call(caller);
                     let call = new_payload::held(
                         Arc::clone(&shared),
                         head.clone(),
@@ -195,6 +195,9 @@ async fn split(
                 }
                 Ok(MethodKind::ExchangeCapabilities) if shared.proofs.is_some() => {
                     Pending::Capabilities(part.bytes)
+                }
+                Ok(MethodKind::Other) if !callers::may_call(caller, &part.method) => {
+                    Pending::Known(callers::not_for_others(&part.method))
                 }
                 Ok(_) if shared.upstream.are_several() && is_get_payload(&part.method) => {
                     Pending::GetPayload(part.bytes)

@@ -6,7 +6,7 @@ use super::{
     EndpointConfig, EndpointError, Shared, answers,
     body::{Answer, Intake},
     forkchoice::read_state,
-    service::intake_failed,
+    service::{intake_failed, is_get_payload},
     stats::count,
     waiting::for_proofs,
 };
@@ -89,6 +89,37 @@ pub(super) fn identify(shared: &Shared, header: Option<&str>) -> Result<Caller, 
         }
     }
     Err(Refusal::Token(refused.to_string()))
+}
+
+/// Methods by their beginnings that only read: whoever calls them changes nothing for the primary.
+const READS: [&str; 6] = [
+    "engine_get",
+    "engine_exchange",
+    "eth_",
+    "net_",
+    "web3_",
+    "rpc_modules",
+];
+
+/// Whether a method that passes to the execution client may come from this caller: payloads are built for the primary, and
+/// what might move the execution client's head (`debug_setHead`, methods to come) is the primary's alone.
+pub(super) fn may_call(caller: Caller, method: &str) -> bool {
+    caller == Caller::Primary
+        || (!is_get_payload(method) && READS.iter().any(|read| method.starts_with(read)))
+}
+
+/// What another beacon node is told of a method that it may not call.
+pub(super) fn not_for_others(method: &str) -> ErrorObject {
+    match is_get_payload(method) {
+        true => ErrorObject::new(
+            ErrorCode::UnknownPayload,
+            "payloads are built for the primary beacon node alone",
+        ),
+        false => ErrorObject::new(
+            ErrorCode::MethodNotFound,
+            format!("{method} is for the primary beacon node alone"),
+        ),
+    }
 }
 
 fn admit(node: &OtherNodeConfig) -> Result<Caller, Refusal> {

@@ -3,7 +3,10 @@
 
 use super::{EngineObserver, Network};
 use crate::machine::{AskedPayload, PayloadFacts, RequestCheck};
-use assay_engine_api::{ErrorCode, ErrorObject, NewPayloadParams, PayloadJsonError, block_hash, methods};
+use assay_engine_api::{
+    ErrorCode, ErrorObject, NewPayloadParams, PayloadJsonError, block_hash, chain_id::foreign_chain_id,
+    methods,
+};
 use assay_types::{ForkName, NewPayloadRequest};
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
@@ -20,6 +23,8 @@ pub(super) struct Examined {
     /// Whether its hashes are those of its fields (design.md gate rule 5).
     pub(super) check: RequestCheck,
     pub(super) request: Arc<NewPayloadRequest>,
+    /// The chain id of its transactions, where they are all of another network.
+    pub(super) foreign_chain_id: Option<u64>,
 }
 
 /// Why the gate does not know what the payload is. Such a call is never raised, and under `require-proofs` lowered.
@@ -159,6 +164,7 @@ fn place(method: &str, params: NewPayloadParams, network: &Network) -> Result<Ex
     Ok(Examined {
         facts,
         check,
+        foreign_chain_id: foreign_chain_id(&request.execution_payload, spec.chain_id),
         request: Arc::new(request),
     })
 }

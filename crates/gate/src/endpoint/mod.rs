@@ -67,9 +67,9 @@ pub use proof_service::{MAX_REQUESTED_PROOFS, ProofService};
 pub use stats::{EndpointCounts, EndpointStats};
 pub use upstream::UpstreamUrlError;
 
-use crate::GateHandle;
+use crate::{GateHandle, machine::Event};
 use assay_engine_api::{ForkchoiceStateV1, JwtSecret, methods::IMPORT_TIMEOUT};
-use assay_types::{NewPayloadRequest, Root, Spec, spec::Genesis};
+use assay_types::{BlockHash, NewPayloadRequest, Root, Spec, spec::Genesis};
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
@@ -96,6 +96,8 @@ pub const DEFAULT_HELD_BYTES: usize = 512 * 1024 * 1024;
 const MAX_IN_FLIGHT: usize = 256;
 /// A caller with a wrong token is logged once in this time.
 const UNAUTHORIZED_LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// Payloads of another network are an alarm once in this time.
+const FOREIGN_ALARM_INTERVAL: Duration = Duration::from_secs(600);
 
 /// The execution client behind the endpoint.
 #[derive(Debug, Clone)]
@@ -295,6 +297,7 @@ pub async fn run(
         stats,
         started: Instant::now(),
         unauthorized_logged_ms: AtomicU64::new(0),
+        foreign_told_ms: AtomicU64::new(0),
     });
     let task = tokio::spawn(server::serve(Arc::clone(&shared), listener, stop));
     tracing::info!(address = %local_addr, execution_client = shared.upstream.shown(), "Engine API endpoint listens");
@@ -328,6 +331,7 @@ struct Shared {
     stats: Arc<EndpointStats>,
     started: Instant,
     unauthorized_logged_ms: AtomicU64,
+    foreign_told_ms: AtomicU64,
 }
 
 impl Shared {
@@ -343,19 +347,30 @@ impl Shared {
 
     /// Logs a refused caller, not each of its calls.
     fn note_unauthorized(&self, why: &str) {
+        if self.is_due(&self.unauthorized_logged_ms, UNAUTHORIZED_LOG_INTERVAL) {
+            tracing::warn!(error = why, "Engine API caller refused");
+        }
+    }
+
+    /// Raises the alarm of a payload of another network, not for each of them.
+    fn note_foreign(&self, block_hash: BlockHash, chain_id: u64) {
+        if self.is_due(&self.foreign_told_ms, FOREIGN_ALARM_INTERVAL) {
+            let gate = self.gate.clone();
+            // Nobody waits for an alarm.
+            self.spawn(async move { gate.apply(Event::ForeignPayload { block_hash, chain_id }).await });
+        }
+    }
+
+    /// Whether `interval` is over since this was last so.
+    fn is_due(&self, last_ms: &AtomicU64, interval: Duration) -> bool {
         let now = u64::try_from(self.started.elapsed().as_millis())
             .unwrap_or(u64::MAX)
             .saturating_add(1);
-        let last = self.unauthorized_logged_ms.load(Ordering::Relaxed);
-        let interval = u64::try_from(UNAUTHORIZED_LOG_INTERVAL.as_millis()).unwrap_or(u64::MAX);
-        let due = last == 0 || now.saturating_sub(last) >= interval;
-        if due
-            && self
-                .unauthorized_logged_ms
+        let last = last_ms.load(Ordering::Relaxed);
+        let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+        (last == 0 || now.saturating_sub(last) >= interval)
+            && last_ms
                 .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
-        {
-            tracing::warn!(error = why, "Engine API caller refused");
-        }
     }
 }

@@ -7,6 +7,7 @@
 use super::{
     Shared, answers,
     body::{Answer, HeldPart, Intake, IntakeError, relay_kept},
+    callers::Caller,
     clients::{heard, tell_others, too_long},
     examine::{Examined, Unexamined, Unreadable, examine},
     service::intake_failed,
@@ -49,9 +50,10 @@ pub(super) async fn streamed(
     shared: Arc<Shared>,
     head: Head,
     intake: Intake,
+    caller: Caller,
     place: OwnedSemaphorePermit,
 ) -> Answer {
-    let (call, running) = new_call();
+    let (call, running) = new_call(caller);
     let task = Arc::clone(&shared);
     shared.spawn(async move {
         run_streamed(task, head, intake, call).await;
@@ -66,10 +68,11 @@ pub(super) struct Call {
     reply: oneshot::Sender<Outcome>,
     asked: oneshot::Sender<(Id, Asked)>,
     received: Instant,
+    caller: Caller,
 }
 
 /// Both ends of a call that begins now.
-pub(super) fn new_call() -> (Call, Running) {
+pub(super) fn new_call(caller: Caller) -> (Call, Running) {
     let (reply, told) = oneshot::channel();
     let (asked, asked_of) = oneshot::channel();
     let received = Instant::now();
@@ -83,6 +86,7 @@ pub(super) fn new_call() -> (Call, Running) {
         reply,
         asked,
         received,
+        caller,
     };
     (call, running)
 }
@@ -101,13 +105,14 @@ pub(super) async fn held(
         reply,
         asked,
         received,
+        caller,
     } = call;
     let with_witness = has_witness(&method);
     let (of_work, part, for_asked) = (Arc::clone(&shared), body.clone(), id.clone());
     let about = watch::Sender::new(None);
     tell_others(&shared, Shape::NewPayload, &head, &body, &about.subscribe());
     let work = shared.spawn(async move {
-        let examined = work_on_part(of_work, method, part).await;
+        let examined = work_on_part(of_work, caller, method, part).await;
         tell_asked(asked, for_asked, &examined);
         about.send_replace(hash_of(&examined));
         examined
@@ -140,6 +145,7 @@ async fn run_streamed(shared: Arc<Shared>, head: Head, mut intake: Intake, call:
         reply,
         asked,
         received,
+        caller,
     } = call;
     count(&shared.stats.new_payload_calls);
     let head = head.uncompressed();
@@ -172,7 +178,7 @@ async fn run_streamed(shared: Arc<Shared>, head: Head, mut intake: Intake, call:
                     &held.all(),
                     &about.subscribe(),
                 );
-                let examined = work_on(for_work, &method, held.bytes.clone()).await;
+                let examined = work_on(for_work, caller, &method, held.bytes.clone()).await;
                 tell_asked(asked, id, &examined);
                 about.send_replace(hash_of(&examined));
                 examined
@@ -252,30 +258,47 @@ fn tell(reply: &mut Reply, outcome: Outcome) {
 /// As `work_on`; counted against the budget until it is done.
 pub(super) async fn work_on_part(
     shared: Arc<Shared>,
+    caller: Caller,
     method: String,
     body: HeldPart,
 ) -> Result<Examined, Unexamined> {
-    work_on(shared, &method, body.bytes.clone()).await
+    work_on(shared, caller, &method, body.bytes.clone()).await
 }
 
 /// Parses, hashes, and tells the machine and the chain view.
-pub(super) async fn work_on(shared: Arc<Shared>, method: &str, body: Bytes) -> Result<Examined, Unexamined> {
+pub(super) async fn work_on(
+    shared: Arc<Shared>,
+    caller: Caller,
+    method: &str,
+    body: Bytes,
+) -> Result<Examined, Unexamined> {
     let examined = examine(method, body, shared.network.clone()).await;
     match &examined {
         Ok(examined) => {
             if examined.check == RequestCheck::Mismatch {
                 count(&shared.stats.mismatched_payloads);
             }
+            if let Some(chain_id) = examined.foreign_chain_id {
+                shared.note_foreign(examined.facts.block_hash, chain_id);
+            }
             examined.tell(shared.observer.as_ref());
-            shared.gate.new_payload(examined.asked()).await;
+            tell_gate(&shared, caller, examined.asked()).await;
         }
         Err(Unexamined { why, asked }) => {
-            shared.gate.new_payload(*asked).await;
+            tell_gate(&shared, caller, *asked).await;
             count(&shared.stats.unreadable_payloads);
             tracing::warn!(%why, "payload cannot be judged; what is said of it is the execution client's word");
         }
     }
     examined
+}
+
+/// Only what the primary brings says where it started (rules 2 and 11).
+async fn tell_gate(shared: &Shared, caller: Caller, asked: AskedPayload) {
+    match caller {
+        Caller::Primary => shared.gate.new_payload(asked).await,
+        Caller::Other => shared.gate.other_payload(asked).await,
+    }
 }
 
 fn has_witness(method: &str) -> bool {

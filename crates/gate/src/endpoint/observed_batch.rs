@@ -5,6 +5,7 @@ use super::{
     Shared, answers,
     batch::{Part, all_failed},
     body::{Answer, Held, HeldPart},
+    callers::Caller,
     forkchoice::read_state,
     lane::{Ticket, next_may_go},
     new_payload::{while_wanted, work_on_part},
@@ -78,7 +79,12 @@ async fn run(
                 count(&shared.stats.new_payload_calls);
                 let part_method = part.method;
                 let part: HeldPart = held.part(part.bytes);
-                Noted::Payload(shared.spawn(work_on_part(Arc::clone(&shared), part_method, part)))
+                Noted::Payload(shared.spawn(work_on_part(
+                    Arc::clone(&shared),
+                    Caller::Primary,
+                    part_method,
+                    part,
+                )))
             }
             Ok(MethodKind::ForkchoiceUpdated) => {
                 count(&shared.stats.forkchoice_updated_calls);

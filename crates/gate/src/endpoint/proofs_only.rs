@@ -154,7 +154,10 @@ async fn one(shared: &Arc<Shared>, body: Bytes, caller: Caller) -> Vec<u8> {
     };
     let id = request.id();
     let outcome = match MethodKind::of(&request.method) {
-        MethodKind::NewPayload => new_payload(shared, &id, &request.method, body.clone(), received).await,
+        MethodKind::NewPayload => {
+            let call = (caller, received);
+            new_payload(shared, &id, &request.method, body.clone(), call).await
+        }
         MethodKind::ForkchoiceUpdated if caller == Caller::Other => {
             Ok(callers::forkchoice(shared, id.clone(), &body).await)
         }
@@ -181,11 +184,11 @@ async fn new_payload(
     id: &Id,
     method: &str,
     body: Bytes,
-    received: Instant,
+    (caller, received): (Caller, Instant),
 ) -> Result<Vec<u8>, ErrorObject> {
     count(&shared.stats.new_payload_calls);
     let invalid = |why: String| ErrorObject::new(ErrorCode::InvalidParams, why);
-    let asked = match work_on(Arc::clone(shared), method, body).await {
+    let asked = match work_on(Arc::clone(shared), caller, method, body).await {
         Ok(examined) => {
             shared.payloads.keep_checked(&examined);
             examined.asked()

@@ -115,7 +115,7 @@ async fn route(
     match sniffed {
         Sniffed::Method => match kind_of(shared, intake.method()) {
             MethodKind::NewPayload | MethodKind::NewPayloadWithWitness => {
-                new_payload::streamed(Arc::clone(shared), head, intake, place).await
+                new_payload::streamed(Arc::clone(shared), head, intake, caller, place).await
             }
             MethodKind::ForkchoiceUpdated if caller == Caller::Other => {
                 callers::forkchoice_single(shared, intake).await
@@ -128,6 +128,9 @@ async fn route(
             }
             MethodKind::ExchangeCapabilities if shared.proofs.is_some() => {
                 capabilities::single(shared, head, intake).await
+            }
+            MethodKind::Other if !callers::may_call(caller, intake.method()) => {
+                answers::error(intake.id(), callers::not_for_others(intake.method()))
             }
             MethodKind::Other if shared.upstream.are_several() && is_get_payload(intake.method()) => {
                 get_payload(shared, head, intake).await

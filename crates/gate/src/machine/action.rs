@@ -153,6 +153,19 @@ impl Cause {
     }
 }
 
+impl Cause {
+    /// The rule of design.md (Gate) by which it makes a payload VALID; the others' are those of `HeldBy`.
+    pub const fn rule_of_valid(self) -> u8 {
+        match self {
+            Self::Proof => 6,
+            Self::ExecutionClient => 7,
+            // What was released, or had its place found, stands on what was VALID.
+            Self::Payload | Self::Anchor | Self::Pruning | Self::Grace => 2,
+            Self::Operator => 4,
+        }
+    }
+}
+
 /// A verdict that changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerdictChange {
@@ -191,6 +204,8 @@ pub enum Step {
     FirstProof,
     /// Its k-th distinct proof type.
     Proven,
+    /// Its verdict turned VALID for the first time.
+    Valid,
 }
 
 /// A payload came to something, once.
@@ -240,6 +255,28 @@ pub enum Alarm {
         /// The payload.
         block_hash: BlockHash,
     },
+    /// Rule 11: the calls under one JWT secret are those of two beacon nodes, of which one is behind or on another branch.
+    /// Give each but the primary one a secret of its own (`--secondary-engine-jwt`).
+    TwoBeaconNodes {
+        /// The head named last.
+        head: BlockHash,
+        /// The head of the other line; the same one where only their finality differs.
+        other_head: BlockHash,
+    },
+    /// Rule 11: a finalized payload that is no ancestor of the head it was named with. It prunes nothing.
+    ForeignFinality {
+        /// The head.
+        head: BlockHash,
+        /// What was called finalized.
+        finalized: BlockHash,
+    },
+    /// Rule 11: a payload of another network, as its transactions' chain id says. It has no place here.
+    ForeignPayload {
+        /// The payload.
+        block_hash: BlockHash,
+        /// Its chain id.
+        chain_id: u64,
+    },
     /// Rule 5: the EL says VALID of a request whose hash check failed here.
     HashCheckDisagrees {
         /// The payload that was asked about.
@@ -272,6 +309,9 @@ impl Alarm {
             Self::RequestRootConflict { .. } => "request_root_conflict",
             Self::ValidForOtherHash { .. } => "valid_for_other_hash",
             Self::ClientsDisagree { .. } => "clients_disagree",
+            Self::TwoBeaconNodes { .. } => "two_beacon_nodes",
+            Self::ForeignFinality { .. } => "foreign_finality",
+            Self::ForeignPayload { .. } => "foreign_payload",
             Self::HashCheckDisagrees { .. } => "hash_check_disagrees",
             Self::Unproven { .. } => "unproven",
             Self::TreeFull { .. } => "tree_full",

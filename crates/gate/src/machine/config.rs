@@ -91,6 +91,17 @@ impl ProofTypeSet {
     }
 }
 
+impl fmt::Display for ProofTypeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::ALL {
+            return f.write_str("all");
+        }
+        let members = (0..=ProofType::MAX).filter(|t| self.contains(*t));
+        let texts: Vec<String> = members.map(|t| t.to_string()).collect();
+        f.write_str(&texts.join(","))
+    }
+}
+
 impl FromIterator<ProofType> for ProofTypeSet {
     fn from_iter<I: IntoIterator<Item = ProofType>>(types: I) -> Self {
         let mut words = [0; 4];
@@ -160,6 +171,28 @@ impl Default for GateConfig {
     }
 }
 
+/// As the flags have it, for the log.
+impl fmt::Display for GateConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "import-policy {}, required-proofs {} of types {}, proof-lag {}, on-missing-proofs ",
+            self.policy, self.required_proofs, self.counted_types, self.proof_lag
+        )?;
+        match self.on_missing_proofs {
+            OnMissingProofs::Wait => f.write_str("wait")?,
+            OnMissingProofs::TrustExecution { grace_slots } => {
+                write!(f, "trust-execution after {grace_slots} slots")?;
+            }
+        }
+        write!(
+            f,
+            ", wait-for-proofs {} ms, execution-slow-after {} ms, alert-after-slots {}",
+            self.wait_for_proofs_ms, self.execution_slow_after_ms, self.alert_after_slots
+        )
+    }
+}
+
 impl GateConfig {
     /// How far behind a payload its newest proven ancestor may lie.
     pub(crate) const fn lag(&self) -> u32 {
@@ -208,5 +241,20 @@ mod tests {
         assert_eq!(members, [0, 63, 64, 255]);
         assert_eq!(ProofTypeSet::from_words(set.words()), set);
         assert!((0..=255).all(|t| ProofTypeSet::ALL.contains(t)));
+        assert_eq!(set.to_string(), "0,63,64,255");
+    }
+
+    #[test]
+    fn settings_are_shown_as_the_flags_have_them() {
+        let config = GateConfig {
+            counted_types: [2, 5].into_iter().collect(),
+            on_missing_proofs: OnMissingProofs::TrustExecution { grace_slots: 8 },
+            ..GateConfig::default()
+        };
+        assert_eq!(
+            config.to_string(),
+            "import-policy observe, required-proofs 1 of types 2,5, proof-lag 0, on-missing-proofs trust-execution after \
+             8 slots, wait-for-proofs 0 ms, execution-slow-after 1000 ms, alert-after-slots 32"
+        );
     }
 }

@@ -25,6 +25,17 @@ impl Gate {
             AskedPayload::Unread => return,
         };
         self.claim(payload.block_hash, payload.parent_hash, now);
+        self.take_payload(payload, check, now);
+    }
+
+    /// As `new_payload`, from a beacon node that is not the primary: no claim of where that started (rules 2 and 11).
+    pub(super) fn other_payload(&mut self, payload: AskedPayload, now: UnixMillis) {
+        if let AskedPayload::Read { payload, check } = payload {
+            self.take_payload(payload, check, now);
+        }
+    }
+
+    fn take_payload(&mut self, payload: PayloadFacts, check: RequestCheck, now: UnixMillis) {
         if check == RequestCheck::Matches && self.place(payload, now) == Placed::Here {
             self.note_new_payload(payload.block_hash, now);
         } else {
@@ -216,6 +227,7 @@ impl Gate {
             return;
         }
         self.end_startup(state.head, now);
+        self.note_streams(&state, now);
         if self.head != Some(state.head) {
             self.head = Some(state.head);
             self.out.meta = true;
@@ -268,7 +280,10 @@ impl Gate {
         if !self.waits_for_proofs(&Asked::Head(head), Some(status)) {
             self.note_told(head, decision, status, latest_valid_hash, now);
         }
-        self.finalize(state.finalized, now);
+        // A head that is none finalizes nothing.
+        if status != StatusWord::Invalid {
+            self.finality_of_call(&state, now);
+        }
         decision
     }
 
@@ -302,7 +317,7 @@ impl Gate {
             }
             Decision::LowerToSyncing(self.held_by(&head).unwrap_or(HeldBy::UnknownPayload))
         };
-        self.finalize(state.finalized, now);
+        self.finality_of_call(&state, now);
         decision
     }
 
@@ -337,7 +352,7 @@ impl Gate {
     }
 
     /// Whether a payload may stand on another (zero: none). False only where it is known that it does not.
-    fn may_descend(&self, head: BlockHash, ancestor: BlockHash) -> bool {
+    pub(super) fn may_descend(&self, head: BlockHash, ancestor: BlockHash) -> bool {
         if ancestor.is_zero() || self.tree.is_ancestor_or_self(&ancestor, &head) {
             return true;
         }

@@ -193,6 +193,12 @@ pub enum Event {
         /// What the EL said of it; `None` while it is silent.
         status: Option<StatusWord>,
     },
+    /// `engine_newPayload*` was received from a beacon node that is not the primary (rule 11): it says nothing of where the
+    /// primary started.
+    OtherPayload {
+        /// What it carries.
+        payload: AskedPayload,
+    },
     /// A beacon node that is not the primary named its head (rule 11): answered from the tree, which does not hear of it.
     OtherHead {
         /// The call to be answered.
@@ -230,6 +236,13 @@ pub enum Event {
     ClientsDisagree {
         /// The payload.
         block_hash: BlockHash,
+    },
+    /// A payload came whose transactions are of another network (rule 11).
+    ForeignPayload {
+        /// The payload.
+        block_hash: BlockHash,
+        /// The chain id its transactions have.
+        chain_id: u64,
     },
     /// The operator decided a conflict (rule 4).
     ConflictResolved {

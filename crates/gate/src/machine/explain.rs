@@ -7,6 +7,7 @@ use super::{
     node::{ElStatus, Node},
 };
 use assay_types::{BlockHash, Root, Slot};
+use std::collections::HashMap;
 
 /// An ancestor that holds a payload back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +40,23 @@ pub struct RememberedPayload {
 /// Ancestors looked at to say what holds a payload back.
 const MAX_EXPLAIN_DEPTH: u32 = 4096;
 
+/// Holders of payloads that are asked about together: a chain that is held back by one payload is walked once.
+#[derive(Debug, Default)]
+pub(super) struct Holders {
+    /// What holds back all that descends from a payload by more than the lag.
+    from: HashMap<BlockHash, HeldBy>,
+    /// Payloads that were looked at.
+    pub(super) steps: usize,
+}
+
 impl Gate {
     /// What keeps a payload from VALID; `None` where nothing does.
     pub(super) fn held_by(&self, hash: &BlockHash) -> Option<HeldBy> {
+        self.held_by_among(hash, None)
+    }
+
+    /// As `held_by`, of one payload among several.
+    pub(super) fn held_by_among(&self, hash: &BlockHash, known: Option<&mut Holders>) -> Option<HeldBy> {
         let Some(node) = self.tree.get(hash) else {
             return match self.settled.get(hash) {
                 Some(s) if s.conflict => Some(HeldBy::Conflict(*hash)),
@@ -61,21 +76,55 @@ impl Gate {
         if let Some(own) = self.held_by_itself(node, 0) {
             return Some(own);
         }
+        // Within the lag it matters how far back an ancestor is; beyond it all descendants are held by the same.
+        let near = self.config.lag().max(1);
         let mut cursor = node.parent();
-        for distance in 1..=MAX_EXPLAIN_DEPTH {
+        for distance in 1..near {
             let Some(at) = cursor else { break };
-            let Some(ancestor) = self.tree.get(&at) else {
-                return Some(HeldBy::UnknownAncestor(at));
-            };
-            if ancestor.facts.is_none() && !ancestor.anchor {
-                return Some(HeldBy::UnknownAncestor(at));
+            if let Some(held) = self.held_at(at, distance) {
+                return Some(held);
             }
-            if self.held_by_itself(ancestor, distance).is_some() {
-                return Some(HeldBy::Ancestor(at));
-            }
-            cursor = ancestor.parent();
+            cursor = self.tree.get(&at).and_then(Node::parent);
         }
-        Some(cursor.map_or(HeldBy::UnknownPayload, HeldBy::Ancestor))
+        Some(cursor.map_or(HeldBy::UnknownPayload, |at| self.holder_from(at, near, known)))
+    }
+
+    /// What an ancestor holds its descendants back by.
+    fn held_at(&self, at: BlockHash, distance: u32) -> Option<HeldBy> {
+        match self.tree.get(&at) {
+            Some(ancestor) if ancestor.facts.is_some() || ancestor.anchor => {
+                let own = self.held_by_itself(ancestor, distance);
+                own.map(|_| HeldBy::Ancestor(at))
+            }
+            _ => Some(HeldBy::UnknownAncestor(at)),
+        }
+    }
+
+    /// The nearest holder from an ancestor on that is no nearer than the lag.
+    fn holder_from(&self, first: BlockHash, distance: u32, mut known: Option<&mut Holders>) -> HeldBy {
+        let mut passed = Vec::new();
+        let mut at = first;
+        let mut found = None;
+        for _ in 0..MAX_EXPLAIN_DEPTH {
+            if let Some(known) = &mut known {
+                known.steps += 1;
+                found = known.from.get(&at).copied();
+                passed.push(at);
+            }
+            found = found.or_else(|| self.held_at(at, distance));
+            if found.is_some() {
+                break;
+            }
+            match self.tree.get(&at).and_then(Node::parent) {
+                Some(parent) => at = parent,
+                None => break,
+            }
+        }
+        let found = found.unwrap_or(HeldBy::Ancestor(at));
+        if let Some(known) = known {
+            known.from.extend(passed.into_iter().map(|at| (at, found)));
+        }
+        found
     }
 
     /// Ancestors that themselves lack something for the verdict of a payload, the nearest first; at most `limit`, and no
@@ -123,6 +172,14 @@ impl Gate {
         found.sort_unstable();
         found.dedup();
         found.into_iter().take(limit).map(|(_, hash)| hash).collect()
+    }
+
+    /// Payloads of a slot that left the tree, at most `limit`.
+    pub fn remembered_at(&self, slot: Slot, limit: usize) -> Vec<RememberedPayload> {
+        let mut found: Vec<BlockHash> = self.settled.of_slot(slot).collect();
+        found.sort_unstable();
+        found.truncate(limit);
+        found.iter().filter_map(|hash| self.remembered(hash)).collect()
     }
 
     /// What is remembered of a payload that left the tree.

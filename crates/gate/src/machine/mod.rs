@@ -10,6 +10,7 @@
 //! | `settled` | what is remembered of payloads that left the tree |
 //! | `startup` | which block the beacon node started from (rule 2) |
 //! | `decide` | what calls are answered |
+//! | `streams` | whose heads and finality these are |
 //! | `explain` | why a payload is not VALID |
 //! | `invalid` | what the EL's INVALID means where VALID was told (rule 4) |
 //! | `prune` | finality and the tree's limit |
@@ -28,6 +29,7 @@ mod prune;
 mod settled;
 mod snapshot;
 mod startup;
+mod streams;
 mod tree;
 
 pub use action::{
@@ -51,7 +53,7 @@ pub use snapshot::{GateStats, PayloadView};
 use assay_types::{BlockHash, ProofKey, ProofType, Root, Slot};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use self::{prune::Pruned, settled::Settled, startup::Startup, tree::Tree};
+use self::{prune::Pruned, settled::Settled, startup::Startup, streams::HeadStreams, tree::Tree};
 
 /// Request roots whose proofs are kept although their payload is not in the tree; the oldest is forgotten first, and
 /// asked for again (`Action::RecallProofs`) when the payload comes.
@@ -69,8 +71,9 @@ pub struct Gate {
     early: EarlyProofs,
     /// `Some` until the block the beacon node started from is known.
     startup: Option<Startup>,
-    /// Head of the beacon node's last fcU.
+    /// Head of the (primary) beacon node's last fcU.
     head: Option<BlockHash>,
+    streams: HeadStreams,
     pruned: Option<Pruned>,
     /// Something turned VALID since finality was applied: more may leave the tree.
     prune_again: bool,
@@ -142,6 +145,7 @@ impl Gate {
             early: EarlyProofs::default(),
             startup: Some(Startup::default()),
             head: None,
+            streams: HeadStreams::default(),
             pruned: None,
             prune_again: false,
             max_payloads: MAX_PAYLOADS,
@@ -176,6 +180,7 @@ impl Gate {
                 self.answer(call, decision, answer, waits);
             }
             Event::AskedAgain { call, asked, status } => self.asked_again(call, asked, status, now),
+            Event::OtherPayload { payload } => self.other_payload(payload, now),
             Event::OtherHead { call, head } => self.other_head(call, head, now),
             Event::PayloadSeen { payload, check } => {
                 if check == RequestCheck::Matches {
@@ -188,6 +193,9 @@ impl Gate {
             Event::ConfigChanged(config) => self.config_changed(config, now),
             Event::AnchorSet { block_hash } => self.set_anchor(block_hash, now),
             Event::ClientsDisagree { block_hash } => self.alarm(Alarm::ClientsDisagree { block_hash }),
+            Event::ForeignPayload { block_hash, chain_id } => {
+                self.alarm(Alarm::ForeignPayload { block_hash, chain_id });
+            }
             Event::ConflictResolved {
                 block_hash,
                 resolution,

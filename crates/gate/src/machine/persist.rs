@@ -9,13 +9,14 @@ use super::{
     action::{Action, Cause, Durability, Record, RecordChange, VerdictChange},
     config::{GateConfig, ImportPolicy, OnMissingProofs, ProofTypeSet},
     event::{PayloadFacts, UnixMillis},
+    explain::Holders,
     node::{ElStatus, Node, Times},
     prune::Pruned,
     settled::SettledPayload,
     startup::Startup,
 };
 use assay_types::{BlockHash, ForkName, Hash256, Slot};
-use std::{collections::HashMap, num::NonZeroU8};
+use std::{collections::HashMap, hash::Hash, num::NonZeroU8};
 
 /// Verdicts that change at once and are each told with what holds them; with more, as by a change of policy, the reason is
 /// left to be asked for.
@@ -369,8 +370,9 @@ impl Gate {
         actions.extend(out.alarms.into_iter().map(Action::Alarm));
         let mut changes = merged(out.changes);
         if changes.len() <= MAX_EXPLAINED_CHANGES {
+            let mut known = Holders::default();
             for change in &mut changes {
-                change.held_by = self.held_by(&change.block_hash);
+                change.held_by = self.held_by_among(&change.block_hash, Some(&mut known));
             }
         }
         actions.extend(out.reached.into_iter().map(Action::Reached));
@@ -493,13 +495,20 @@ fn inverted(hash: &BlockHash) -> BlockHash {
     Hash256(hash.0.map(|byte| !byte))
 }
 
-/// One change per payload: from what it was before the event to what it is after.
+/// One change per payload: from what it was before the event to what it is after, in the order in which each changed first.
 fn merged(changes: Vec<VerdictChange>) -> Vec<VerdictChange> {
+    merged_by(changes, |change| change.block_hash)
+}
+
+/// As `merged`, a payload told by `key`. One event may change every payload of a full tree: each is looked up once.
+fn merged_by<K: Hash + Eq>(
+    changes: Vec<VerdictChange>,
+    key: impl Fn(&VerdictChange) -> K,
+) -> Vec<VerdictChange> {
     let mut merged: Vec<VerdictChange> = Vec::with_capacity(changes.len());
-    // All that stands on a payload may change with it.
-    let mut places = HashMap::with_capacity(changes.len());
+    let mut places: HashMap<K, usize> = HashMap::with_capacity(changes.len());
     for change in changes {
-        let place = *places.entry(change.block_hash).or_insert(merged.len());
+        let place = *places.entry(key(&change)).or_insert(merged.len());
         match merged.get_mut(place) {
             Some(earlier) => {
                 *earlier = VerdictChange {
@@ -512,4 +521,79 @@ fn merged(changes: Vec<VerdictChange>) -> Vec<VerdictChange> {
     }
     merged.retain(|c| c.from != Some(c.to));
     merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::action::PayloadVerdict;
+    use std::{cell::Cell, hash::Hasher};
+
+    thread_local! {
+        static COMPARED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// A key that counts how often it is compared.
+    struct Counted(BlockHash);
+
+    impl PartialEq for Counted {
+        fn eq(&self, other: &Self) -> bool {
+            COMPARED.set(COMPARED.get() + 1);
+            self.0 == other.0
+        }
+    }
+
+    impl Eq for Counted {}
+
+    impl Hash for Counted {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            self.0.hash(state);
+        }
+    }
+
+    fn change(n: u32, from: Option<PayloadVerdict>, to: PayloadVerdict) -> VerdictChange {
+        let mut block_hash = BlockHash::default();
+        block_hash.0[..4].copy_from_slice(&n.to_be_bytes());
+        VerdictChange {
+            block_hash,
+            new_payload_request_root: None,
+            slot: None,
+            from,
+            to,
+            cause: Cause::Operator,
+            at: UnixMillis(1),
+            seen_at: UnixMillis(1),
+            first_proof_at: None,
+            proven_at: None,
+            held_by: None,
+            first_told_syncing: false,
+        }
+    }
+
+    #[test]
+    fn a_whole_tree_that_changes_is_merged_in_a_time_linear_in_it() {
+        use PayloadVerdict::{Invalid, Syncing, Valid};
+        const PAYLOADS: u32 = 20_000;
+        let mut changes: Vec<VerdictChange> =
+            (0..PAYLOADS).map(|n| change(n, Some(Syncing), Invalid)).collect();
+        // Half of them once more, and one back to what it was.
+        changes.extend((0..PAYLOADS / 2).map(|n| change(n, Some(Invalid), Valid)));
+        changes.push(change(PAYLOADS - 1, Some(Invalid), Syncing));
+        let merged = merged_by(changes, |c| Counted(c.block_hash));
+        assert_eq!(merged.len(), PAYLOADS as usize - 1);
+        assert_eq!(
+            (merged[0].from, merged[0].to, merged[0].block_hash),
+            (Some(Syncing), Valid, change(0, None, Valid).block_hash)
+        );
+        assert_eq!(
+            merged[PAYLOADS as usize / 2].to,
+            Invalid,
+            "in the order of the first changes"
+        );
+        assert!(
+            COMPARED.get() < 4 * PAYLOADS as usize,
+            "{} comparisons",
+            COMPARED.get()
+        );
+    }
 }

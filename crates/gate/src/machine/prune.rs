@@ -54,6 +54,12 @@ impl Gate {
         self.out.meta = true;
     }
 
+    /// Whether there is nothing to prune at it any more.
+    pub(super) fn is_applied(&self, finalized: &BlockHash) -> bool {
+        self.pruned
+            .is_some_and(|p| p.finalized == *finalized && (p.complete || !self.prune_again))
+    }
+
     /// The payload and its ancestors in the tree, newest first.
     pub(super) fn chain_of(&self, hash: BlockHash) -> Vec<BlockHash> {
         let mut chain = Vec::new();

@@ -51,6 +51,15 @@ impl Settled {
         self.payloads.values().any(|p| p.told_valid && after(p))
     }
 
+    /// Those of a slot.
+    pub(crate) fn of_slot(&self, slot: Slot) -> impl Iterator<Item = BlockHash> {
+        let of_slot = move |p: &SettledPayload| p.slot == Some(slot);
+        self.payloads
+            .iter()
+            .filter(move |(_, p)| of_slot(p))
+            .map(|(hash, _)| *hash)
+    }
+
     /// Those that an operator has to decide of.
     pub(crate) fn in_conflict(&self) -> impl Iterator<Item = (Option<Slot>, BlockHash)> {
         self.payloads

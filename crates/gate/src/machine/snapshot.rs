@@ -5,6 +5,7 @@ use super::{
     action::{Decision, HeldBy, PayloadVerdict},
     config::ImportPolicy,
     event::{ElAnswer, StatusWord, UnixMillis},
+    explain::Holders,
     node::{ElStatus, Node, Times},
 };
 use assay_types::{BlockHash, ForkName, ProofType, Root, Slot};
@@ -112,7 +113,8 @@ impl GateStats {
 impl Gate {
     /// A payload by its execution block hash.
     pub fn payload(&self, block_hash: &BlockHash) -> Option<PayloadView> {
-        self.tree.get(block_hash).map(|node| self.view(*block_hash, node))
+        let node = self.tree.get(block_hash)?;
+        Some(self.view(*block_hash, node, self.held_by(block_hash)))
     }
 
     /// A payload by its request root.
@@ -129,6 +131,17 @@ impl Gate {
 
     /// Payloads with slots in `[from, to]`, by slot; where there are more than `limit`, the newest.
     pub fn payloads(&self, from: Slot, to: Slot, limit: usize) -> Vec<PayloadView> {
+        self.payloads_among(from, to, limit, &mut Holders::default())
+    }
+
+    /// As `payloads`; says in `known` what it took.
+    pub(super) fn payloads_among(
+        &self,
+        from: Slot,
+        to: Slot,
+        limit: usize,
+        known: &mut Holders,
+    ) -> Vec<PayloadView> {
         let in_range = |node: &Node| node.facts.is_some_and(|f| from <= f.slot && f.slot <= to);
         let mut found: Vec<_> = self
             .tree
@@ -141,7 +154,10 @@ impl Gate {
         found
             .iter()
             .skip(skipped)
-            .filter_map(|(_, hash)| self.payload(hash))
+            .filter_map(|(_, hash)| {
+                let node = self.tree.get(hash)?;
+                Some(self.view(*hash, node, self.held_by_among(hash, Some(&mut *known))))
+            })
             .collect()
     }
 
@@ -159,8 +175,13 @@ impl Gate {
             .filter(|(_, node)| lacks(node))
             .filter_map(|(_, node)| node.facts.map(|f| (f.slot, f.new_payload_request_root)))
             .collect();
+        // The oldest few of what may be a full tree.
+        if found.len() > limit {
+            found.select_nth_unstable(limit);
+            found.truncate(limit);
+        }
         found.sort_unstable();
-        found.into_iter().take(limit).map(|(_, root)| root).collect()
+        found.into_iter().map(|(_, root)| root).collect()
     }
 
     /// Newest payload of the canonical chain that is proven with all its ancestors.
@@ -168,7 +189,7 @@ impl Gate {
         let mut cursor = self.head;
         while let Some((hash, node)) = cursor.and_then(|h| self.tree.get(&h).map(|n| (h, n))) {
             if node.standing.proven() && !node.standing.conflict {
-                return Some(self.view(hash, node));
+                return Some(self.view(hash, node, self.held_by(&hash)));
             }
             cursor = node.parent();
         }
@@ -188,7 +209,7 @@ impl Gate {
         }
     }
 
-    fn view(&self, block_hash: BlockHash, node: &Node) -> PayloadView {
+    fn view(&self, block_hash: BlockHash, node: &Node, held_by: Option<HeldBy>) -> PayloadView {
         PayloadView {
             block_hash,
             parent_hash: node.facts.map(|f| f.parent_hash),
@@ -202,7 +223,7 @@ impl Gate {
             proven_chain: node.standing.proven() && !node.standing.conflict,
             released: node.released,
             verdict: self.verdict(node),
-            held_by: self.held_by(&block_hash),
+            held_by,
             anchor: node.anchor,
             told_valid: node.told_valid,
             conflict: node.conflict,

@@ -555,6 +555,14 @@ impl Gate {
                 if node.times.told_syncing_at.is_some() {
                     self.stats.syncing_first_valid_later += 1;
                 }
+                if let Some(facts) = node.facts {
+                    self.out.reached.push(Milestone {
+                        block_hash: hash,
+                        slot: facts.slot,
+                        step: Step::Valid,
+                        at: now,
+                    });
+                }
             }
             self.prune_again = true;
             self.out.durable |= self.config.policy != ImportPolicy::Observe;

@@ -299,3 +299,52 @@ async fn each_has_a_secret_of_its_own() {
         assert!(matches!(refused, Err(EndpointError::SameSecret { .. })));
     }
 }
+
+/// A beacon node of another network under the primary's secret: its payloads go where all go, and are told once.
+#[tokio::test]
+async fn payloads_of_another_network_are_told() {
+    let el = MockEl::start(|m| async move { valid(&m) }).await;
+    let rig = Rig::start(&el, ImportPolicy::Observe).await;
+    for slot in [8, 9] {
+        let mut payload = rig.payload(slot, BlockHash::from([9; 32]), 0);
+        // EIP-1559, chain id 9, and nothing more.
+        let foreign = vec![2, 0xc1, 9];
+        payload.execution_payload.transactions.push(foreign.into());
+        payload.execution_payload.block_hash = assay_engine_api::block_hash::of_request(&payload);
+        assert_ne!(rig.spec.chain_id, 9);
+        let answer = rig.call(new_payload(&payload, slot)).await.json();
+        assert_eq!(answer["result"]["status"], "VALID");
+        eventually(|| rig.gate.stats().alarms == 1).await;
+    }
+}
+
+/// What might build a payload or move the execution client's head is the primary's.
+#[tokio::test]
+async fn of_everything_else_another_node_may_only_read() {
+    let el = MockEl::start(|_| async { ok(r#"{"id":1,"result":"passed"}"#) }).await;
+    let (node, _told) = other(OtherNetwork::Same);
+    let rig = Rig::start_with(&el, ImportPolicy::Observe, |config| config.others.push(node)).await;
+    let bearer = second().bearer(SystemTime::now());
+    for (method, code) in [
+        ("eth_chainId", 0),
+        ("engine_getBlobsV2", 0),
+        ("engine_getPayloadBodiesByHashV1", 0),
+        ("engine_getPayloadV5", -38001),
+        ("debug_setHead", -32601),
+        ("engine_setHeadV1", -32601),
+    ] {
+        let before = el.received().len();
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": ["0x01"] }).to_string();
+        for body in [body.clone(), format!("[{body}]")] {
+            let mut caller = rig.caller().await;
+            let answer = caller.exchange(&post(&bearer, "", body.as_bytes())).await.json();
+            let answer = answer.get(0).unwrap_or(&answer);
+            match code {
+                0 => assert_eq!(answer["result"], "passed", "{method}: {answer}"),
+                code => assert_eq!(answer["error"]["code"], code, "{method}: {answer}"),
+            }
+        }
+        let passed = if code == 0 { 2 } else { 0 };
+        assert_eq!(el.received().len() - before, passed, "{method}");
+    }
+}

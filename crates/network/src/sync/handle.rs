@@ -85,6 +85,13 @@ impl ProofSync {
         }
     }
 
+    /// Other types, or another number of them (`--required-proofs`, `--required-proof-types`), make a payload sufficiently
+    /// proven from now on; what this node says of itself follows. Which types are fetched stays as it is: all that this node
+    /// verifies.
+    pub fn set_counted(&self, required_proofs: usize, counted_types: Vec<ProofType>) {
+        self.inner.planner.lock().count(required_proofs, counted_types);
+    }
+
     /// How it stands.
     pub fn state(&self) -> SyncState {
         self.inner.planner.lock().state()

@@ -56,8 +56,10 @@ pub(crate) struct Settings {
     pub(crate) slot: Duration,
     /// Proof types this node wants, preferred first.
     pub(crate) types: Vec<u8>,
-    /// Distinct types that make a payload sufficiently proven.
+    /// Distinct types, of those that count, that make a payload sufficiently proven.
     pub(crate) required: usize,
+    /// Types that count for it.
+    pub(crate) counted: Vec<u8>,
     /// Most identifiers of a by-root request.
     pub(crate) max_identifiers: usize,
     /// Most proofs of a response.
@@ -75,6 +77,7 @@ impl Settings {
         let max_proofs = spec.max_request_execution_proofs();
         Self {
             slot: Duration::from_millis(spec.slot_duration_ms.max(1)),
+            counted: types.clone(),
             types,
             required,
             max_identifiers: usize::try_from(spec.max_request_blocks_deneb).unwrap_or(usize::MAX),

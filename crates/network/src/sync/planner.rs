@@ -222,10 +222,21 @@ impl Planner {
         {
             let standing = match block.payload {
                 None => Standing::NoPayload,
-                Some(_) if block.held_of(&self.settings.types) >= self.settings.required => Standing::Proven,
+                Some(_) if block.held_of(&self.settings.counted) >= self.settings.required => {
+                    Standing::Proven
+                }
                 Some(_) => Standing::Unproven,
             };
             self.proven.set(place.0, place.1, standing);
+        }
+    }
+
+    /// Other types, or another number of them, make a payload sufficiently proven from now on.
+    pub(crate) fn count(&mut self, required: usize, counted: Vec<ProofType>) {
+        self.settings.required = required;
+        self.settings.counted = counted;
+        for place in self.wanted.places() {
+            self.restate(place);
         }
     }
 

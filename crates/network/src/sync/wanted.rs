@@ -94,6 +94,11 @@ impl Wanted {
         self.blocks.get(place)
     }
 
+    /// Every block of the plan.
+    pub(crate) fn places(&self) -> Vec<Place> {
+        self.blocks.keys().copied().collect()
+    }
+
     /// The blocks that this is the payload of.
     pub(crate) fn places_of(&self, payload: &Root) -> &[Place] {
         self.by_payload.get(payload).map_or(&[], Vec::as_slice)

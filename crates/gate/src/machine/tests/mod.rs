@@ -8,6 +8,7 @@ mod policies;
 mod prune;
 mod restart;
 mod rules;
+mod streams;
 
 use super::*;
 use assay_types::{ForkName, Hash256};

@@ -262,3 +262,63 @@ fn two_weeks_without_finality_keep_every_bound() {
         bench.records.len()
     );
 }
+
+/// A hole far back, and everything on it proven: a list of it walks the chain once, and says of each what asking for it alone
+/// does.
+#[test]
+fn a_list_over_a_hole_is_explained_in_steps_linear_in_it() {
+    const PAYLOADS: u64 = 600;
+    for lag in [0, 3] {
+        let mut bench = Bench::started(GateConfig {
+            proof_lag: lag,
+            ..require(1)
+        });
+        let mut parent = wide(0);
+        for n in 1..=PAYLOADS {
+            let facts = wide_payload(n, parent);
+            let key = ProofKey {
+                new_payload_request_root: facts.new_payload_request_root,
+                proof_type: 1,
+            };
+            bench.event(Event::ProofVerified { key });
+            bench.import(facts, status(StatusWord::Valid, Some(facts.block_hash)));
+            parent = facts.block_hash;
+        }
+        let mut known = crate::machine::explain::Holders::default();
+        let all = bench.gate.payloads_among(Slot(0), Slot(10_000), 4096, &mut known);
+        assert_eq!(all.len(), PAYLOADS as usize);
+        assert!(known.steps < 3 * PAYLOADS as usize, "{} steps", known.steps);
+        for payload in &all {
+            assert_eq!(
+                payload.held_by,
+                Some(HeldBy::UnknownAncestor(wide(0))),
+                "lag {lag}"
+            );
+            assert_eq!(payload.held_by, bench.gate.holds_back(&payload.block_hash));
+        }
+        // The oldest, whatever the limit.
+        let proven = |n: u64| wide_payload(n, wide(0)).new_payload_request_root;
+        for n in [700, 701, 702, 703] {
+            bench.import(wide_payload(n, wide(n - 1)), SYNCING);
+        }
+        assert_eq!(bench.gate.unproven(2), [proven(700), proven(701)]);
+        assert_eq!(bench.gate.unproven(100).len(), 4);
+    }
+}
+
+/// What left the tree is found by its slot too.
+#[test]
+fn what_is_settled_is_found_by_slot() {
+    let mut bench = Bench::started(require(1));
+    for n in 2..=5 {
+        bench.prove(n, 1);
+        bench.import(payload(n, n - 1), valid(n));
+    }
+    bench.head_finalized(5, 4, valid(5));
+    for bench in [bench.restarted(require(1)), bench] {
+        let found = bench.gate.remembered_at(Slot(3), 16);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].block_hash, found[0].valid), (hash(3), true));
+        assert_eq!(bench.gate.remembered_at(Slot(5), 16), [], "in the tree");
+    }
+}

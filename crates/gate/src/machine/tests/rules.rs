@@ -483,3 +483,26 @@ fn a_head_known_by_hash_finds_its_place() {
         "the EL's VALID of 3 was one of 2"
     );
 }
+
+/// What another beacon node brings says nothing of where the primary started, over a restart too.
+#[test]
+fn rule_11_another_node_does_not_say_where_the_primary_started() {
+    let mut bench = Bench::new(require(1));
+    let asked = AskedPayload::Read {
+        payload: payload(2, 1),
+        check: RequestCheck::Matches,
+    };
+    bench.event(Event::OtherPayload { payload: asked });
+    let call = bench.call();
+    let actions = bench.event(Event::NewPayloadAnswered {
+        call,
+        payload: asked,
+        answer: valid(2),
+    });
+    assert!(is_syncing(Bench::decided(&actions, call)));
+    let mut bench = bench.restarted(require(1));
+    assert!(!bench.gate.payload(&hash(2)).unwrap().anchor);
+    // It did not come from the primary: the primary started from it.
+    assert_eq!(bench.head(2, valid(2)), Decision::PassThrough);
+    assert!(bench.gate.payload(&hash(2)).unwrap().anchor);
+}

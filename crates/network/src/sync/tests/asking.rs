@@ -615,3 +615,32 @@ fn the_status_of_this_node() {
         );
     }
 }
+
+#[test]
+fn the_status_of_this_node_follows_what_counts() {
+    let mut planner = planner(1000, (10..14).map(|slot| block(slot, &[])).collect());
+    let all_of_one = (10..14).map(|slot| (slot, 1));
+    for (slot, proof_type) in all_of_one.chain([(10, 2), (11, 2)]) {
+        let held = Event::Held {
+            key: key(0, Slot(slot), proof_type),
+            bytes: 10,
+        };
+        planner.on_event(held, SECOND);
+    }
+    assert_eq!(planner.local_status().slot, Slot(13));
+    for (required, counted, newest) in [
+        (2, vec![1, 2], 11),
+        (1, vec![2], 11),
+        (1, vec![1], 13),
+        (2, vec![2], 0),
+        (1, vec![1, 2], 13),
+    ] {
+        planner.count(required, counted.clone());
+        assert_eq!(
+            planner.local_status().slot,
+            Slot(newest),
+            "{required} of {counted:?}"
+        );
+        assert_eq!(planner.local_status().proof_types, [1, 2], "what is verified");
+    }
+}
