@@ -90,9 +90,10 @@ pub(super) async fn batch(shared: Arc<Shared>, head: Head, mut intake: Intake, c
         part.kind.is_err() && holds_members && !observes
     };
     let builds = |part: &Part| shared.upstream.are_several() && is_get_payload(&part.method);
-    if !parts
-        .iter()
-        .any(|part| ours(part) || builds(part) || unclear(part))
+    if caller == Caller::Primary
+        && !parts
+            .iter()
+            .any(|part| ours(part) || builds(part) || unclear(part))
     {
         count(&shared.stats.passed_calls);
         return match shared.upstream.send(&head, full(held.bytes.clone())).await {

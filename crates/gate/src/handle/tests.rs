@@ -209,7 +209,10 @@ async fn events_and_numbers() {
             GateEvent::Alarm(alarm) => panic!("{alarm:?}"),
         }
     }
-    assert_eq!(steps, [Step::Payload, Step::FirstProof, Step::Proven]);
+    assert_eq!(
+        steps,
+        [Step::Payload, Step::FirstProof, Step::Proven, Step::Valid]
+    );
     assert_eq!(
         verdicts,
         [

@@ -232,7 +232,7 @@ impl Planner {
     }
 
     /// Other types, or another number of them, make a payload sufficiently proven from now on.
-    pub(crate) fn count(&mut self, required: usize, counted: Vec<ProofType>) {
+    pub(crate) fn count(&mut self, required: usize, counted: Vec<u8>) {
         self.settings.required = required;
         self.settings.counted = counted;
         for place in self.wanted.places() {
