@@ -78,6 +78,15 @@ fn alarm_data(alarm: &Alarm) -> Value {
             "kind": kind, "block_hash": block_hash, "slot": slot,
             "have": have.to_string(), "need": need.to_string(),
         }),
+        Alarm::TwoBeaconNodes { head, other_head } => {
+            json!({ "kind": kind, "head": head, "other_head": other_head })
+        }
+        Alarm::ForeignFinality { head, finalized } => {
+            json!({ "kind": kind, "head": head, "finalized": finalized })
+        }
+        Alarm::ForeignPayload { block_hash, chain_id } => {
+            json!({ "kind": kind, "block_hash": block_hash, "chain_id": chain_id.to_string() })
+        }
         Alarm::TreeFull { dropped } => json!({ "kind": kind, "dropped": dropped.to_string() }),
     }
 }
@@ -119,6 +128,27 @@ mod tests {
                     need: 2,
                 },
                 5,
+            ),
+            (
+                Alarm::TwoBeaconNodes {
+                    head: block_hash,
+                    other_head: other,
+                },
+                3,
+            ),
+            (
+                Alarm::ForeignFinality {
+                    head: block_hash,
+                    finalized: other,
+                },
+                3,
+            ),
+            (
+                Alarm::ForeignPayload {
+                    block_hash,
+                    chain_id: 5,
+                },
+                3,
             ),
             (Alarm::TreeFull { dropped: 3 }, 2),
         ] {

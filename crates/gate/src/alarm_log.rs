@@ -30,6 +30,16 @@ impl AlarmLog {
                     tracing::warn!(%slot, %block_hash, have, need, in_a_row, "a canonical payload lacks its proofs");
                 }
             }
+            Alarm::TwoBeaconNodes { head, other_head } => tracing::error!(
+                kind = alarm.label(), %head, %other_head,
+                "two beacon nodes seem to call under one JWT secret: give one of them a secret of its own \
+                 (--secondary-engine-jwt)"
+            ),
+            Alarm::ForeignPayload { block_hash, chain_id } => tracing::error!(
+                kind = alarm.label(), %block_hash, chain_id,
+                "a payload of another network: a beacon node of that network calls here; point it at an execution client of \
+                 its own"
+            ),
             alarm => tracing::error!(kind = alarm.label(), ?alarm, "gate alarm"),
         }
     }
