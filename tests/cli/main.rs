@@ -1,6 +1,7 @@
 //! The built binary as a user runs it: one command, its output, its exit code.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod about;
 mod settings;
 mod sign_and_verify;
 mod ssz;

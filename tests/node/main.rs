@@ -19,4 +19,5 @@ mod peers;
 mod proof_engines;
 mod proof_travels;
 mod prover;
+mod snoop;
 mod sync;

@@ -229,6 +229,13 @@ impl World {
         self.simulation.connect(engines).unwrap();
     }
 
+    /// Lets the only follower call what listens there.
+    pub(crate) fn connect_to(&self, engine_url: String) {
+        self.simulation
+            .connect(vec![FollowerConfig { engine_url }])
+            .unwrap();
+    }
+
     /// The next block on the head, imported by a beacon node that has no answer of its Engine API: the execution client
     /// has the payload from its own peers.
     pub(crate) async fn block_past_the_node(&self, index: usize) -> Arc<SimBlock> {

@@ -40,5 +40,5 @@ pub use error::{ApiError, IndexedFailure};
 pub use events::{EventSink, ProofEvent};
 pub use passthrough::Upstream;
 pub use proof_body::MAX_PROOFS_PER_POST;
-pub use server::{Server, ServerError, serve, serve_metrics};
+pub use server::{Server, ServerError, paths, serve, serve_metrics};
 pub use state::{ApiState, NodeInfo};

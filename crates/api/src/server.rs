@@ -113,6 +113,11 @@ pub async fn serve_metrics(
     listen("metrics server", address, router, Limits::default(), stop).await
 }
 
+/// The paths of every route, as the OpenAPI document writes them.
+pub fn paths() -> Vec<&'static str> {
+    table(0).into_iter().map(|route| route.path).collect()
+}
+
 /// Every route: what the router serves and the OpenAPI document says. `proof_body` is the most bytes of a body of proofs.
 pub(crate) fn table(proof_body: usize) -> Vec<Route> {
     // One for all POST routes: what they hold in memory is bounded, and slow senders do not keep places for ever.

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(
     name = "assay",
-    version,
+    version = env!("ASSAY_VERSION"),
     propagate_version = true,
     arg_required_else_help = true,
     max_term_width = 110
@@ -25,8 +25,16 @@ pub enum Command {
     Node(Box<crate::config::NodeArgs>),
     /// Run a network of nodes over a simulated beacon chain, with a live view and a summary
     Devnet(crate::devnet::DevnetArgs),
+    /// Print a completion script for a shell
+    Completions(commands::about::CompletionsArgs),
     /// Make a proof with the development engine: it proves nothing, and is for devnets and tests
     DevProof(commands::dev_proof::DevProofArgs),
+    /// Print the annotated settings file of `assay node`
+    ExampleConfig,
+    /// Ask the node of a data directory whether it is well; the exit code says it
+    Health(commands::health::HealthArgs),
+    /// Print a man page, or write all of them
+    Man(commands::about::ManArgs),
     /// Prove every payload beside a beacon node: request, verify, sign and post proofs
     Prover(Box<crate::prover::ProverArgs>),
     /// Sign an ExecutionProof with a key from a file
@@ -35,6 +43,11 @@ pub enum Command {
     Ssz(commands::ssz::SszArgs),
     /// Check the signature of a SignedExecutionProof
     Verify(commands::verify::VerifyArgs),
+}
+
+/// As `parse`, under the name of a snooper.
+pub fn parse_snooper() -> crate::snoop::SnoopArgs {
+    crate::snoop::SnoopArgs::parse()
 }
 
 /// Parses the process's arguments; prints help, version or an error and exits where asked to.

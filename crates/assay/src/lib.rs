@@ -8,6 +8,7 @@
 //! | `prover` | `assay prover`: the honest prover's duty as a process of its own |
 //! | `signer` | the keys that the settings name |
 //! | `endpoints` | where a running node listens, written into its data directory |
+//! | `snoop` | the binary under a snooper's name, in a snooper's slot |
 //! | `signals` | SIGINT and SIGTERM |
 //! | `devnet` | a network of nodes over the simulator |
 //! | `commands` | one file a subcommand |
@@ -25,6 +26,7 @@ pub mod node;
 pub mod prover;
 pub mod signals;
 mod signer;
+pub mod snoop;
 
 pub use assay_api as api;
 pub use assay_chain as chain;

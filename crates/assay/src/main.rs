@@ -3,6 +3,9 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if assay::snoop::is_meant(std::env::args_os().next().as_deref()) {
+        return assay::commands::run_snooper(assay::cli::parse_snooper());
+    }
     let cli = assay::cli::parse();
     assay::commands::run(cli)
 }

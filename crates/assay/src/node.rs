@@ -2,12 +2,14 @@
 
 mod checkpoint;
 pub(crate) mod engine;
+mod engine_side;
 mod network_file;
 mod observer;
 mod proving;
 mod reload;
 mod secondary;
 mod secrets;
+pub(crate) mod slot;
 mod waiting;
 mod warnings;
 
@@ -24,7 +26,7 @@ use assay_chain::{
 };
 use assay_gate::{
     GateHandle, GateMetrics, ProofRecall, ProofService,
-    endpoint::{self, EndpointConfig, EndpointContext, RunningEndpoint, UpstreamConfig},
+    endpoint::{self, EndpointConfig, EndpointContext, RunningEndpoint},
 };
 use assay_network::{NetworkConfig, NetworkParts, PeerAddress, ProofSync, ProofSyncConfig, enr::Enr};
 use assay_proof_engine::RequestBook;
@@ -32,6 +34,7 @@ use assay_prover::{KeySigner, OwnProofs, RecentRequests};
 use assay_store::{Store, StoreConfig};
 use assay_types::{Epoch, Revision, Spec, spec::ConfigMap};
 use assay_verification::{KnownProofs, ProofSigner, UnsignedProofs, Verifier, VerifierConfig, VerifierParts};
+use engine_side::{Early, EngineSide};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use secrets::Secrets;
@@ -50,7 +53,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 /// Proofs of one type at the proof engines at once.
 const ENGINE_CALLS: usize = 8;
 /// Threads for blocking work: hashing, pairings, disk.
-const BLOCKING_THREADS: usize = 64;
+pub(crate) const BLOCKING_THREADS: usize = 64;
 
 /// `assay node`: runs until SIGINT or SIGTERM, with `--exit-with-stdin` at most until standard input ends.
 pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
@@ -124,8 +127,28 @@ impl Node {
     /// Starts a node; it runs until `stop` is cancelled. Waits for the beacon node for as long as it takes where its
     /// network is not known from before.
     pub async fn start(config: NodeConfig, stop: CancellationToken) -> anyhow::Result<Self> {
+        let engine_side = match Secrets::read(&config)? {
+            Some(secrets) => {
+                let side = EngineSide::bind(&config, secrets)?;
+                let early = Early::start(&side, &config, Arc::new(engine_side::Deaf), &stop).await?;
+                Some((side, early))
+            }
+            None => None,
+        };
+        let node = Self::start_behind(config, engine_side, stop.clone()).await;
+        if node.is_err() {
+            stop.cancel();
+        }
+        node
+    }
+
+    /// Starts a node whose Engine API is served already. Where it fails, what serves it goes on.
+    async fn start_behind(
+        config: NodeConfig,
+        engine_side: Option<(EngineSide, Early)>,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
         assay_engine_api::install_crypto_provider();
-        let secrets = Secrets::read(&config)?;
         let named = config.clone();
         let key_signers = tokio::task::spawn_blocking(move || signer::key_signers(&named)).await??;
         // Only to see that they can be had: what the keys stand for depends on the chain.
@@ -138,26 +161,22 @@ impl Node {
             .with_context(|| format!("--datadir {}", config.datadir.display()))?;
 
         let bootstrap = network_file::connect(&config.datadir, &config.beacon_node, &overrides).await?;
-        let node = Self::with_network(
+        Self::with_network(
             &config,
             bootstrap,
             overrides,
-            (secrets, key_signers),
+            (engine_side, key_signers),
             (peers, boot_nodes),
             &stop,
         )
-        .await;
-        if node.is_err() {
-            stop.cancel();
-        }
-        node
+        .await
     }
 
     async fn with_network(
         config: &NodeConfig,
         bootstrap: Bootstrap,
         overrides: ConfigMap,
-        (secrets, key_signers): (Option<Secrets>, Vec<Arc<dyn KeySigner>>),
+        (engine_side, key_signers): (Option<(EngineSide, Early)>, Vec<Arc<dyn KeySigner>>),
         (peers, boot_nodes): (Vec<PeerAddress>, Vec<Enr>),
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
@@ -222,7 +241,7 @@ impl Node {
         ));
         let mut follower = Follower::new(beacon.clone(), view.clone(), overrides);
         // Without an execution client there are no calls to answer, and no finality that would empty the gate's tree.
-        if secrets.is_some() {
+        if engine_side.is_some() {
             follower = follower.observed_by(seen_in_blocks);
         }
         tasks.spawn(follower.run(stop.clone()));
@@ -315,14 +334,14 @@ impl Node {
             let _ = network.task.await;
         });
 
-        let endpoint = match secrets {
-            Some(secrets) => {
+        let endpoint = match engine_side {
+            Some((side, early)) => {
                 let (_, values) = watch::channel(Some(endpoint::Network {
                     spec: spec.clone(),
                     genesis,
                 }));
-                // Without a proof engine the methods are the execution client's.
-                let proofs = (!engine.proof_types().is_empty())
+                // Without a proof engine the methods are the execution client's, and where it alone judges tokens.
+                let proofs = (!engine.proof_types().is_empty() && side.judges_tokens())
                     .then(|| ProofService::new(engine.clone(), unsigned.clone()));
                 if let Some(proofs) = &proofs {
                     tasks.spawn(proofs.clone().take_finished(stop.clone()));
@@ -337,28 +356,18 @@ impl Node {
                         config.prover.then_some(recent),
                     )),
                 };
-                let mut upstreams = Vec::new();
-                for (url, jwt) in config.execution_endpoint.iter().zip(secrets.execution) {
-                    upstreams.push(UpstreamConfig {
-                        url: url.parse()?,
-                        jwt,
-                    });
-                }
-                let others = secondary::nodes(config, secrets.secondary, genesis)?;
                 let mut named = Vec::new();
-                for (node, watch) in others {
+                for (node, watch) in secondary::nodes(config, side.secondary(), genesis)? {
                     named.push(node);
                     tasks.spawn(until(stop, watch));
                 }
                 let endpoint_config = EndpointConfig {
                     others: named,
-                    listen: SocketAddr::new(config.engine_address, config.engine_port),
-                    upstreams,
-                    ..EndpointConfig::proofs_only(secrets.engine)
+                    ..side.config()
                 };
-                Some(Arc::new(
-                    endpoint::run(endpoint_config, context, stop.clone()).await?,
-                ))
+                let running = endpoint::run(endpoint_config, context, stop.clone()).await?;
+                early.end();
+                Some(Arc::new(running))
             }
             None => None,
         };

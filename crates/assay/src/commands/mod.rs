@@ -1,7 +1,9 @@
 //! The subcommands, and how their results become exit codes.
 
+pub mod about;
 pub mod dev_proof;
 pub mod files;
+pub mod health;
 pub mod sign;
 pub mod signing_context;
 pub mod ssz;
@@ -15,13 +17,26 @@ pub fn run(cli: Cli) -> ExitCode {
     assay_engine_api::install_crypto_provider();
     let result = match cli.command {
         Command::Node(args) => crate::node::run(&args),
+        Command::Completions(args) => about::completions(&args),
         Command::Devnet(args) => crate::devnet::run(&args),
         Command::DevProof(args) => dev_proof::run(&args),
+        Command::ExampleConfig => about::example_config(),
+        Command::Health(args) => health::run(&args),
+        Command::Man(args) => about::man(&args),
         Command::Prover(args) => crate::prover::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Ssz(args) => ssz::run(&args),
         Command::Verify(args) => verify::run(&args),
     };
+    exit_code(result)
+}
+
+/// Runs in a snooper's place.
+pub fn run_snooper(args: crate::snoop::SnoopArgs) -> ExitCode {
+    exit_code(crate::snoop::run(args))
+}
+
+fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -6,6 +6,7 @@
 mod args;
 mod engine_endpoint;
 mod engines;
+mod example;
 mod forms;
 mod overrides;
 mod resolve;
@@ -16,12 +17,13 @@ pub use args::NodeArgs;
 pub(crate) use engine_endpoint::shown_endpoint;
 pub use engine_endpoint::{EngineEndpoint, EngineKind};
 pub(crate) use engines::check_engines;
+pub use example::example;
 pub use overrides::spec_overrides;
-pub(crate) use resolve::check_proof_types;
 pub use resolve::{
-    ConfigError, ImportPolicyName, NodeConfig, OnMissingProofsName, TrustedCheckpoint, resolve,
+    ConfigError, ImportPolicyName, NodeConfig, OnMissingProofsName, TrustedCheckpoint, keys, resolve,
     warn_of_unknown_variables,
 };
+pub(crate) use resolve::{check_proof_types, default_datadir, resolve_in_slot};
 pub(crate) use signer::{ProverIs, check_signer};
 pub use signer_args::SignerArgs;
 

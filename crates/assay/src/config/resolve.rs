@@ -247,7 +247,8 @@ impl Default for NodeConfig {
     }
 }
 
-fn default_datadir() -> PathBuf {
+/// `~/.assay`.
+pub(crate) fn default_datadir() -> PathBuf {
     std::env::var_os("HOME").map_or_else(
         || PathBuf::from(".assay"),
         |home| PathBuf::from(home).join(".assay"),
@@ -273,8 +274,8 @@ pub enum ConfigError {
     },
 }
 
-/// Keys the environment is read for: the settings' own.
-fn keys() -> Vec<String> {
+/// The settings' names, as the file and (in capitals) the environment have them.
+pub fn keys() -> Vec<String> {
     let defaults = serde_json::to_value(NodeConfig::default()).unwrap_or_default();
     defaults
         .as_object()
@@ -284,7 +285,7 @@ fn keys() -> Vec<String> {
 
 /// Variables beginning with `ASSAY_` that no setting is called after, tests' own aside.
 fn unknown_variables() -> Vec<String> {
-    const OTHERS: [&str; 2] = ["config", "vectors"];
+    const OTHERS: [&str; 3] = ["config", "vectors", "jwt-secret"];
     let keys = keys();
     std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
@@ -306,6 +307,19 @@ pub fn warn_of_unknown_variables() {
 
 /// Flags over environment over file over defaults; then checked.
 pub fn resolve(args: &NodeArgs) -> Result<NodeConfig, ConfigError> {
+    let config = read(args)?;
+    check(&config)?;
+    Ok(config)
+}
+
+/// As `resolve`, for a node that stands in a snooper's slot: callers' tokens may do for the secret that no file holds there.
+pub(crate) fn resolve_in_slot(args: &NodeArgs) -> Result<NodeConfig, ConfigError> {
+    let config = read(args)?;
+    check_but_secrets(&config)?;
+    Ok(config)
+}
+
+fn read(args: &NodeArgs) -> Result<NodeConfig, ConfigError> {
     let mut figment = Figment::from(Serialized::defaults(NodeConfig::default()));
     if let Some(path) = &args.config {
         // Read here, so that a file that is not there is an error and not an empty one.
@@ -316,13 +330,11 @@ pub fn resolve(args: &NodeArgs) -> Result<NodeConfig, ConfigError> {
     let env = Env::prefixed("ASSAY_")
         .map(|key| key.as_str().to_ascii_lowercase().replace('_', "-").into())
         .filter(move |key| known.iter().any(|k| k == key.as_str()));
-    let config: NodeConfig = figment
+    figment
         .merge(env)
         .merge(Serialized::defaults(args))
         .extract()
-        .map_err(|e| ConfigError::Read(explain(e, args.config.as_deref())))?;
-    check(&config)?;
-    Ok(config)
+        .map_err(|e| ConfigError::Read(explain(e, args.config.as_deref())))
 }
 
 /// What is wrong with which setting, and where it was given.
@@ -352,6 +364,29 @@ fn explain(errors: figment::Error, file: Option<&Path>) -> String {
 }
 
 fn check(config: &NodeConfig) -> Result<(), ConfigError> {
+    check_secrets(config)?;
+    check_but_secrets(config)
+}
+
+/// A secret for each execution client.
+fn check_secrets(config: &NodeConfig) -> Result<(), ConfigError> {
+    let wrong = |why: &str| {
+        Err(ConfigError::Value {
+            flag: "execution-jwt",
+            why: why.to_owned(),
+        })
+    };
+    match (config.execution_endpoint.len(), config.execution_jwt.len()) {
+        (0, _) => Ok(()),
+        (_, 0) => wrong("needed with --execution-endpoint: the file the execution client has too"),
+        (endpoints, files) if files != 1 && files != endpoints => {
+            wrong("one for all of --execution-endpoint, or one for each")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_but_secrets(config: &NodeConfig) -> Result<(), ConfigError> {
     let wrong = |flag, why: &str| {
         Err(ConfigError::Value {
             flag,
@@ -369,24 +404,8 @@ fn check(config: &NodeConfig) -> Result<(), ConfigError> {
     for endpoint in &config.execution_endpoint {
         url("execution-endpoint", endpoint)?;
     }
-    match (config.execution_endpoint.len(), config.execution_jwt.len()) {
-        (0, _) => {}
-        (_, 0) => {
-            return wrong(
-                "execution-jwt",
-                "needed with --execution-endpoint: the file the execution client has too",
-            );
-        }
-        (endpoints, files) if files != 1 && files != endpoints => {
-            return wrong(
-                "execution-jwt",
-                "one for all of --execution-endpoint, or one for each",
-            );
-        }
-        (endpoints, _) if endpoints > MAX_EXECUTION_ENDPOINTS => {
-            return wrong("execution-endpoint", "more than 8");
-        }
-        _ => {}
+    if config.execution_endpoint.len() > MAX_EXECUTION_ENDPOINTS {
+        return wrong("execution-endpoint", "more than 8");
     }
     for node in &config.secondary_beacon_node {
         url("secondary-beacon-node", node)?;

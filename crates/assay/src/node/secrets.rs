@@ -6,11 +6,14 @@ use assay_engine_api::JwtSecret;
 use assay_gate::ImportPolicy;
 use std::path::Path;
 
-/// Secrets of the Engine API, read before anything is started.
+/// The secret itself, in hex: for slots that mount no files.
+const SECRET_VARIABLE: &str = "ASSAY_JWT_SECRET";
+
+/// Secrets of the Engine API, read before anything is started. `None`: the callers' tokens pass through.
 pub(super) struct Secrets {
     /// One for each execution client; none under `proofs-only`.
-    pub(super) execution: Vec<JwtSecret>,
-    pub(super) engine: JwtSecret,
+    pub(super) execution: Vec<Option<JwtSecret>>,
+    pub(super) engine: Option<JwtSecret>,
     /// One for each `--secondary-beacon-node`.
     pub(super) secondary: Vec<JwtSecret>,
 }
@@ -37,11 +40,38 @@ impl Secrets {
             .map(|path| read("secondary-engine-jwt", Path::new(path)))
             .collect::<Result<_, _>>()?;
         // One for all, or one for each.
-        let execution = given.iter().cycle().take(clients).cloned().collect();
+        let execution = given.iter().cycle().take(clients).cloned().map(Some).collect();
         Ok(Some(Self {
-            engine: engine.context("--engine-jwt: needed where an Engine API is served")?,
+            engine: Some(engine.context("--engine-jwt: needed where an Engine API is served")?),
             execution,
             secondary,
         }))
+    }
+
+    /// In a snooper's slot, where no file may be: those of the settings where they name files, else the one that the
+    /// environment holds for both sides, else none.
+    pub(super) fn in_slot(config: &NodeConfig) -> anyhow::Result<Self> {
+        if !config.execution_jwt.is_empty()
+            && let Some(secrets) = Self::read(config)?
+        {
+            return Ok(secrets);
+        }
+        anyhow::ensure!(
+            config.secondary_beacon_node.is_empty(),
+            "ASSAY_SECONDARY_BEACON_NODE: which beacon node calls is told by its secret, so in a slot \
+             ASSAY_EXECUTION_JWT is needed with it"
+        );
+        let secret = match std::env::var(SECRET_VARIABLE) {
+            Ok(hex) => {
+                Some(JwtSecret::from_hex(hex.trim()).map_err(|e| anyhow::anyhow!("{SECRET_VARIABLE}: {e}"))?)
+            }
+            Err(_) => None,
+        };
+        Ok(Self {
+            execution: config.execution_endpoint.iter().map(|_| secret.clone()).collect(),
+            engine: secret,
+            // Which beacon node calls is told by its secret, so a slot has one.
+            secondary: Vec::new(),
+        })
     }
 }

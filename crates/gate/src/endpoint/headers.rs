@@ -1,5 +1,5 @@
 //! Which headers pass: all but those that belong to one connection (RFC 9110 section 7.6.1), the token of the other
-//! side, and the host, which the execution client may check against its own names.
+//! side where this side has a secret, and the host, which the execution client may check against its own names.
 
 use http::{
     HeaderMap, HeaderName,
@@ -36,11 +36,14 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// What of a request's headers goes to the execution client.
-pub(super) fn of_request(mut headers: HeaderMap) -> HeaderMap {
+/// What of a request's headers goes to the execution client, the caller's token only `with_token`.
+pub(super) fn of_request(mut headers: HeaderMap, with_token: bool) -> HeaderMap {
     remove_hop_by_hop(&mut headers);
-    for name in [AUTHORIZATION, HOST, EXPECT] {
+    for name in [HOST, EXPECT] {
         headers.remove(name);
+    }
+    if !with_token {
+        headers.remove(AUTHORIZATION);
     }
     headers
 }
@@ -77,7 +80,7 @@ mod tests {
         ] {
             headers.append(HeaderName::from_static(name), value.parse().unwrap());
         }
-        let mut names: Vec<_> = of_request(headers.clone())
+        let mut names: Vec<_> = of_request(headers.clone(), false)
             .keys()
             .map(|n| n.as_str().to_owned())
             .collect();
@@ -86,6 +89,7 @@ mod tests {
             names,
             ["accept-encoding", "content-length", "content-type", "x-kept"]
         );
+        assert!(of_request(headers.clone(), true).contains_key("authorization"));
         of_answer(&mut headers);
         assert!(headers.contains_key("authorization") && !headers.contains_key("keep-alive"));
         assert_eq!(headers.get_all("x-kept").iter().count(), 2);

@@ -71,7 +71,7 @@ use crate::{GateHandle, machine::Event};
 use assay_engine_api::{ForkchoiceStateV1, JwtSecret, methods::IMPORT_TIMEOUT};
 use assay_types::{BlockHash, NewPayloadRequest, Root, Spec, spec::Genesis};
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -92,6 +92,8 @@ pub const DEFAULT_BODY_LIMIT: usize = 128 * 1024 * 1024;
 pub const DEFAULT_PORT: u16 = 8551;
 /// Bytes of requests held in memory at once, in all.
 pub const DEFAULT_HELD_BYTES: usize = 512 * 1024 * 1024;
+/// How long requests under way may take to end when the endpoint ends.
+pub const DEFAULT_SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// Requests under way at once.
 const MAX_IN_FLIGHT: usize = 256;
 /// A caller with a wrong token is logged once in this time.
@@ -104,8 +106,8 @@ const FOREIGN_ALARM_INTERVAL: Duration = Duration::from_secs(600);
 pub struct UpstreamConfig {
     /// Its Engine API; `http` only.
     pub url: Url,
-    /// The secret shared with it.
-    pub jwt: JwtSecret,
+    /// The secret shared with it. `None`: the caller's token goes to it as it came.
+    pub jwt: Option<JwtSecret>,
 }
 
 /// Settings of the endpoint.
@@ -113,8 +115,11 @@ pub struct UpstreamConfig {
 pub struct EndpointConfig {
     /// Where the beacon node connects; port 0 takes any free one.
     pub listen: SocketAddr,
-    /// The secret shared with the beacon node, the primary where there are several.
-    pub jwt: JwtSecret,
+    /// The same, bound already: for an endpoint that takes another's place, or whose address another process chose.
+    pub listener: Option<Arc<std::net::TcpListener>>,
+    /// The secret shared with the beacon node, the primary where there are several. `None`: whoever calls is let through as
+    /// the primary, and the execution client judges the token; payloads are examined whoever sent them.
+    pub jwt: Option<JwtSecret>,
     /// Further beacon nodes (rule 11).
     pub others: Vec<OtherNodeConfig>,
     /// Largest request body in bytes.
@@ -123,6 +128,8 @@ pub struct EndpointConfig {
     pub held_bytes: usize,
     /// How long a fork choice update that is not answered keeps the next one waiting.
     pub forkchoice_patience: Duration,
+    /// How long calls under way may take when the endpoint ends.
+    pub shutdown_grace: Duration,
     /// The execution clients; none under `proofs-only`.
     pub upstreams: Vec<UpstreamConfig>,
 }
@@ -131,28 +138,25 @@ impl EndpointConfig {
     /// Loopback, the usual port, one secret for both sides.
     pub fn new(execution_endpoint: Url, jwt: JwtSecret) -> Self {
         Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
-            jwt: jwt.clone(),
-            others: Vec::new(),
-            body_limit: DEFAULT_BODY_LIMIT,
-            held_bytes: DEFAULT_HELD_BYTES,
-            forkchoice_patience: IMPORT_TIMEOUT,
             upstreams: vec![UpstreamConfig {
                 url: execution_endpoint,
-                jwt,
+                jwt: Some(jwt.clone()),
             }],
+            ..Self::proofs_only(Some(jwt))
         }
     }
 
     /// Loopback, the usual port, no execution client.
-    pub fn proofs_only(jwt: JwtSecret) -> Self {
+    pub fn proofs_only(jwt: Option<JwtSecret>) -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
+            listener: None,
             jwt,
             others: Vec::new(),
             body_limit: DEFAULT_BODY_LIMIT,
             held_bytes: DEFAULT_HELD_BYTES,
             forkchoice_patience: IMPORT_TIMEOUT,
+            shutdown_grace: DEFAULT_SHUTDOWN_GRACE,
             upstreams: Vec::new(),
         }
     }
@@ -174,6 +178,10 @@ pub trait EngineObserver: Send + Sync + 'static {
     fn on_payload(&self, new_payload_request_root: &Root, request: &Arc<NewPayloadRequest>);
     /// The beacon node named head, safe and finalized payload; told in the order of the calls.
     fn on_forkchoice(&self, state: &ForkchoiceStateV1);
+    /// A request with a token and a method of the Engine API was let through and answered; `caller` is who sent it.
+    fn on_engine_call(&self, caller: IpAddr) {
+        let _ = caller;
+    }
 }
 
 /// What the endpoint works with.
@@ -273,16 +281,32 @@ pub async fn run(
         address: config.listen,
         source,
     };
-    let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
+    let listener = match &config.listener {
+        Some(bound) => bound
+            .try_clone()
+            .and_then(|bound| {
+                bound.set_nonblocking(true)?;
+                TcpListener::from_std(bound)
+            })
+            .map_err(bind)?,
+        None => TcpListener::bind(config.listen).await.map_err(bind)?,
+    };
     let local_addr = listener.local_addr().map_err(bind)?;
     if !local_addr.ip().is_loopback() {
         tracing::warn!(address = %local_addr, "Engine API endpoint listens beyond this machine; only the JWT guards it");
+    }
+    if config.jwt.is_none() {
+        tracing::warn!(
+            address = %local_addr,
+            "no JWT secret: callers' tokens go to the execution client as they come, and it alone judges them"
+        );
     }
     let shared = Arc::new(Shared {
         jwt: config.jwt,
         others: config.others,
         body_limit: config.body_limit,
         forkchoice_patience: config.forkchoice_patience,
+        shutdown_grace: config.shutdown_grace,
         upstream,
         gate: context.gate,
         network: context.network,
@@ -310,10 +334,11 @@ pub async fn run(
 
 /// What every request works with.
 struct Shared {
-    jwt: JwtSecret,
+    jwt: Option<JwtSecret>,
     others: Vec<OtherNodeConfig>,
     body_limit: usize,
     forkchoice_patience: Duration,
+    shutdown_grace: Duration,
     upstream: clients::Clients,
     /// `proofs-only`: what payloads came.
     payloads: recent::RecentPayloads,

@@ -6,6 +6,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     collections::VecDeque,
     convert::Infallible,
+    net::IpAddr,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -25,8 +26,6 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Connections at once that have not sent a request with a valid token yet; for one more the oldest is closed, so that nobody
 /// without the secret keeps a beacon node out.
 const MAX_STRANGERS: usize = 64;
-/// How long requests under way may take to end when the endpoint ends.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// Wait after an accept that failed (no file descriptors, mostly).
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -42,9 +41,9 @@ pub(super) async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: Canc
             accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
-            Ok((socket, place)) => {
+            Ok((socket, caller, place)) => {
                 accept_failed = false;
-                let stranger = Arc::new(Stranger::default());
+                let stranger = Arc::new(Stranger::at(caller));
                 strangers.admit(&stranger);
                 let connection = connection(Arc::clone(&shared), socket, stranger, stop.clone());
                 connections.spawn(async move {
@@ -68,7 +67,7 @@ pub(super) async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: Canc
         connections.wait().await;
         shared.calls.wait().await;
     };
-    if tokio::time::timeout(SHUTDOWN_GRACE, ended).await.is_err() {
+    if tokio::time::timeout(shared.shutdown_grace, ended).await.is_err() {
         tracing::debug!(
             connections = connections.len(),
             "ending Engine API connections that are still busy"
@@ -82,25 +81,39 @@ pub(super) async fn serve(shared: Arc<Shared>, listener: TcpListener, stop: Canc
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> std::io::Result<(TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit)> {
     let place = Arc::clone(places)
         .acquire_owned()
         .await
         .map_err(std::io::Error::other)?;
-    let (socket, _) = listener.accept().await?;
+    let (socket, caller) = listener.accept().await?;
     // Answers are small: none may wait for an acknowledgement.
     socket.set_nodelay(true)?;
-    Ok((socket, place))
+    Ok((socket, caller.ip(), place))
 }
 
 /// A connection, until a request on it had a valid token.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Stranger {
+    address: IpAddr,
     known: AtomicBool,
     leave: CancellationToken,
 }
 
 impl Stranger {
+    fn at(address: IpAddr) -> Self {
+        Self {
+            address,
+            known: AtomicBool::new(false),
+            leave: CancellationToken::new(),
+        }
+    }
+
+    /// Where it comes from.
+    pub(super) fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// It had a valid token.
     pub(super) fn is_known(&self) {
         self.known.store(true, Ordering::Relaxed);

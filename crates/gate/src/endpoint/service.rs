@@ -22,6 +22,9 @@ use serde_json::value::RawValue;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
+/// What the Engine API's own methods begin with; the `eth_*` methods it serves too are those of every JSON-RPC port.
+const ENGINE_NAMESPACE: &str = "engine_";
+
 /// Answers one request. Whoever has no valid token learns that and nothing else.
 pub(super) async fn serve(shared: Arc<Shared>, request: Request<Incoming>, connection: &Stranger) -> Answer {
     let caller = match authorize(&shared, &request) {
@@ -66,7 +69,12 @@ pub(super) async fn serve(shared: Arc<Shared>, request: Request<Incoming>, conne
         count(&shared.stats.refused_requests);
         return answers::text(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once");
     };
-    route(&shared, request, caller, place).await
+    let with_token = shared.jwt.is_some() || request.headers().contains_key(AUTHORIZATION);
+    let (answer, is_engine_call) = route(&shared, request, caller, place).await;
+    if with_token && is_engine_call && answer.status().is_success() {
+        shared.observer.on_engine_call(connection.address());
+    }
+    answer
 }
 
 fn authorize(shared: &Shared, request: &Request<Incoming>) -> Result<Caller, Refusal> {
@@ -79,40 +87,46 @@ fn authorize(shared: &Shared, request: &Request<Incoming>) -> Result<Caller, Ref
     callers::identify(shared, header)
 }
 
-/// `place` is kept for as long as the call is under way, its caller gone or not.
+/// The answer, and whether the request was a call of the Engine API's own. `place` is kept for as long as the call is under
+/// way, its caller gone or not.
 async fn route(
     shared: &Arc<Shared>,
     request: Request<Incoming>,
     caller: Caller,
     place: OwnedSemaphorePermit,
-) -> Answer {
+) -> (Answer, bool) {
     let (parts, body) = request.into_parts();
     let is_post = parts.method == Method::POST;
     let head = Head {
         method: parts.method,
         path: parts.uri.into_parts().path_and_query,
-        headers: headers::of_request(parts.headers),
+        headers: headers::of_request(parts.headers, shared.jwt.is_none()),
     };
     let mut intake = Intake::new(body, shared.body_limit, shared.budget.clone());
     if shared.upstream.is_empty() {
-        return proofs_only::serve(shared, is_post, intake, caller, place).await;
+        return (
+            proofs_only::serve(shared, is_post, intake, caller, place).await,
+            false,
+        );
     }
     if !is_post {
         // Some execution clients take a call by any method; here only POST is read.
         if intake.declared != Some(0) && shared.gate.config().policy != ImportPolicy::Observe {
-            return answers::text(StatusCode::METHOD_NOT_ALLOWED, "JSON-RPC is spoken by POST");
+            let answer = answers::text(StatusCode::METHOD_NOT_ALLOWED, "JSON-RPC is spoken by POST");
+            return (answer, false);
         }
-        return relayed(shared, head, intake).await;
+        return (relayed(shared, head, intake).await, false);
     }
     let sniffed = match intake.sniff().await {
         Ok(sniffed) => sniffed,
-        Err(why) => return intake_failed(shared, intake.id(), &why),
+        Err(why) => return (intake_failed(shared, intake.id(), &why), false),
     };
+    let is_engine_call = intake.method().starts_with(ENGINE_NAMESPACE);
     let refuse = |code, why: &str| {
         count(&shared.stats.malformed_requests);
         answers::error(intake.id(), ErrorObject::new(code, why))
     };
-    match sniffed {
+    let answer = match sniffed {
         Sniffed::Method => match kind_of(shared, intake.method()) {
             MethodKind::NewPayload | MethodKind::NewPayloadWithWitness => {
                 new_payload::streamed(Arc::clone(shared), head, intake, caller, place).await
@@ -145,7 +159,8 @@ async fn route(
             refuse(ErrorCode::ParseError, "the body is no JSON-RPC request")
         }
         Sniffed::Ambiguous => intake_failed(shared, intake.id(), &IntakeError::Ambiguous),
-    }
+    };
+    (answer, is_engine_call)
 }
 
 /// What a method is to be treated as: under `observe` an answer with a witness passes without being held in memory.

@@ -80,7 +80,7 @@ pub(super) struct Upstream {
     client: Client<HttpConnector, AnyBody>,
     authority: Authority,
     base_path: String,
-    jwt: JwtSecret,
+    jwt: Option<JwtSecret>,
     state: AtomicU8,
     stats: Arc<EndpointStats>,
 }
@@ -148,7 +148,7 @@ impl Upstream {
             .build()
     }
 
-    /// Sends one request with a fresh token.
+    /// Sends one request, with a fresh token where there is a secret; else with the caller's.
     pub(super) async fn send(&self, head: &Head, body: AnyBody) -> Result<Response<Incoming>, NoAnswer> {
         let setup = |e: String| NoAnswer {
             why: e,
@@ -159,14 +159,19 @@ impl Upstream {
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = self.uri(head.path.as_ref()).map_err(|e| setup(e.to_string()))?;
         *request.headers_mut() = head.headers.clone();
-        let mut token =
-            HeaderValue::from_str(&self.jwt.bearer(SystemTime::now())).map_err(|e| setup(e.to_string()))?;
-        token.set_sensitive(true);
-        request.headers_mut().insert(AUTHORIZATION, token);
+        if let Some(jwt) = &self.jwt {
+            let mut token =
+                HeaderValue::from_str(&jwt.bearer(SystemTime::now())).map_err(|e| setup(e.to_string()))?;
+            token.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, token);
+        }
         match self.client.request(request).await {
             Ok(response) => {
                 self.note(match response.status() {
-                    StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => State::RefusesToken,
+                    // A caller's own token says nothing about ours.
+                    StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if self.jwt.is_some() => {
+                        State::RefusesToken
+                    }
                     _ => State::Answers,
                 });
                 Ok(response)

@@ -176,3 +176,35 @@ async fn a_payload_is_under_way_before_its_last_byte_has_come() {
     assert!(el.received().is_empty());
     assert_eq!(caller.exchange(rest).await.json()["result"]["status"], "VALID");
 }
+
+#[tokio::test]
+async fn without_a_secret_the_token_is_the_callers() {
+    let el = MockEl::start(|message| async move {
+        match message.header("authorization") {
+            Some("Bearer theirs") => ok(r#"{"jsonrpc":"2.0","id":1,"result":[]}"#),
+            _ => Reply::Bytes(response("401 Unauthorized", "", b"no")),
+        }
+    })
+    .await;
+    let rig = Rig::start_with(&el, ImportPolicy::Observe, |config| {
+        config.jwt = None;
+        config.upstreams[0].jwt = None;
+    })
+    .await;
+    let call = |method: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":[]}}"#);
+    let mut caller = rig.caller().await;
+    for (token, method, status, callers) in [
+        ("Bearer other", "engine_exchangeCapabilities", 401, 0),
+        ("Bearer theirs", "eth_chainId", 200, 0),
+        ("Bearer theirs", "engine_exchangeCapabilities", 200, 1),
+    ] {
+        let answer = caller.exchange(&post(token, "", call(method).as_bytes())).await;
+        assert_eq!(answer.status(), status, "{token} {method}");
+        // Only a call of the Engine API that the execution client let through is one.
+        assert_eq!(
+            rig.observed.callers.lock().unwrap().len(),
+            callers,
+            "{token} {method}"
+        );
+    }
+}

@@ -11,6 +11,7 @@ use assay_types::{
     Slot, Spec, spec::Genesis,
 };
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
@@ -24,6 +25,7 @@ pub const GENESIS_TIME: u64 = 1_700_000_000;
 pub struct Observed {
     pub payloads: Mutex<Vec<Root>>,
     pub forkchoices: Mutex<Vec<BlockHash>>,
+    pub callers: Mutex<Vec<IpAddr>>,
 }
 
 impl EngineObserver for Observed {
@@ -32,6 +34,9 @@ impl EngineObserver for Observed {
     }
     fn on_forkchoice(&self, state: &ForkchoiceStateV1) {
         self.forkchoices.lock().unwrap().push(state.head_block_hash);
+    }
+    fn on_engine_call(&self, caller: IpAddr) {
+        self.callers.lock().unwrap().push(caller);
     }
 }
 
@@ -114,7 +119,7 @@ impl Rig {
     ) -> Self {
         let mut config = EndpointConfig::new(el.url(), caller_secret());
         config.listen = "127.0.0.1:0".parse().unwrap();
-        config.upstreams[0].jwt = upstream_secret();
+        config.upstreams[0].jwt = Some(upstream_secret());
         change(&mut config);
         let spec = Arc::new(Spec::minimal());
         let genesis = Genesis {

@@ -16,7 +16,7 @@ async fn rig(clients: &[&MockEl], policy: ImportPolicy) -> Rig {
         .iter()
         .map(|el| UpstreamConfig {
             url: el.url(),
-            jwt: upstream_secret(),
+            jwt: Some(upstream_secret()),
         })
         .collect();
     Rig::start_as(clients[0], settings, |config| config.upstreams.extend(others)).await
