@@ -523,10 +523,13 @@ impl Inner {
     }
 }
 
+/// Changes that are alike: how many, the oldest slot and the newest.
+type Sum = (usize, Option<Slot>, Option<Slot>);
+
 /// Whether each change of a verdict gets its own line. Where there are too many at once, as by a change of policy, this
 /// logs the sum.
 fn log_changes(events: &[GateEvent]) -> bool {
-    let mut sums: BTreeMap<(&str, &str), (usize, Option<Slot>, Option<Slot>)> = BTreeMap::new();
+    let mut sums = BTreeMap::<(&str, &str), Sum>::new();
     let mut changes = 0;
     for event in events {
         let GateEvent::VerdictChanged(change) = event else {
