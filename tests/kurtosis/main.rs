@@ -347,7 +347,7 @@ fn wrong_arguments_are_told() {
         ),
         (json!({ "participants_matrix": {} }), "participants_matrix"),
         (
-            json!({ "participants": [{ "validator_count": 0, "assay": { "prover": true } }] }),
+            json!({ "participants": [{ "validator_count": 0, "supernode": true, "assay": { "prover": true } }] }),
             "validator_count",
         ),
         (
