@@ -59,7 +59,7 @@ fn natives(builder: &mut GlobalsBuilder) {
 
     fn read_file(src: &str, eval: &mut Evaluator<'_, '_, '_>) -> anyhow::Result<String> {
         let locator = absolute(src, &file_of_caller(eval, 0)?)?;
-        Ok(std::fs::read_to_string(path_of(&locator)?).with_context(|| locator)?)
+        std::fs::read_to_string(path_of(&locator)?).with_context(|| locator)
     }
 
     /// The path of what a function of the plan was given, which is its caller's.

@@ -123,6 +123,14 @@ pub struct Node {
     stop: CancellationToken,
 }
 
+/// What is read of the settings before the network's values are known.
+struct Prepared {
+    engine_side: Option<(EngineSide, Early)>,
+    key_signers: Vec<Arc<dyn KeySigner>>,
+    peers: Vec<PeerAddress>,
+    boot_nodes: Vec<Enr>,
+}
+
 impl Node {
     /// Starts a node; it runs until `stop` is cancelled. Waits for the beacon node for as long as it takes where its
     /// network is not known from before.
@@ -165,8 +173,12 @@ impl Node {
             &config,
             bootstrap,
             overrides,
-            (engine_side, key_signers),
-            (peers, boot_nodes),
+            Prepared {
+                engine_side,
+                key_signers,
+                peers,
+                boot_nodes,
+            },
             &stop,
         )
         .await
@@ -176,10 +188,15 @@ impl Node {
         config: &NodeConfig,
         bootstrap: Bootstrap,
         overrides: ConfigMap,
-        (engine_side, key_signers): (Option<(EngineSide, Early)>, Vec<Arc<dyn KeySigner>>),
-        (peers, boot_nodes): (Vec<PeerAddress>, Vec<Enr>),
+        prepared: Prepared,
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
+        let Prepared {
+            engine_side,
+            key_signers,
+            peers,
+            boot_nodes,
+        } = prepared;
         let Bootstrap {
             api: beacon,
             spec,
