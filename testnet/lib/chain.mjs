@@ -32,6 +32,11 @@ export class SimulatedChain {
   up() { return until("the simulated chain", 30_000, () => { this.check(); return this.addresses; }); }
   say(line) { this.check(); this.child.stdin.write(`${line}\n`); }
   prove(urls) { this.say(`prove ${urls.join(" ")}`); }
+  types(list) { this.say(`types ${list.join(",")}`); }
+  /** Validator `who` signs rubbish beside each proof; null: nobody does. */
+  forge(who) { this.say(`forge ${who ?? "off"}`); }
+  /** What the execution client of node `n` (from 0) does wrong: none, syncing, invalid, error, hang. */
+  execution(n, fault) { this.say(`execution ${n} ${fault}`); }
   finality(moves) { this.say(`finality ${moves ? "moves" : "stalls"}`); }
 
   /** Makes a block in each of the next `slots` slots; `done` says when it has. */

@@ -8,11 +8,11 @@ import { SimulatedChain } from "./chain.mjs";
  * Every node gets its ports from `base` on, ten each.
  */
 export class Network {
-  constructor({ binary, chainBinary, out, pids, base, places, slotMs, proofSize, proofDelayMs, listen, flags = () => [] }) {
-    Object.assign(this, { binary, out, pids, slotMs, flags, places });
+  constructor({ binary, chainBinary, out, pids, base, places, slotMs, proofSize, proofDelayMs, proofTypes = [1], listen, flags = () => [] }) {
+    Object.assign(this, { binary, out, pids, slotMs, flags, places, proofTypes });
     this.ports = places.map((_, n) => base + 10 * n);
     const engines = places.map((place, n) => `http://${place.api}:${this.ports[n] + 1}`);
-    this.chain = new SimulatedChain({ binary: chainBinary, out, pids, engines, listen, slotMs, proofSize, proofDelayMs });
+    this.chain = new SimulatedChain({ binary: chainBinary, out, pids, engines, listen, slotMs, proofSize, proofDelayMs, proofTypes });
     this.nodes = [];
   }
 
@@ -23,7 +23,7 @@ export class Network {
     return ["--beacon-node", beacon[n], "--execution-endpoint", execution[n], "--execution-jwt", this.chain.jwt,
       "--engine-address", api, "--engine-port", String(port + 1), "--http-address", api, "--http-port", String(port + 2),
       "--listen-address", p2p, "--port", String(port + 3), "--quic-port", String(port + 4),
-      "--proof-engine-endpoint", "dev", "--proof-types", "1", "--log-level", process.env.ASSAY_TESTNET_LOG ?? "info",
+      "--proof-engine-endpoint", "dev", "--proof-types", this.proofTypes.join(","), "--log-level", process.env.ASSAY_TESTNET_LOG ?? "info",
       ...(boot ? ["--boot-nodes", boot] : []), ...this.flags(n)];
   }
 

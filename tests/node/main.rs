@@ -11,6 +11,7 @@
 mod support;
 
 mod bad_input;
+mod dashboard;
 mod devnet;
 mod foreign_prover;
 mod gate;

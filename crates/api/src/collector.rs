@@ -1,25 +1,39 @@
-//! What gate, endpoint and chain view count, read when Prometheus asks.
+//! What gate, endpoint, chain view and store count, read when Prometheus asks.
 
 use assay_chain::Chain;
-use assay_gate::{GateHandle, PayloadVerdict};
+use assay_gate::{Alarm, GateHandle, GateStats, PayloadVerdict};
+use assay_store::{Store, StoreStats};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 use std::{fmt, sync::Arc};
 
-/// Counters of the Engine API endpoint by name; empty where none is served.
-pub type EndpointCounters = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
+/// Counters of the Engine API endpoint, each with its name and what it counts; empty where none is served.
+pub type EndpointCounters = Arc<dyn Fn() -> Vec<(&'static str, &'static str, u64)> + Send + Sync>;
 
-/// Reads snapshots at every scrape.
+/// Payloads counted at most of those that lack proofs, or of which execution and proofs disagree.
+const MAX_COUNTED: usize = 65_536;
+/// Payloads in conflict counted at most.
+const MAX_CONFLICTS: usize = 64;
+
+/// Reads numbers at every scrape.
 pub struct NodeCollector {
     /// The gate.
     pub gate: GateHandle,
     /// The chain view.
     pub chain: Arc<dyn Chain>,
+    /// The proofs on disk.
+    pub store: Store,
     /// The endpoint.
     pub endpoint: EndpointCounters,
+    /// Whether the execution client answers; `None` where there is none behind this node.
+    pub execution_up: Arc<dyn Fn() -> Option<bool> + Send + Sync>,
+    /// Bytes free on the store's disk.
+    pub disk_free: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
+    /// `--max-db-size`, bytes.
+    pub max_db_size: Option<u64>,
     /// Whether the proof engine's proofs prove nothing.
     pub insecure_proofs: bool,
 }
@@ -30,24 +44,138 @@ impl fmt::Debug for NodeCollector {
     }
 }
 
+/// The numbers at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct NodeNumbers {
+    /// The gate's.
+    pub gate: GateStats,
+    /// Alarms by kind, every kind.
+    pub alarms: Vec<(&'static str, u64)>,
+    /// Payloads that wait for the operator's decision.
+    pub conflicts: usize,
+    /// Payloads that are proven and called INVALID.
+    pub disagreements: usize,
+    /// Payloads held back for their proofs.
+    pub unproven: usize,
+    /// The endpoint's.
+    pub endpoint: Vec<(&'static str, &'static str, u64)>,
+    /// Whether the execution client answers.
+    pub execution_up: Option<bool>,
+    /// Slots of head and clock, finalized epoch.
+    pub head_slot: u64,
+    /// Slot by the clock.
+    pub current_slot: u64,
+    /// Epoch of the finalized checkpoint.
+    pub finalized_epoch: u64,
+    /// Whether the chain view has caught up.
+    pub synced: bool,
+    /// The store's; `None` where it cannot be read.
+    pub store: Option<StoreStats>,
+    /// `--max-db-size`.
+    pub max_db_size: Option<u64>,
+    /// Bytes free on the store's disk.
+    pub disk_free: Option<u64>,
+    /// Whether the proof engine's proofs prove nothing.
+    pub insecure_proofs: bool,
+}
+
+impl NodeCollector {
+    fn read(&self) -> NodeNumbers {
+        let seen = self.gate.alarms();
+        NodeNumbers {
+            gate: self.gate.stats(),
+            alarms: Alarm::LABELS
+                .map(|kind| (kind, seen.get(kind).map_or(0, |seen| seen.count)))
+                .to_vec(),
+            conflicts: self.gate.conflicts(MAX_CONFLICTS).len(),
+            disagreements: self.gate.disagreements(MAX_COUNTED).len(),
+            unproven: self.gate.unproven(MAX_COUNTED).len(),
+            endpoint: (self.endpoint)(),
+            execution_up: (self.execution_up)(),
+            head_slot: self.chain.head().map_or(0, |h| h.slot.0),
+            current_slot: self.chain.current_slot().0,
+            finalized_epoch: self.chain.finalized().epoch.0,
+            synced: self.chain.is_synced(),
+            // Some table look-ups in memory-mapped pages: no reason for another thread.
+            store: self.store.reader().stats().ok(),
+            max_db_size: self.max_db_size,
+            disk_free: (self.disk_free)(),
+            insecure_proofs: self.insecure_proofs,
+        }
+    }
+}
+
+impl Collector for NodeCollector {
+    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
+        self.read().encode(encoder)
+    }
+}
+
 fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
     let metric = ConstCounter::new(value);
-    metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+    metric.encode(encoder.encode_descriptor(name, &format!("{help}."), None, metric.metric_type())?)
 }
 
 fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: i64) -> fmt::Result {
     let metric = ConstGauge::new(value);
-    metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+    metric.encode(encoder.encode_descriptor(name, &format!("{help}."), None, metric.metric_type())?)
 }
 
 fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-impl Collector for NodeCollector {
+fn count(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+impl Collector for NodeNumbers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let e = &mut encoder;
-        let gate = self.gate.stats();
+        self.encode_gate(e)?;
+        for (name, help, value) in &self.endpoint {
+            counter(e, &format!("engine_api_{name}"), help, *value)?;
+        }
+        if let Some(up) = self.execution_up {
+            let help = "1 where the execution client behind the gate answers";
+            gauge(e, "execution_client_up", help, i64::from(up))?;
+        }
+        for (name, help, value) in [
+            (
+                "chain_head_slot",
+                "Slot of the beacon node's head",
+                number(self.head_slot),
+            ),
+            (
+                "chain_current_slot",
+                "Slot by the clock",
+                number(self.current_slot),
+            ),
+            (
+                "chain_finalized_epoch",
+                "Epoch of the finalized checkpoint",
+                number(self.finalized_epoch),
+            ),
+            (
+                "chain_synced",
+                "1 where the chain view has caught up with the beacon node",
+                i64::from(self.synced),
+            ),
+            (
+                "proofs_prove_nothing",
+                "1 where the proof engine is the development engine",
+                i64::from(self.insecure_proofs),
+            ),
+        ] {
+            gauge(e, name, help, value)?;
+        }
+        self.encode_store(e)
+    }
+}
+
+impl NodeNumbers {
+    fn encode_gate(&self, e: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let gate = &self.gate;
         for (name, help, value) in [
             (
                 "gate_answered_valid",
@@ -79,7 +207,6 @@ impl Collector for NodeCollector {
                 "Calls answered VALID by proofs that the execution client did not answer so",
                 gate.raised,
             ),
-            ("gate_alarms", "What an operator must look at", gate.alarms),
             (
                 "gate_syncing_first_valid_later",
                 "Payloads told SYNCING whose verdict turned VALID later",
@@ -88,57 +215,79 @@ impl Collector for NodeCollector {
         ] {
             counter(e, name, help, value)?;
         }
-        gauge(
-            e,
-            "gate_payloads",
-            "Payloads in the gate's tree",
-            number(gate.payloads as u64),
-        )?;
-        gauge(
-            e,
-            "gate_conflicts",
-            "Payloads that wait for the operator's decision, 64 at most",
-            number(self.gate.conflicts(64).len() as u64),
-        )?;
-        gauge(
-            e,
-            "gate_head_valid",
-            "1 where the head of the last fork choice update is VALID",
-            i64::from(gate.head_verdict == Some(PayloadVerdict::Valid)),
-        )?;
-        for (name, value) in (self.endpoint)() {
-            counter(e, &format!("engine_api_{name}"), "Engine API endpoint", value)?;
+        // Every kind from the start: what rises from nothing to one is an increase.
+        let help = "What an operator must look at, by kind.";
+        let mut family = e.encode_descriptor("gate_alarms", help, None, MetricType::Counter)?;
+        for (kind, value) in &self.alarms {
+            ConstCounter::new(*value).encode(family.encode_family(&[("kind", *kind)])?)?;
         }
-        gauge(
-            e,
-            "chain_head_slot",
-            "Slot of the beacon node's head",
-            number(self.chain.head().map_or(0, |h| h.slot.0)),
-        )?;
-        gauge(
-            e,
-            "chain_current_slot",
-            "Slot by the clock",
-            number(self.chain.current_slot().0),
-        )?;
-        gauge(
-            e,
-            "chain_finalized_epoch",
-            "Epoch of the finalized checkpoint",
-            number(self.chain.finalized().epoch.0),
-        )?;
-        gauge(
-            e,
-            "chain_synced",
-            "1 where the chain view has caught up with the beacon node",
-            i64::from(self.chain.is_synced()),
-        )?;
-        gauge(
-            e,
-            "proofs_prove_nothing",
-            "1 where the proof engine is the development engine",
-            i64::from(self.insecure_proofs),
-        )
+        for (name, help, value) in [
+            (
+                "gate_payloads",
+                "Payloads in the gate's tree",
+                count(gate.payloads),
+            ),
+            (
+                "gate_conflicts",
+                "Payloads that wait for the operator's decision, 64 at most",
+                count(self.conflicts),
+            ),
+            (
+                "gate_disagreements",
+                "Payloads in the gate's tree that are proven and that the execution client calls INVALID",
+                count(self.disagreements),
+            ),
+            (
+                "gate_unproven_payloads",
+                "Payloads in the gate's tree that are held back for proofs of their own",
+                count(self.unproven),
+            ),
+            (
+                "gate_head_valid",
+                "1 where the head of the last fork choice update is VALID",
+                i64::from(gate.head_verdict == Some(PayloadVerdict::Valid)),
+            ),
+        ] {
+            gauge(e, name, help, value)?;
+        }
+        Ok(())
+    }
+
+    fn encode_store(&self, e: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let healthy = self.store.is_some_and(|s| s.is_healthy);
+        let help = "1 where the proof store can be read and its last write reached the disk";
+        gauge(e, "store_healthy", help, i64::from(healthy))?;
+        if let Some(store) = &self.store {
+            gauge(e, "store_proofs", "Proofs on disk", number(store.proofs))?;
+            let help = "Bytes of proofs on disk; what --max-db-size bounds";
+            gauge(e, "store_proof_bytes", help, number(store.proof_bytes))?;
+            let help = "Length of the database file, room for new proofs included";
+            gauge(e, "store_file_bytes", help, number(store.file_bytes))?;
+            counter(e, "store_pruned_proofs", "Proofs pruned", store.pruned)?;
+            counter(
+                e,
+                "store_damaged_proofs",
+                "Proofs found damaged on disk and removed",
+                store.corrupted,
+            )?;
+        }
+        if let Some(limit) = self.max_db_size {
+            gauge(
+                e,
+                "store_limit_bytes",
+                "--max-db-size, where it is set",
+                number(limit),
+            )?;
+        }
+        if let Some(free) = self.disk_free {
+            gauge(
+                e,
+                "store_disk_free_bytes",
+                "Bytes free on the disk of --datadir",
+                number(free),
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -147,6 +296,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use assay_gate::{AskedPayload, ElAnswer, GateConfig, StatusWord, persistence::InMemory};
+    use assay_store::{ChainIdentity, StoreConfig};
     use assay_types::{BlockHash, Epoch, Root, Slot, Spec};
     use assay_verification::testing::MemoryChain;
     use prometheus_client::registry::Registry;
@@ -185,13 +335,36 @@ mod tests {
         ] {
             gate.new_payload_answered(asked, said).await;
         }
+        let dir = tempfile::tempdir().unwrap();
+        let identity = ChainIdentity {
+            genesis_validators_root: Root::from([7; 32]),
+            chain_id: 1337,
+            config_name: "test".into(),
+        };
+        let config = StoreConfig {
+            identity,
+            slots_per_epoch: 8,
+            retention_epochs: 0,
+            max_db_size: None,
+            cache_bytes: 1 << 20,
+        };
+        let store = Store::open(dir.path().join("proofs.redb"), config).unwrap();
         let mut registry = Registry::default();
         registry
             .sub_registry_with_prefix("assay")
             .register_collector(Box::new(NodeCollector {
                 gate: gate.clone(),
                 chain,
-                endpoint: Arc::new(|| vec![("new_payload_calls", 12), ("lowered_answers", 3)]),
+                store,
+                endpoint: Arc::new(|| {
+                    vec![
+                        ("new_payload_calls", "Calls", 12),
+                        ("changed_answers", "Answers", 3),
+                    ]
+                }),
+                execution_up: Arc::new(|| Some(false)),
+                disk_free: Arc::new(|| Some(5_000)),
+                max_db_size: Some(7_000),
                 insecure_proofs: true,
             }));
         let mut text = String::new();
@@ -202,15 +375,23 @@ mod tests {
             "assay_gate_answered_invalid_total 1",
             "assay_gate_unanswered_total 1",
             "assay_gate_lowered_total 0",
-            "assay_gate_alarms_total 0",
+            "assay_gate_alarms_total{kind=\"unproven\"} 0",
+            "assay_gate_alarms_total{kind=\"valid_called_invalid\"} 0",
+            "assay_gate_disagreements 0",
             "assay_gate_head_valid 0",
+            "# HELP assay_engine_api_new_payload_calls Calls.",
             "assay_engine_api_new_payload_calls_total 12",
-            "assay_engine_api_lowered_answers_total 3",
+            "assay_engine_api_changed_answers_total 3",
+            "assay_execution_client_up 0",
             "assay_chain_head_slot 0",
             "assay_chain_current_slot 41",
             "assay_chain_finalized_epoch 3",
             "assay_chain_synced 1",
             "assay_proofs_prove_nothing 1",
+            "assay_store_healthy 1",
+            "assay_store_proofs 0",
+            "assay_store_limit_bytes 7000",
+            "assay_store_disk_free_bytes 5000",
         ] {
             assert!(text.lines().any(|l| l == line), "{line:?} is not in\n{text}");
         }

@@ -1,10 +1,15 @@
 //! Accepted proofs as server-sent events (protocol.md section 11: never the proof's bytes).
 
+use crate::dashboard::{
+    provers::{Provers, SeenProver},
+    slots::unix_ms,
+};
 use assay_types::{ProofType, Root, Slot, ValidatorIndex};
 use assay_verification::{ProofSink, SinkError, Source, VerifiedProof};
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use serde::Serialize;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 use tokio::sync::broadcast;
 
 /// Events a slow client may lag behind before it loses some.
@@ -33,12 +38,14 @@ pub struct ProofEvent {
 #[derive(Debug)]
 pub struct EventSink {
     sender: broadcast::Sender<ProofEvent>,
+    provers: Mutex<Provers>,
 }
 
 impl Default for EventSink {
     fn default() -> Self {
         Self {
             sender: broadcast::channel(EVENT_BUFFER).0,
+            provers: Mutex::default(),
         }
     }
 }
@@ -47,6 +54,11 @@ impl EventSink {
     /// Events from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<ProofEvent> {
         self.sender.subscribe()
+    }
+
+    /// Validators that signed accepted proofs in this run.
+    pub fn provers(&self) -> BTreeMap<ValidatorIndex, SeenProver> {
+        self.provers.lock().all()
     }
 }
 
@@ -74,6 +86,13 @@ impl ProofSink for EventSink {
             bytes = proof.signed().message.proof_data.len(),
             payload = %key.new_payload_request_root,
             "proof accepted"
+        );
+        self.provers.lock().accepted(
+            event.validator_index,
+            event.slot,
+            event.proof_type,
+            event.source,
+            unix_ms(SystemTime::now()),
         );
         // Nobody listening is no error.
         let _ = self.sender.send(event);

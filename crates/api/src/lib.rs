@@ -16,12 +16,14 @@
 //! | `events` | accepted proofs as server-sent events |
 //! | `gate_events` | the gate's verdicts and alarms as server-sent events |
 //! | `passthrough` | the way to the beacon node behind |
-//! | `collector` | what gate, endpoint and chain view count, for Prometheus |
+//! | `collector` | what gate, endpoint, chain view and store count, for Prometheus |
+//! | `dashboard` | the page for operators, and what it shows |
 //! | `block_id` | block ids as the Beacon API writes them |
 //! | `routes` | one file a route |
 
 mod block_id;
 mod collector;
+mod dashboard;
 mod error;
 mod events;
 mod gate_events;
@@ -35,7 +37,8 @@ mod ssz_split;
 mod state;
 mod verdicts;
 
-pub use collector::{EndpointCounters, NodeCollector};
+pub use collector::{EndpointCounters, NodeCollector, NodeNumbers};
+pub use dashboard::provers::SeenProver;
 pub use error::{ApiError, IndexedFailure};
 pub use events::{EventSink, ProofEvent};
 pub use passthrough::Upstream;

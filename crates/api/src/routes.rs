@@ -1,10 +1,12 @@
 //! One file a route, named after method and path.
 
+pub(crate) mod assay_dashboard;
 pub(crate) mod assay_gate;
 pub(crate) mod assay_gate_conflicts;
 pub(crate) mod assay_payload;
 pub(crate) mod assay_payloads;
 pub(crate) mod assay_status;
+pub(crate) mod dashboard;
 pub(crate) mod events;
 pub(crate) mod get_execution_proofs;
 pub(crate) mod get_pool_execution_proofs;

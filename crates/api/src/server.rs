@@ -170,6 +170,24 @@ pub(crate) fn table(proof_body: usize) -> Vec<Route> {
             |route| route,
             routes::assay_gate_conflicts::describe(),
         ),
+        Route::at("/assay/v1/dashboard")
+            .get(routes::assay_dashboard::get, routes::assay_dashboard::describe()),
+        Route::at("/").get(
+            routes::dashboard::html,
+            routes::dashboard::describe("getHomePage", "text/html"),
+        ),
+        Route::at("/dashboard").get(
+            routes::dashboard::html,
+            routes::dashboard::describe("getDashboardPage", "text/html"),
+        ),
+        Route::at("/dashboard/style.css").get(
+            routes::dashboard::style,
+            routes::dashboard::describe("getDashboardStyle", "text/css"),
+        ),
+        Route::at("/dashboard/script.js").get(
+            routes::dashboard::script,
+            routes::dashboard::describe("getDashboardScript", "text/javascript"),
+        ),
         Route::at("/metrics").get(routes::metrics::get, routes::metrics::describe()),
         Route::at("/openapi.json").get(routes::openapi_json::get, routes::openapi_json::describe()),
     ]

@@ -4,7 +4,7 @@ use crate::{EventSink, Upstream};
 use assay_chain::Chain;
 use assay_gate::GateHandle;
 use assay_network::NetworkHandle;
-use assay_proof_engine::RequestBook;
+use assay_proof_engine::{EndpointHealth, RequestBook};
 use assay_store::Store;
 use assay_types::ProofType;
 use assay_verification::{Intake, UnsignedProofs};
@@ -22,6 +22,10 @@ pub struct NodeInfo {
     pub proof_types: Vec<ProofType>,
     /// Whether its proofs prove nothing (development engine).
     pub insecure_proofs: bool,
+    /// Whether an Engine API is served.
+    pub serves_engine_api: bool,
+    /// `--max-db-size`, bytes.
+    pub max_db_size: Option<u64>,
 }
 
 /// What the routes share. Cheap to clone.
@@ -51,6 +55,10 @@ pub struct ApiState {
     pub info: Arc<NodeInfo>,
     /// Whether the execution client behind the gate does not answer.
     pub execution_offline: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// The proof engines' health.
+    pub engines: Arc<dyn Fn() -> Vec<EndpointHealth> + Send + Sync>,
+    /// Bytes that are free on the store's disk, where the system says it.
+    pub disk_free: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
 }
 
 /// For routes that need no node around them.

@@ -1,4 +1,5 @@
-//! The simulated beacon chain by itself, for scripts that start the nodes: `testnet/discovery` and `testnet/partition`.
+//! The simulated beacon chain by itself, for scripts that start the nodes: `testnet/discovery`, `testnet/partition` and
+//! `testnet/dashboard`.
 //!
 //! In: flags, and lines on standard input. Out: one JSON object a line on standard output: `up` with the addresses, then a
 //! `block` a slot and a `proven` for every proof that a node took. It ends with its standard input.
@@ -7,7 +8,10 @@
 //! |---|---|
 //! | `begin N` | makes a block in each of the next N slots, then says `done` |
 //! | `prove URL...` | proofs go to these nodes from now on, a payload's to the next in turn |
+//! | `types T,T...` | kinds of proof of the payloads from now on |
+//! | `forge V` / `forge off` | beside them validator V signs rubbish of the last kind for each payload |
 //! | `finality stalls` / `finality moves` | whether finality follows the head |
+//! | `execution N none` / `syncing` / `invalid` / `error` / `hang` | what the Nth execution client does wrong from now on, from 0 |
 #![allow(clippy::print_stdout, reason = "an example that prints")]
 
 use anyhow::{Context, bail};
@@ -15,8 +19,8 @@ use assay::config::DEFAULT_DEV_SEED;
 use assay_engine_api::JwtSecret;
 use assay_proof_engine::DevProver;
 use assay_simulator::{
-    ChainConfig, FollowerConfig, ProofMaker, ProverConfig, SimBlock, Simulation, SimulationConfig,
-    prover::SimProver, simulation::now_ms,
+    ChainConfig, ExecutionFault, FollowerConfig, ProofMaker, ProverConfig, SimBlock, Simulation,
+    SimulationConfig, prover::SimProver, simulation::now_ms,
 };
 use assay_types::{ProofType, Slot, Spec};
 use bytes::Bytes;
@@ -67,27 +71,45 @@ struct Maker {
     simulation: Simulation,
     args: Args,
     proofs: ProofMaker,
+    types: Mutex<Vec<ProofType>>,
+    forger: Mutex<Option<u64>>,
     targets: Mutex<Vec<Arc<SimProver>>>,
+    forgers: Mutex<Vec<Arc<SimProver>>>,
     names: Mutex<Vec<String>>,
 }
 
 impl Maker {
     /// Proofs go to these nodes.
     fn prove_at(&self, urls: Vec<String>) -> anyhow::Result<()> {
-        let prover = |url: &String| {
+        let types = self.types.lock().clone();
+        let prover = |url: &String, proof_types: &[ProofType], validator_index, maker: &ProofMaker| {
             SimProver::new(ProverConfig {
                 targets: vec![url.clone()],
-                proof_types: self.args.proof_types.clone(),
+                proof_types: proof_types.to_vec(),
                 proof_size: self.args.proof_size,
                 delay: Duration::from_millis(self.args.proof_delay_ms),
-                validator_index: 0,
-                maker: self.proofs.clone(),
+                validator_index,
+                maker: maker.clone(),
             })
             .map(Arc::new)
         };
-        *self.targets.lock() = urls.iter().map(prover).collect::<Result<_, _>>()?;
+        let honest = urls.iter().map(|url| prover(url, &types, 0, &self.proofs));
+        *self.targets.lock() = honest.collect::<Result<_, _>>()?;
+        let forger = *self.forger.lock();
+        let rubbish: ProofMaker = Arc::new(|_, _, size| vec![1; size].into());
+        let last = types.last().map(std::slice::from_ref).unwrap_or_default();
+        let forged = urls
+            .iter()
+            .filter_map(|url| forger.map(|v| prover(url, last, v, &rubbish)));
+        *self.forgers.lock() = forged.collect::<Result<_, _>>()?;
         *self.names.lock() = urls;
         Ok(())
+    }
+
+    /// The same nodes again, after the kinds of proof or the forger have changed.
+    fn prove_again(&self) -> anyhow::Result<()> {
+        let urls = self.names.lock().clone();
+        self.prove_at(urls)
     }
 
     /// The slot by the clock, and when the next begins.
@@ -124,6 +146,11 @@ impl Maker {
             targets.get(index).cloned().map(|target| (index, target))
         };
         let Some((index, prover)) = next else { return };
+        // Before the honest one, which would settle it.
+        let forger = self.forgers.lock().get(index).cloned();
+        if let Some(forger) = forger {
+            forger.prove(self.simulation.chain(), &block).await;
+        }
         let before = prover.counts();
         prover.prove(self.simulation.chain(), &block).await;
         let counts = prover.counts();
@@ -190,6 +217,7 @@ async fn main() -> anyhow::Result<()> {
         .collect();
     say(&json!({ "event": "up", "beacon": beacon, "execution": execution }));
 
+    let types = args.proof_types.clone();
     let maker = Arc::new(Maker {
         simulation,
         args,
@@ -197,7 +225,10 @@ async fn main() -> anyhow::Result<()> {
             dev.prove(&root, proof_type, size)
                 .unwrap_or_else(|_| Bytes::new())
         }),
+        types: Mutex::new(types),
+        forger: Mutex::default(),
         targets: Mutex::default(),
+        forgers: Mutex::default(),
         names: Mutex::default(),
     });
     let (failed, mut failure) = mpsc::channel(1);
@@ -218,6 +249,26 @@ async fn main() -> anyhow::Result<()> {
                 });
             }
             ["prove", ref urls @ ..] => maker.prove_at(urls.iter().map(|&url| url.to_owned()).collect())?,
+            ["types", types] => {
+                *maker.types.lock() = types.split(',').map(str::parse).collect::<Result<_, _>>()?;
+                maker.prove_again()?;
+            }
+            ["forge", who] => {
+                *maker.forger.lock() = who.parse().ok();
+                maker.prove_again()?;
+            }
+            ["execution", index, fault] => {
+                let client = maker.simulation.execution(index.parse()?);
+                let fault = match fault {
+                    "none" => ExecutionFault::None,
+                    "syncing" => ExecutionFault::Syncing,
+                    "invalid" => ExecutionFault::Invalid,
+                    "error" => ExecutionFault::Error,
+                    "hang" => ExecutionFault::Hang,
+                    _ => bail!("not understood: {line:?}"),
+                };
+                client.context("no such execution client")?.set_fault(fault);
+            }
             ["finality", word @ ("stalls" | "moves")] => {
                 let chain = maker.simulation.chain();
                 chain.lock().stall_finality(word == "stalls");

@@ -35,6 +35,8 @@ pub enum Command {
     Health(commands::health::HealthArgs),
     /// Print a man page, or write all of them
     Man(commands::about::ManArgs),
+    /// Print every metric of a node and a prover as a table: name, type, labels, meaning
+    Metrics(commands::metrics::MetricsArgs),
     /// Prove every payload beside a beacon node: request, verify, sign and post proofs
     Prover(Box<crate::prover::ProverArgs>),
     /// Sign an ExecutionProof with a key from a file

@@ -1,6 +1,7 @@
 //! The wiring of a node: every floor of the house, started in the order in which each needs the others.
 
 mod checkpoint;
+mod disk;
 pub(crate) mod engine;
 mod engine_side;
 mod network_file;
@@ -36,7 +37,7 @@ use assay_types::{Epoch, Revision, Spec, spec::ConfigMap};
 use assay_verification::{KnownProofs, ProofSigner, UnsignedProofs, Verifier, VerifierConfig, VerifierParts};
 use engine_side::{Early, EngineSide};
 use parking_lot::Mutex;
-use prometheus_client::registry::Registry;
+use prometheus_client::{metrics::info::Info, registry::Registry};
 use secrets::Secrets;
 use std::{
     fmt::Display,
@@ -403,18 +404,42 @@ impl Node {
             version: version(),
             proof_types: engine.proof_types(),
             insecure_proofs: engine.is_insecure(),
+            serves_engine_api: endpoint.is_some(),
+            max_db_size: config.max_db_size,
         };
         let counted = endpoint.as_ref().map(|e| e.stats());
+        // Weak: at the end the endpoint is waited for by its owner.
+        let online = endpoint.as_ref().map(Arc::downgrade);
+        let execution_offline = Arc::new(move || {
+            let endpoint = online.as_ref().and_then(Weak::upgrade);
+            endpoint.is_some_and(|e| !e.execution_client_is_up())
+        });
+        let (disk_free, offline, gated) = (
+            disk::free(config.datadir.clone()),
+            execution_offline.clone(),
+            gate.clone(),
+        );
+        let serves_engine_api = info.serves_engine_api;
+        registry.register(
+            "assay_build",
+            "The program that runs",
+            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+        );
         registry
             .sub_registry_with_prefix("assay")
             .register_collector(Box::new(NodeCollector {
                 gate: gate.clone(),
                 chain: chain.clone(),
+                store: store.clone(),
                 endpoint: Arc::new(move || counted.as_ref().map(|c| c.snapshot().each()).unwrap_or_default()),
+                execution_up: Arc::new(move || {
+                    let behind = serves_engine_api && gated.config().policy.has_execution_client();
+                    behind.then(|| !offline())
+                }),
+                disk_free: disk_free.clone(),
+                max_db_size: config.max_db_size,
                 insecure_proofs: info.insecure_proofs,
             }));
-        // Weak: at the end the endpoint is waited for by its owner.
-        let online = endpoint.as_ref().map(Arc::downgrade);
         let state = ApiState {
             chain,
             intake: verifier.intake(),
@@ -427,10 +452,9 @@ impl Node {
             upstream: Upstream::new(config.beacon_node.parse()?)?,
             registry: Arc::new(Mutex::new(registry)),
             info: Arc::new(info),
-            execution_offline: Arc::new(move || {
-                let endpoint = online.as_ref().and_then(Weak::upgrade);
-                endpoint.is_some_and(|e| !e.execution_client_is_up())
-            }),
+            execution_offline,
+            engines: Arc::new(move || engine_metrics.health()),
+            disk_free,
         };
         let http_address = SocketAddr::new(config.http_address, config.http_port);
         let http = assay_api::serve(http_address, state.clone(), stop.clone()).await?;

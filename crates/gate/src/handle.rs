@@ -51,6 +51,17 @@ pub enum GateEvent {
     Alarm(Alarm),
 }
 
+/// Alarms of one kind, since start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenAlarm {
+    /// How many.
+    pub count: u64,
+    /// The newest.
+    pub last: Alarm,
+    /// When that was.
+    pub last_at: UnixMillis,
+}
+
 /// Why the gate could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -92,6 +103,7 @@ struct Inner {
     /// How many verdict changes there were.
     changed: watch::Sender<u64>,
     alarm_log: Mutex<AlarmLog>,
+    alarms: Mutex<BTreeMap<&'static str, SeenAlarm>>,
     recall: Option<ProofRecall>,
     next_call: AtomicU64,
 }
@@ -120,6 +132,7 @@ impl GateHandle {
             origins: Mutex::default(),
             changed: watch::Sender::new(0),
             alarm_log: Mutex::default(),
+            alarms: Mutex::default(),
             recall,
             next_call: AtomicU64::new(0),
         };
@@ -314,6 +327,11 @@ impl GateHandle {
         self.0.gate.lock().remembered_at(slot, limit)
     }
 
+    /// Payloads that are proven and that the execution client calls INVALID; see `Gate::disagreements`.
+    pub fn disagreements(&self, limit: usize) -> Vec<BlockHash> {
+        self.0.gate.lock().disagreements(limit)
+    }
+
     /// What is remembered of a payload that left the tree.
     pub fn remembered(&self, block_hash: &BlockHash) -> Option<RememberedPayload> {
         self.0.gate.lock().remembered(block_hash)
@@ -355,6 +373,11 @@ impl GateHandle {
     /// The newest verdict changes, oldest first.
     pub fn recent(&self) -> Vec<VerdictChange> {
         self.0.recent.lock().iter().copied().collect()
+    }
+
+    /// Alarms since start by kind (`Alarm::label`); a kind that never was is absent.
+    pub fn alarms(&self) -> BTreeMap<&'static str, SeenAlarm> {
+        self.0.alarms.lock().clone()
     }
 
     /// Verdict changes and alarms from now on.
@@ -501,7 +524,21 @@ impl Inner {
                     self.changed.send_modify(|n| *n += 1);
                 }
                 GateEvent::Reached(_) => {}
-                GateEvent::Alarm(alarm) => self.alarm_log.lock().write(alarm),
+                GateEvent::Alarm(alarm) => {
+                    self.alarm_log.lock().write(alarm);
+                    let (alarm, at) = (*alarm, UnixMillis::now());
+                    let mut alarms = self.alarms.lock();
+                    let seen = alarms.entry(alarm.label());
+                    seen.and_modify(|seen| {
+                        seen.count += 1;
+                        (seen.last, seen.last_at) = (alarm, at);
+                    })
+                    .or_insert(SeenAlarm {
+                        count: 1,
+                        last: alarm,
+                        last_at: at,
+                    });
+                }
             }
             // No subscriber is no error.
             let _ = self.events.send(*event);

@@ -25,7 +25,7 @@ pub use endpoint::{
     EndpointConfig, EndpointContext, EndpointError, EngineObserver, Network, OtherNetwork, OtherNodeConfig,
     ProofService, RunningEndpoint, UpstreamConfig,
 };
-pub use handle::{GateEvent, GateHandle, OpenError, ProofRecall};
+pub use handle::{GateEvent, GateHandle, OpenError, ProofRecall, SeenAlarm};
 pub use machine::{
     Alarm, Asked, AskedPayload, ConflictResolution, Decision, ElAnswer, ForkchoiceState, Gate, GateConfig,
     GateStats, HeldBy, HoldingAncestor, ImportPolicy, Milestone, OnMissingProofs, PayloadFacts,

@@ -33,6 +33,14 @@ impl NativeMetrics {
         registry.register("under_way", "Verifications under way", self.under_way.clone());
     }
 
+    /// Makes a series of each metric that has labels, at zero: for the table of all metrics.
+    pub fn make_all(&self) {
+        drop(self.refused.get_or_create(&RefusalLabels {
+            proof_type: 0,
+            reason: "…",
+        }));
+    }
+
     pub(crate) fn refused(&self, proof_type: ProofType, reason: &'static str) {
         self.refused
             .get_or_create(&RefusalLabels { proof_type, reason })

@@ -181,6 +181,28 @@ impl Counters {
         );
     }
 
+    /// Makes a series of each metric that has labels, at zero: for the table of all metrics.
+    pub(crate) fn make_all(&self) {
+        let verdicts = std::iter::once(("accept", ""))
+            .chain(IgnoreReason::ALL.iter().map(|r| ("ignore", r.label())))
+            .chain(RejectReason::ALL.iter().map(|r| ("reject", r.label())));
+        for (verdict, reason) in verdicts {
+            drop(self.verdicts.get_or_create(&VerdictLabels { verdict, reason }));
+        }
+        for reason in UNDECODABLE_REASONS {
+            drop(self.messages_undecodable.get_or_create(&ReasonLabels { reason }));
+        }
+        let any = ReasonLabels { reason: ANY };
+        for family in [
+            &self.publish_failed,
+            &self.connections_denied,
+            &self.faults,
+            &self.records,
+        ] {
+            drop(family.get_or_create(&any));
+        }
+    }
+
     pub(crate) fn verdict(&self, labels: VerdictLabels) {
         self.verdicts.get_or_create(&labels).inc();
     }
@@ -253,6 +275,22 @@ impl Counters {
             over_budget: self.over_budget.get(),
         }
     }
+}
+
+/// Stands in the table of all metrics for values that are not listed.
+pub(crate) const ANY: &str = "…";
+
+/// One series of every metric of the network, at zero: for the table of all metrics.
+pub fn all_metrics(registry: &mut Registry) {
+    let counters = Counters::default();
+    counters.make_all();
+    counters.register(registry);
+    let rpc = crate::rpc::RpcCounters::default();
+    rpc.make_all();
+    rpc.register(registry);
+    let sync = crate::sync::SyncCounters::default();
+    sync.make_all();
+    sync.register(registry);
 }
 
 /// Every reason `undecodable` is counted under.

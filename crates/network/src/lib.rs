@@ -37,7 +37,7 @@ mod sync;
 
 pub use address::{PeerAddress, PeerAddressError};
 pub use config::{DEFAULT_PORT, DEFAULT_TARGET_PEERS, NetworkConfig};
-pub use counters::NetworkCounters;
+pub use counters::{NetworkCounters, all_metrics};
 pub use error::NetworkError;
 pub use gossip::{
     GossipParameters, PublishQueue, Publisher, TopicChange, TopicManager, TopicSchedule, publisher,

@@ -68,13 +68,42 @@ impl RouterMetrics {
         );
         registry.register(
             "healthy",
-            "Whether a proof engine's last call was answered",
+            "1 where a proof engine's last call was answered",
             self.healthy.clone(),
         );
         registry.register(
             "dropped_notifications",
             "Notifications a proof engine was too slow for",
             self.dropped_notifications.clone(),
+        );
+    }
+
+    /// Makes every series there can be of one endpoint, at zero: for the table of all metrics.
+    pub fn make_all(&self, proof_engine: &str) {
+        self.known(proof_engine);
+        let proof_engine = proof_engine.to_owned();
+        for (call, answers) in [
+            ("verify", &["valid", "invalid", "unsupported"][..]),
+            ("request", &["taken"]),
+        ] {
+            let outcomes = answers
+                .iter()
+                .chain(&["unavailable", "timed_out", "protocol_error"]);
+            for outcome in outcomes.copied() {
+                drop(self.calls.get_or_create(&CallLabels {
+                    proof_engine: proof_engine.clone(),
+                    call,
+                    outcome,
+                }));
+            }
+            drop(self.seconds.get_or_create(&TimeLabels {
+                proof_engine: proof_engine.clone(),
+                call,
+            }));
+        }
+        drop(
+            self.dropped_notifications
+                .get_or_create(&EndpointLabels { proof_engine }),
         );
     }
 

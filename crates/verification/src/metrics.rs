@@ -87,16 +87,25 @@ impl Default for VerificationMetrics {
 impl VerificationMetrics {
     /// Registers everything under `registry` (which carries the prefix).
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("verdicts", "Verdicts by source and reason", self.verdicts.clone());
+        registry.register(
+            "verdicts",
+            "Verdicts on proofs by how they came, and why",
+            self.verdicts.clone(),
+        );
         registry.register(
             "parked",
-            "Candidates that had to wait, by reason",
+            "Proofs that had to wait for something outside, by what for",
             self.parked.clone(),
         );
-        registry.register_with_unit("stage", "Time in a stage", Unit::Seconds, self.stages.clone());
+        registry.register_with_unit(
+            "stage",
+            "Time that a proof spent in a stage of verification",
+            Unit::Seconds,
+            self.stages.clone(),
+        );
         registry.register_with_unit(
             "proof",
-            "Time from submission to acceptance, waiting included",
+            "Time from a proof's arrival to its acceptance, waiting included",
             Unit::Seconds,
             self.total.clone(),
         );
@@ -107,7 +116,7 @@ impl VerificationMetrics {
         );
         registry.register(
             "validators_contained",
-            "Validators contained for an invalid proof",
+            "Times that a validator was contained for an invalid proof",
             self.contained.clone(),
         );
         registry.register(
@@ -115,18 +124,43 @@ impl VerificationMetrics {
             "Valid proofs that came unsigned and were let go before anybody here could sign them",
             self.never_signed.clone(),
         );
-        registry.register("held", "Candidates held", self.held.clone());
+        registry.register("held", "Proofs held without a verdict", self.held.clone());
         registry.register_with_unit(
             "held",
-            "Bytes of candidates held",
+            "Bytes of proofs held without a verdict",
             Unit::Bytes,
             self.held_bytes.clone(),
         );
         registry.register(
             "observed",
-            "Entries of the observed caches",
+            "Entries of the caches of proofs and validators' tries that were seen",
             self.observed.clone(),
         );
+    }
+
+    /// Makes every series there can be, at zero: for the table of all metrics.
+    pub fn make_all(&self) {
+        for source in Source::LABELS {
+            let verdicts = std::iter::once(("accept", NO_REASON))
+                .chain(IgnoreReason::ALL.iter().map(|r| ("ignore", r.label())))
+                .chain(RejectReason::ALL.iter().map(|r| ("reject", r.label())));
+            for (verdict, reason) in verdicts {
+                drop(self.verdicts.get_or_create(&VerdictLabels {
+                    source,
+                    verdict,
+                    reason,
+                }));
+            }
+            for reason in ParkReason::ALL.iter().map(|r| r.label()) {
+                drop(self.parked.get_or_create(&ParkLabels { source, reason }));
+            }
+        }
+        for stage in Stage::ALL {
+            drop(self.stages.get_or_create(&StageLabels { stage: stage.label() }));
+        }
+        for sink in ["store", "gate", "publisher", "sync", "events"] {
+            drop(self.sink_errors.get_or_create(&SinkLabels { sink }));
+        }
     }
 
     pub(crate) fn verdict(&self, source: &Source, verdict: &Verdict) {
@@ -212,6 +246,14 @@ impl VerificationMetrics {
 }
 
 impl Stage {
+    const ALL: [Self; 5] = [
+        Self::Hash,
+        Self::Validator,
+        Self::Signature,
+        Self::Engine,
+        Self::Commit,
+    ];
+
     /// The metric label.
     pub(crate) const fn label(self) -> &'static str {
         match self {

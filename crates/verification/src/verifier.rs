@@ -5,6 +5,7 @@ use crate::{
     Verdict, VerificationMetrics, VerifierConfig,
     candidate::Parsed,
     machine::{Action, Event, Judgement, Machine, Ticket, View},
+    trail::{ProofTrail, Trail},
     unsigned::{MAX_UNSIGNED_PROOFS, UNSIGNED_AT_ONCE},
 };
 use assay_chain::{Chain, ChainEvent, PayloadInfo};
@@ -12,7 +13,7 @@ use assay_proof_engine::ProofEngine;
 use assay_types::{Epoch, ProofKey, ProofType, Root, Slot, ValidatorIndex};
 use parking_lot::{Mutex, RwLock};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -105,6 +106,7 @@ struct Driven {
     machine: Machine,
     waiters: HashMap<Ticket, Waiter>,
     next_ticket: Ticket,
+    trail: Trail,
 }
 
 impl Verifier {
@@ -121,6 +123,7 @@ impl Verifier {
                 machine,
                 waiters: HashMap::new(),
                 next_ticket: 0,
+                trail: Trail::default(),
             }),
             started: Instant::now(),
             timer: Notify::new(),
@@ -214,6 +217,21 @@ impl Intake {
     pub fn metrics(&self) -> &VerificationMetrics {
         &self.inner.metrics
     }
+
+    /// What has become of proofs of these payloads that are not, or not yet, among the accepted.
+    pub fn trail(&self, new_payload_request_roots: &[Root]) -> BTreeMap<ProofKey, ProofTrail> {
+        self.inner.state.lock().trail.of(new_payload_request_roots)
+    }
+
+    /// How many proofs have no verdict yet, by what outside they wait for.
+    pub fn waiting(&self) -> BTreeMap<Option<ParkReason>, usize> {
+        self.inner.state.lock().trail.waiting()
+    }
+
+    /// Until (not including) which slot a validator's unsolicited proofs are ignored, where they are.
+    pub fn contained_until(&self, validator: ValidatorIndex) -> Option<Slot> {
+        self.inner.parts.containment.contained_until(validator)
+    }
 }
 
 impl std::fmt::Debug for Intake {
@@ -230,6 +248,8 @@ impl Inner {
             let ticket = state.next_ticket;
             state.next_ticket += 1;
             state.waiters.insert(ticket, Waiter::First(tell));
+            let (key, validator) = (parsed.key(), parsed.validator_index());
+            state.trail.arrived(ticket, key, validator, &source);
             self.step(
                 &mut state,
                 Event::Submitted {
@@ -290,6 +310,8 @@ impl Inner {
                 if let Verdict::Accept(_) = verdict {
                     self.metrics.accepted_after(*after);
                 }
+                let known = |root: &Root| self.parts.chain.payload(root).is_some();
+                state.trail.ended(*ticket, verdict, known);
                 state.reply(*ticket, verdict);
                 false
             }
@@ -299,6 +321,7 @@ impl Inner {
                 reason,
             } => {
                 self.metrics.parked(source, *reason);
+                state.trail.parked(*ticket, *reason);
                 state.parked(*ticket, *reason);
                 false
             }

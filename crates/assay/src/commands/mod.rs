@@ -4,6 +4,7 @@ pub mod about;
 pub mod dev_proof;
 pub mod files;
 pub mod health;
+pub mod metrics;
 pub mod sign;
 pub mod signing_context;
 pub mod ssz;
@@ -19,6 +20,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Node(args) => crate::node::run(&args),
         Command::Completions(args) => about::completions(&args),
         Command::Devnet(args) => crate::devnet::run(&args),
+        Command::Metrics(args) => metrics::run(&args),
         Command::DevProof(args) => dev_proof::run(&args),
         Command::ExampleConfig => about::example_config(),
         Command::Health(args) => health::run(&args),

@@ -5,9 +5,9 @@ use anyhow::Context;
 use assay_engine_api::JwtSecret;
 use assay_native_verifiers::{NativeEngine, NativeLimits, NativeMetrics, NativeVerifier, VerifierSetting};
 use assay_proof_engine::{
-    DevConfig, DevEngine, EngineApiConfig, EngineApiEngine, EngineError, EngineEvent, ProofEngine,
-    ProofGenId, ProofNodeConfig, ProofNodeEngine, RequestBook, Route, Router, RouterConfig, RouterMetrics,
-    Verification,
+    DevConfig, DevEngine, EndpointHealth, EngineApiConfig, EngineApiEngine, EngineError, EngineEvent,
+    ProofEngine, ProofGenId, ProofNodeConfig, ProofNodeEngine, RequestBook, Route, Router, RouterConfig,
+    RouterMetrics, Verification,
 };
 use assay_types::{ExecutionProof, NewPayloadRequest, ProofType, Root, Spec};
 use async_trait::async_trait;
@@ -18,11 +18,21 @@ use tokio::sync::broadcast;
 /// What the engines count.
 #[derive(Default)]
 pub(crate) struct EngineMetrics {
+    /// For its endpoints' health; none where no engine is configured.
+    health: Option<Arc<Router>>,
     router: RouterMetrics,
     native: Option<NativeMetrics>,
 }
 
 impl EngineMetrics {
+    /// Each endpoint's health.
+    pub(crate) fn health(&self) -> Vec<EndpointHealth> {
+        self.health
+            .as_ref()
+            .map(|router| router.health())
+            .unwrap_or_default()
+    }
+
     /// Registers what there is.
     pub(crate) fn register(&self, registry: &mut Registry) {
         self.router.register(registry);
@@ -110,12 +120,13 @@ pub(crate) fn from_config(
         preferred_types: config.proof_types.clone(),
         ..RouterConfig::default()
     };
-    let router = Router::new(routes, router_config)?;
+    let router = Arc::new(Router::new(routes, router_config)?);
     let metrics = EngineMetrics {
+        health: Some(router.clone()),
         router: router.metrics().clone(),
         native: native_metrics,
     };
-    Ok((requests.noting(Arc::new(router)), metrics))
+    Ok((requests.noting(router), metrics))
 }
 
 /// No proof engine: every type is unsupported, so proofs are neither kept nor forwarded.

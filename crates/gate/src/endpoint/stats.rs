@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! stats {
-    ($($(#[$doc:meta])* $name:ident,)+) => {
+    ($($(#[doc = $doc:literal])* $name:ident,)+) => {
         /// Counters since start. Read with `snapshot`.
         #[derive(Debug, Default)]
-        pub struct EndpointStats { $($(#[$doc])* pub(super) $name: AtomicU64,)+ }
+        pub struct EndpointStats { $($(#[doc = $doc])* pub(super) $name: AtomicU64,)+ }
 
         /// The counters at one moment.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-        pub struct EndpointCounts { $($(#[$doc])* pub $name: u64,)+ }
+        pub struct EndpointCounts { $($(#[doc = $doc])* pub $name: u64,)+ }
 
         impl EndpointStats {
             /// The counters now.
@@ -20,9 +20,9 @@ macro_rules! stats {
         }
 
         impl EndpointCounts {
-            /// Every counter with its name, for metrics.
-            pub fn each(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($name), self.$name),)+]
+            /// Every counter with its name and what it counts, for metrics.
+            pub fn each(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), concat!($($doc),*).trim_matches([' ', '.']), self.$name),)+]
             }
         }
     };

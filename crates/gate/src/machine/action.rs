@@ -301,6 +301,37 @@ pub enum Alarm {
 }
 
 impl Alarm {
+    /// Every label.
+    pub const LABELS: [&'static str; 11] = [
+        "valid_called_invalid",
+        "unknown_latest_valid_hash",
+        "request_root_conflict",
+        "valid_for_other_hash",
+        "clients_disagree",
+        "two_beacon_nodes",
+        "foreign_finality",
+        "foreign_payload",
+        "hash_check_disagrees",
+        "unproven",
+        "tree_full",
+    ];
+
+    /// The payload it is about, where it is about one.
+    pub const fn block_hash(&self) -> Option<BlockHash> {
+        match self {
+            Self::ValidCalledInvalid { block_hash }
+            | Self::UnknownLatestValidHash { block_hash, .. }
+            | Self::RequestRootConflict { block_hash, .. }
+            | Self::ValidForOtherHash { block_hash }
+            | Self::ClientsDisagree { block_hash }
+            | Self::HashCheckDisagrees { block_hash }
+            | Self::ForeignPayload { block_hash, .. }
+            | Self::Unproven { block_hash, .. } => Some(*block_hash),
+            Self::TwoBeaconNodes { head, .. } | Self::ForeignFinality { head, .. } => Some(*head),
+            Self::TreeFull { .. } => None,
+        }
+    }
+
     /// The metric label.
     pub const fn label(&self) -> &'static str {
         match self {

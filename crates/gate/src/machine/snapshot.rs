@@ -184,6 +184,19 @@ impl Gate {
         found.into_iter().map(|(_, root)| root).collect()
     }
 
+    /// Payloads that have the proofs they need and that the EL calls INVALID, by slot; at most `limit`. One of the two is
+    /// wrong, whatever the policy.
+    pub fn disagreements(&self, limit: usize) -> Vec<BlockHash> {
+        let mut found: Vec<_> = self
+            .tree
+            .iter()
+            .filter(|(_, node)| node.el == ElStatus::Invalid && node.is_proven(&self.config))
+            .map(|(hash, node)| (node.facts.map(|f| f.slot), *hash))
+            .collect();
+        found.sort_unstable();
+        found.into_iter().take(limit).map(|(_, hash)| hash).collect()
+    }
+
     /// Newest payload of the canonical chain that is proven with all its ancestors.
     pub fn newest_proven(&self) -> Option<PayloadView> {
         let mut cursor = self.head;

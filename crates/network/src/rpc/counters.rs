@@ -1,6 +1,7 @@
 //! What is counted of requests and responses.
 
 use super::{Direction, Protocol};
+use crate::counters::ANY;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -95,6 +96,33 @@ impl RpcCounters {
             self.slow_chunks.clone(),
         );
         r.register("streams", "Streams of peers being served", self.streams.clone());
+    }
+
+    /// Makes a series of each metric that has labels, at zero: for the table of all metrics.
+    pub(crate) fn make_all(&self) {
+        for protocol in Protocol::ALL.iter().map(|protocol| protocol.label()) {
+            for direction in [Direction::Inbound, Direction::Outbound].map(Direction::as_str) {
+                let labels = TrafficLabels { protocol, direction };
+                for family in [&self.bytes_read, &self.bytes_written, &self.chunks] {
+                    drop(family.get_or_create(&labels));
+                }
+                drop(self.requests.get_or_create(&RequestLabels {
+                    protocol,
+                    direction,
+                    result: ANY,
+                }));
+            }
+            drop(self.dropped.get_or_create(&DropLabels {
+                protocol,
+                reason: ANY,
+            }));
+        }
+        for direction in [Direction::Inbound, Direction::Outbound].map(Direction::as_str) {
+            drop(self.goodbyes.get_or_create(&GoodbyeLabels {
+                direction,
+                reason: ANY,
+            }));
+        }
     }
 
     pub(crate) fn request(&self, protocol: Protocol, direction: Direction, result: &'static str) {

@@ -1,6 +1,7 @@
 //! What proof sync counts.
 
 use super::{SyncState, event::Judged};
+use crate::counters::ANY;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -22,7 +23,7 @@ pub(super) struct OutcomeLabels {
 
 /// All of it. Clones count together.
 #[derive(Debug, Clone, Default)]
-pub(super) struct SyncCounters {
+pub(crate) struct SyncCounters {
     requests: Family<RequestLabels, Counter>,
     proofs: Family<OutcomeLabels, Counter>,
     bytes: Counter,
@@ -41,7 +42,7 @@ fn number(n: usize) -> i64 {
 
 impl SyncCounters {
     /// Registers everything under `assay_network_sync_`.
-    pub(super) fn register(&self, registry: &mut Registry) {
+    pub(crate) fn register(&self, registry: &mut Registry) {
         let r = registry.sub_registry_with_prefix("assay_network_sync");
         r.register(
             "requests",
@@ -90,6 +91,15 @@ impl SyncCounters {
         ] {
             r.register(name, help, gauge.clone());
         }
+    }
+
+    /// Makes a series of each metric that has labels, at zero: for the table of all metrics.
+    pub(crate) fn make_all(&self) {
+        drop(self.requests.get_or_create(&RequestLabels {
+            protocol: ANY,
+            result: ANY,
+        }));
+        drop(self.proofs.get_or_create(&OutcomeLabels { outcome: ANY }));
     }
 
     pub(super) fn request(&self, protocol: &'static str, result: &'static str) {

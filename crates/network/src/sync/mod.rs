@@ -32,6 +32,7 @@ mod state;
 mod tests;
 mod wanted;
 
+pub(crate) use counters::SyncCounters;
 pub(crate) use driver::{DriverParts, run};
 pub use handle::{ProofSync, ProofSyncConfig, WaitingPayloads};
 pub use state::SyncState;
