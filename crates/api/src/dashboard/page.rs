@@ -47,7 +47,8 @@ mod tests {
     #[test]
     fn every_id_that_the_script_asks_for_is_in_the_page() {
         let in_page = between(HTML, " id=\"", '"');
-        let asked = between(SCRIPT, "byId(\"", '"');
+        let calls = ["byId(\"", "say(\"", "show(\"", "pairs(\"", "table(\""];
+        let asked: BTreeSet<&str> = calls.iter().flat_map(|call| between(SCRIPT, call, '"')).collect();
         assert!(asked.len() > 10, "{asked:?}");
         for id in &asked {
             assert!(in_page.contains(id), "{id} is not in the page");
