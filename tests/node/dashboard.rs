@@ -153,13 +153,15 @@ async fn the_page_and_what_it_shows_of_proofs() {
         .unwrap()
         .set_fault(assay_simulator::ExecutionFault::Invalid);
     world.simulation.repeat_forkchoice().await;
-    let data = until(&node, "the conflict", |data| kinds(data).contains(&"conflict")).await;
+    // The alarm is told once the conflict is on disk, a moment after it can be seen.
+    let data = until(&node, "the conflict and its alarm", |data| {
+        kinds(data).contains(&"conflict") && data["gate"]["alarms"][0]["kind"] == "valid_called_invalid"
+    })
+    .await;
     assert_eq!(
         (&data["problems"][0]["level"], &data["problems"][0]["block_hash"]),
         (&json!("critical"), &hash)
     );
-    let alarm = &data["gate"]["alarms"][0];
-    assert_eq!(alarm["kind"], "valid_called_invalid");
 
     // As many slots as are asked for, and no more than there may be.
     for (query, slots) in [("?slots=3", Some(3)), ("?slots=0", Some(1)), ("?slots=x", None)] {
