@@ -84,12 +84,17 @@ impl Pool {
             None => {
                 let place = timeout_at(until, self.places.clone().acquire_owned()).await;
                 let Ok(Ok(place)) = place else {
-                    return Err(EngineError::Unavailable(format!(
+                    return Err(EngineError::Busy(format!(
                         "{} verifications are under way, and none ended in time",
                         self.limits.concurrent
                     )));
                 };
-                self.start(subject, verifier.clone(), place)?
+                // While this one waited for its place, another may have begun with the same bytes, or ended.
+                match self.known(&subject) {
+                    Some(Known::Verdict(verdict)) => return verdict,
+                    Some(Known::Running(verdict)) => verdict,
+                    None => self.start(subject, verifier.clone(), place)?,
+                }
             }
         };
         let waited = timeout_at(until, verdict.wait_for(Option::is_some)).await;
@@ -132,7 +137,7 @@ impl Pool {
         self.state.lock().running.push((subject.clone(), told.clone()));
         self.metrics.under_way(1);
         let work = move || {
-            let verdict = run.verdict();
+            let verdict = run.verdict(&tell);
             tell.send_replace(Some(verdict));
             // Only now: who gets the place finds this run in no list.
             drop(place);
@@ -177,7 +182,7 @@ struct Run {
 }
 
 impl Run {
-    fn verdict(self) -> Verdict {
+    fn verdict(self, tell: &watch::Sender<Option<Verdict>>) -> Verdict {
         let began = Instant::now();
         let judged = judge(&self.verifier, &self.subject.root, &self.subject.proof_data);
         let took = began.elapsed();
@@ -191,8 +196,10 @@ impl Run {
             }
             Err(NotValid::Undecided(why)) => Err(EngineError::Unavailable(why)),
         };
-        // Only verdicts: what kept it from judging may be over.
-        let late = (took >= self.limits.timeout && verdict.is_ok()).then(|| self.subject.digest());
+        // Nobody waits for it any more: the list below holds the one receiver that is left. Only verdicts are kept: what
+        // kept it from judging may be over.
+        let unheard = tell.receiver_count() <= 1;
+        let late = (unheard && verdict.is_ok()).then(|| self.subject.digest());
         if took >= self.limits.timeout {
             self.metrics.overdue();
             tracing::warn!(

@@ -231,8 +231,11 @@ impl Endpoint {
             Err(_) => Err(EngineError::TimedOut(limit)),
         };
         drop(abort);
-        let ill = |error: &&EngineError| !matches!(error, EngineError::Unreadable(_));
-        self.record(result.as_ref().err().filter(ill), began);
+        // Having no free place says nothing of its health.
+        if !matches!(result, Err(EngineError::Busy(_))) {
+            let ill = |error: &&EngineError| !matches!(error, EngineError::Unreadable(_));
+            self.record(result.as_ref().err().filter(ill), began);
+        }
         result
     }
 

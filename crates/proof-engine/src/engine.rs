@@ -37,6 +37,9 @@ pub enum EngineError {
     /// so it is no verdict; it is an answer, so the engine is not ill.
     #[error("proof engine cannot read the proof: {0}")]
     Unreadable(String),
+    /// All its places are taken. It is at work, so it is not ill.
+    #[error("proof engine is busy: {0}")]
+    Busy(String),
 }
 
 /// What an engine tells unasked.

@@ -126,6 +126,7 @@ impl RouterMetrics {
             Err(EngineError::TimedOut(_)) => "timed_out",
             Err(EngineError::Protocol(_)) => "protocol_error",
             Err(EngineError::Unreadable(_)) => "unreadable",
+            Err(EngineError::Busy(_)) => "busy",
         };
         let proof_engine = name.to_owned();
         if result.is_ok() {

@@ -244,7 +244,7 @@ async fn a_verification_that_takes_too_long_costs_one_place_and_is_not_begun_ane
     assert_eq!(system.verified.load(Ordering::SeqCst), 1);
     let other = engine.verify(&proof(HOLDS)).await;
     assert!(
-        matches!(&other, Err(EngineError::Unavailable(why)) if why.contains("under way")),
+        matches!(&other, Err(EngineError::Busy(why)) if why.contains("under way")),
         "{other:?}"
     );
 
@@ -268,6 +268,25 @@ async fn a_verification_that_takes_too_long_costs_one_place_and_is_not_begun_ane
         engine.verify(&other_root).await,
         Ok(Verification::Invalid(_))
     ));
+}
+
+/// A caller's time begins when it asks, a verification's when it has its place: what is found after the caller has gone is
+/// kept, however short the verification itself was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_waits_for_any_more_is_kept() {
+    let (engine, system, metrics) = engine(1, PATIENCE);
+    let hangs = proof(HANGS);
+    let hanging = tokio::time::timeout(Duration::from_millis(50), engine.verify(&hangs));
+    assert!(hanging.await.is_err());
+    system.release();
+    // It has the one place next, so the first has ended.
+    assert_eq!(engine.verify(&proof(HOLDS)).await, Ok(Verification::Valid));
+    assert_eq!(
+        (metrics.overdue_count(), system.verified.load(Ordering::SeqCst)),
+        (0, 2)
+    );
+    assert_eq!(engine.verify(&hangs).await, Ok(Verification::Valid));
+    assert_eq!(system.verified.load(Ordering::SeqCst), 2, "it was kept");
 }
 
 #[tokio::test]
