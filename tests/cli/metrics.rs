@@ -31,11 +31,14 @@ fn the_table_in_docs_is_that_of_the_program() {
     );
 }
 
+/// Label, operator, value.
+type Matcher = (String, String, String);
+
 /// The names, label matchers and groupings of a query.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Named {
-    /// Names of metrics, each with its matchers: label, operator, value.
-    selectors: Vec<(String, Vec<(String, String, String)>)>,
+    /// Names of metrics, each with its matchers.
+    selectors: Vec<(String, Vec<Matcher>)>,
     /// Labels of `by (...)` and `without (...)`, `on (...)`, `ignoring (...)`.
     groupings: BTreeSet<String>,
     /// Words that are neither.

@@ -29,7 +29,7 @@ fn payload<'a>(data: &'a Value, block_hash: &Value) -> Option<&'a Value> {
     payloads.find(|payload| payload["block_hash"] == *block_hash)
 }
 
-fn cell<'a>(payload: &'a Value, proof_type: u64) -> &'a Value {
+fn cell(payload: &Value, proof_type: u64) -> &Value {
     let cells = payload["proofs"].as_array().unwrap();
     cells
         .iter()
