@@ -193,9 +193,12 @@ async fn a_proof_that_is_waited_for_is_taken_from_a_peer_over_its_budget_too() {
     a.publish_unverified(proof.clone(), SLOT).await;
     assert_eq!(b.gets(&proof.key()).await, Some("gossip"));
     assert_eq!(c.gets(&proof.key()).await, Some("gossip"));
-    // Now that it is proven, another one of the same type is not.
-    let more = signed_proof(&a.chain, payload, SLOT, 1001);
-    a.publish_unverified(more, SLOT).await;
+    // Now that it is proven, others of the same type are not.
+    // What a slow run has given back of the budget is used up by the first of them.
+    for size in 1001..1161 {
+        a.publish_unverified(signed_proof(&a.chain, payload, SLOT, size), SLOT)
+            .await;
+    }
     wait_for(|| (b.network.counters().over_budget > over).then_some(()))
         .await
         .unwrap();
