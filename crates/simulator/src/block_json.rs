@@ -135,10 +135,10 @@ fn transactions(payload: &PayloadDraft) -> Vec<Value> {
             bytes.extend_from_slice(&block);
         }
         bytes.truncate(size);
-        // An EIP-1559 transaction's type byte: random ones would now and then make a blob transaction, which commits to
-        // hashes that the payload does not have.
+        // A type byte that no transaction has: behind one of those that have a meaning, random bytes would now and then
+        // read as a blob transaction, which commits to hashes that the payload does not have, or as one of another chain.
         if let Some(first) = bytes.first_mut() {
-            *first = 0x02;
+            *first = 0x7f;
         }
         out.push(Value::String(format!("0x{}", hex::encode(bytes))));
         left -= size;

@@ -94,18 +94,19 @@ async fn relay(
     unsigned: &UnsignedProofs,
     found: Vec<Result<GeneratedProof, String>>,
 ) -> Vec<Outcome> {
-    let mut seen: HashSet<(ProofGenId, ProofKey)> = HashSet::new();
+    // Of the same bytes: another proof of the same type may be the good one.
+    let mut seen: HashSet<(ProofGenId, ProofKey, Bytes)> = HashSet::new();
     let checked: Vec<Result<GeneratedProof, String>> = found
         .into_iter()
         .map(|proof| {
             let proof = proof?;
             let (id, key) = (proof.proof_gen_id, proof.execution_proof.key());
             requests.check(id, &key).map_err(|e| e.to_string())?;
-            if seen.insert((id, key)) {
+            if seen.insert((id, key, proof.execution_proof.proof_data.clone())) {
                 Ok(proof)
             } else {
                 Err(format!(
-                    "duplicate: this list has a proof of type {} for this proof_gen_id already",
+                    "duplicate: this list has this proof of type {} for this proof_gen_id already",
                     key.proof_type
                 ))
             }
@@ -262,7 +263,7 @@ mod tests {
                     proof(ID, 1, 1, "V"),
                     proof(ID, 1, 2, "Ino"),
                     short_id,
-                    proof(ID, 1, 2, ""),
+                    proof(ID, 1, 2, "Ino"),
                 ]))
                 .await,
         );
@@ -276,7 +277,7 @@ mod tests {
             "duplicate",
             "invalid: it says so",
             "1 bytes, 8 expected",
-            // The list had a proof of this type before.
+            // The list had these bytes before.
             "duplicate",
         ]
         .into_iter()
@@ -289,8 +290,10 @@ mod tests {
         assert_eq!(house.store.proofs()[0].0.validator_index(), 2);
         let (code, failed) = failures(house.post(json!([proof(ID, 1, 1, "V")])).await);
         assert!(code == 400 && failed[0].1.contains("duplicate"), "{failed:?}");
-        // One that failed may come again, right.
-        house.post(json!([proof(ID, 1, 2, "V")])).await.unwrap();
+        // One that failed keeps the right one from nothing, behind it in the list too.
+        let both = json!([proof(ID, 1, 2, "Ino"), proof(ID, 1, 2, "V")]);
+        let (_, failed) = failures(house.post(both).await);
+        assert!(failed.len() == 1 && failed[0].0 == 0, "{failed:?}");
         assert_eq!(house.store.proofs().len(), 2);
         for (body, says) in [
             (json!([]), "no proof"),
