@@ -7,10 +7,14 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::broadcast;
+use tokio::{
+    sync::{Notify, broadcast},
+    time::timeout_at,
+};
 
 /// Requests that are remembered at once; with more the oldest is forgotten.
 pub const MAX_PROOF_REQUESTS: usize = 4096;
@@ -32,6 +36,9 @@ pub enum RequestMismatch {
     /// The proof of this type was brought already.
     #[error("duplicate: a proof of type {0} was already given for this proof_gen_id")]
     Delivered(ProofType),
+    /// A request for this payload and type is on its way to a proof engine, which has not told its `proof_gen_id` yet.
+    #[error("a request for this payload has no answer yet: bring the proof again")]
+    BeingMade,
 }
 
 #[derive(Debug, Default)]
@@ -130,24 +137,62 @@ impl ProofRequests {
     }
 }
 
+/// What a book has behind its lock.
+#[derive(Debug, Default)]
+struct Pages {
+    requests: ProofRequests,
+    /// How many requests for each key wait for their `ProofGenId`; bounded by what an engine takes at once.
+    being_made: BTreeMap<ProofKey, usize>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    pages: Mutex<Pages>,
+    /// A request was answered, or given up.
+    answered: Notify,
+}
+
 /// `ProofRequests` for several users. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct RequestBook(Arc<Mutex<ProofRequests>>);
+pub struct RequestBook(Arc<Book>);
 
 impl RequestBook {
     /// See `ProofRequests::remember`.
     pub fn remember(&self, id: ProofGenId, root: Root, types: &[ProofType]) {
-        self.0.lock().remember(id, root, types, Instant::now());
+        let mut pages = self.0.pages.lock();
+        pages.requests.remember(id, root, types, Instant::now());
     }
 
-    /// See `ProofRequests::check`.
-    pub fn check(&self, id: ProofGenId, key: &ProofKey) -> Result<(), RequestMismatch> {
-        self.0.lock().check(id, key, Instant::now())
+    /// See `ProofRequests::check`. A proof may be made before the answer to its request is here, so that its
+    /// `proof_gen_id` is not known yet: that answer is waited for until `until`, and `RequestMismatch::BeingMade` says
+    /// that it did not come.
+    pub async fn check(
+        &self,
+        id: ProofGenId,
+        key: &ProofKey,
+        until: tokio::time::Instant,
+    ) -> Result<(), RequestMismatch> {
+        loop {
+            let mut answered = pin!(self.0.answered.notified());
+            // From here on no answer is missed.
+            answered.as_mut().enable();
+            {
+                let mut pages = self.0.pages.lock();
+                let found = pages.requests.check(id, key, Instant::now());
+                let settled = matches!(found, Ok(()) | Err(RequestMismatch::Delivered(_)));
+                if settled || !pages.being_made.contains_key(key) {
+                    return found;
+                }
+            }
+            if timeout_at(until, answered).await.is_err() {
+                return Err(RequestMismatch::BeingMade);
+            }
+        }
     }
 
     /// See `ProofRequests::delivered`.
     pub fn delivered(&self, id: ProofGenId, key: &ProofKey) {
-        self.0.lock().delivered(id, key);
+        self.0.pages.lock().requests.delivered(id, key);
     }
 
     /// An engine whose requests are remembered here, whoever makes them.
@@ -156,6 +201,41 @@ impl RequestBook {
             engine,
             book: self.clone(),
         })
+    }
+
+    fn asking(&self, root: Root, types: &[ProofType]) -> Asking<'_> {
+        let key = |proof_type: &ProofType| ProofKey {
+            new_payload_request_root: root,
+            proof_type: *proof_type,
+        };
+        let keys: Vec<ProofKey> = types.iter().map(key).collect();
+        let mut pages = self.0.pages.lock();
+        for key in &keys {
+            *pages.being_made.entry(*key).or_default() += 1;
+        }
+        Asking { book: &self.0, keys }
+    }
+}
+
+/// A request that has no answer yet; ends when dropped.
+struct Asking<'a> {
+    book: &'a Book,
+    keys: Vec<ProofKey>,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let mut pages = self.book.pages.lock();
+        for key in &self.keys {
+            if let Some(number) = pages.being_made.get_mut(key) {
+                *number -= 1;
+                if *number == 0 {
+                    pages.being_made.remove(key);
+                }
+            }
+        }
+        drop(pages);
+        self.book.answered.notify_waiters();
     }
 }
 
@@ -188,6 +268,8 @@ impl ProofEngine for Noted {
         request: Arc<NewPayloadRequest>,
         types: &[ProofType],
     ) -> Result<ProofGenId, EngineError> {
+        // Until what is remembered can be found: a fast prover brings its proof before its answer is read.
+        let _asking = self.book.asking(new_payload_request_root, types);
         let asked = self.engine.request(new_payload_request_root, request, types);
         let id = asked.await?;
         self.book.remember(id, new_payload_request_root, types);
@@ -331,6 +413,101 @@ mod tests {
             .request(Root::ZERO, crate::test_support::payload_request(), &[1])
             .await;
         assert!(refused.is_err());
-        assert!(book.0.lock().is_empty(), "what was not taken is not remembered");
+        let pages = book.0.pages.lock();
+        assert!(pages.requests.is_empty(), "what was not taken is not remembered");
+        assert!(pages.being_made.is_empty());
+    }
+
+    /// Proves, and tells the id of a request when it is let.
+    struct Slow {
+        judge: Judge,
+        tell: Arc<Notify>,
+    }
+
+    #[async_trait]
+    impl ProofEngine for Slow {
+        fn name(&self) -> &str {
+            "slow"
+        }
+        fn proof_types(&self) -> Vec<ProofType> {
+            self.judge.proof_types()
+        }
+        fn is_insecure(&self) -> bool {
+            true
+        }
+        fn makes_proofs(&self) -> bool {
+            true
+        }
+        async fn verify(&self, proof: &ExecutionProof) -> Result<Verification, EngineError> {
+            self.judge.verify(proof).await
+        }
+        async fn request(
+            &self,
+            _: Root,
+            _: Arc<NewPayloadRequest>,
+            types: &[ProofType],
+        ) -> Result<ProofGenId, EngineError> {
+            self.tell.notified().await;
+            if types == [7] {
+                return Err(EngineError::Unavailable("it is down".into()));
+            }
+            Ok(ID)
+        }
+        fn events(&self) -> broadcast::Receiver<EngineEvent> {
+            self.judge.events()
+        }
+        async fn notify_new_payload(&self, _: Root, _: Arc<NewPayloadRequest>) {}
+        async fn notify_forkchoice_updated(&self, _: Root, _: Root, _: Root) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_proof_that_is_brought_before_its_request_is_answered_waits_for_the_answer() {
+        let (book, tell) = (RequestBook::default(), Arc::new(Notify::new()));
+        let judge = Judge(broadcast::channel(1).0);
+        let noted = book.noting(Arc::new(Slow {
+            judge,
+            tell: tell.clone(),
+        }));
+        let root = Root::from([1; 32]);
+        let ask = |types: Vec<ProofType>| {
+            let noted = noted.clone();
+            tokio::spawn(async move {
+                let payload = crate::test_support::payload_request();
+                noted.request(root, payload, &types).await.is_ok()
+            })
+        };
+        let soon = || tokio::time::Instant::now() + Duration::from_secs(5);
+        let bring = |key: ProofKey| {
+            let book = book.clone();
+            tokio::spawn(async move { book.check(ID, &key, soon()).await })
+        };
+        // Asked for by nobody, and by somebody who has no answer.
+        assert_eq!(bring(key(1, 1)).await.unwrap(), Err(RequestMismatch::Unknown));
+        let asked = ask(vec![1, 2]);
+        tokio::task::yield_now().await;
+        assert_eq!(
+            bring(key(1, 2)).await.unwrap(),
+            Err(RequestMismatch::BeingMade),
+            "in vain"
+        );
+        for other in [key(1, 3), key(2, 1)] {
+            let told = bring(other).await.unwrap();
+            assert_eq!(told, Err(RequestMismatch::Unknown), "nobody asks for {other:?}");
+        }
+        let waits = bring(key(1, 1));
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished());
+        tell.notify_one();
+        assert!(asked.await.unwrap());
+        assert_eq!(waits.await.unwrap(), Ok(()));
+        // The engine refuses: so is the proof.
+        let asked = ask(vec![7]);
+        tokio::task::yield_now().await;
+        let waits = bring(key(1, 7));
+        tokio::task::yield_now().await;
+        tell.notify_one();
+        assert!(!asked.await.unwrap());
+        assert_eq!(waits.await.unwrap(), Err(RequestMismatch::TypeNotAsked(7)));
+        assert!(book.0.pages.lock().being_made.is_empty());
     }
 }

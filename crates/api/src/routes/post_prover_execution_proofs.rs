@@ -3,7 +3,7 @@
 //!
 //! 400 names what will not be taken: an unknown or expired `proof_gen_id`, another payload or type than was asked for,
 //! a duplicate, an invalid proof, and every proof where this node has nobody to sign (a valid one counts for the gate all
-//! the same). 503 names what cannot be judged or signed now.
+//! the same). 503 names what cannot be judged or signed now. A proof that comes before the answer to its request waits for it.
 
 use crate::openapi::{Operation, schema};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     proof_body::{BodyEncoding, MAX_PROOFS_PER_POST},
     verdicts::{Outcome, answer},
 };
-use assay_proof_engine::{ProofGenId, RequestBook};
+use assay_proof_engine::{ProofGenId, RequestBook, RequestMismatch};
 use assay_types::{ExecutionProof, ProofKey, primitives::parse_hex};
 use assay_verification::{Brought, UnsignedProofs};
 use axum::{
@@ -96,27 +96,30 @@ async fn relay(
 ) -> Vec<Outcome> {
     // Of the same bytes: another proof of the same type may be the good one.
     let mut seen: HashSet<(ProofGenId, ProofKey, Bytes)> = HashSet::new();
-    let checked: Vec<Result<GeneratedProof, String>> = found
-        .into_iter()
-        .map(|proof| {
-            let proof = proof?;
-            let (id, key) = (proof.proof_gen_id, proof.execution_proof.key());
-            requests.check(id, &key).map_err(|e| e.to_string())?;
-            if seen.insert((id, key, proof.execution_proof.proof_data.clone())) {
-                Ok(proof)
-            } else {
-                Err(format!(
-                    "duplicate: this list has this proof of type {} for this proof_gen_id already",
-                    key.proof_type
-                ))
-            }
-        })
-        .collect();
     let deadline = Instant::now() + PATIENCE_IN_ALL;
+    let answered = tokio::time::Instant::now() + PATIENCE;
+    let mut checked: Vec<Result<GeneratedProof, Outcome>> = Vec::with_capacity(found.len());
+    for proof in found {
+        checked.push(match proof {
+            Err(why) => Err(Outcome::Refused(why)),
+            Ok(proof) => {
+                let (id, key) = (proof.proof_gen_id, proof.execution_proof.key());
+                match requests.check(id, &key, answered).await {
+                    Err(why @ RequestMismatch::BeingMade) => Err(Outcome::NotNow(why.to_string())),
+                    Err(why) => Err(Outcome::Refused(why.to_string())),
+                    Ok(()) if seen.insert((id, key, proof.execution_proof.proof_data.clone())) => Ok(proof),
+                    Ok(()) => Err(Outcome::Refused(format!(
+                        "duplicate: this list has this proof of type {} for this proof_gen_id already",
+                        key.proof_type
+                    ))),
+                }
+            }
+        });
+    }
     let working = checked.into_iter().map(|proof| async move {
         let proof = match proof {
             Ok(proof) => proof,
-            Err(why) => return Outcome::Refused(why),
+            Err(outcome) => return outcome,
         };
         let (id, key) = (proof.proof_gen_id, proof.execution_proof.key());
         let left = deadline.saturating_duration_since(Instant::now());

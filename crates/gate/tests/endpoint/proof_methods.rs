@@ -211,8 +211,9 @@ async fn proofs_are_requested_of_the_proof_engine_and_taken_when_they_are_made()
     let mut id = [0; 8];
     id.copy_from_slice(&root.0[..8]);
     let id = assay_proof_engine::ProofGenId(id);
-    assert_eq!(house.book.check(id, &key(root, 2)), Ok(()));
-    assert!(house.book.check(id, &key(root, 3)).is_err());
+    let now = tokio::time::Instant::now();
+    assert_eq!(house.book.check(id, &key(root, 2), now).await, Ok(()));
+    assert!(house.book.check(id, &key(root, 3), now).await.is_err());
 
     let finished = |key, data: &'static [u8]| EngineEvent::Completed {
         proof_gen_id: None,
