@@ -290,6 +290,7 @@ impl ProofEngine for Noted {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn key(root: u8, proof_type: ProofType) -> ProofKey {
