@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod about;
+mod db;
 mod metrics;
 mod settings;
 mod sign_and_verify;

@@ -22,3 +22,4 @@ mod proof_travels;
 mod prover;
 mod snoop;
 mod sync;
+mod traces;

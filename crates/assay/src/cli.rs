@@ -27,6 +27,8 @@ pub enum Command {
     Devnet(crate::devnet::DevnetArgs),
     /// Print a completion script for a shell
     Completions(commands::about::CompletionsArgs),
+    /// Look at and look after what a node keeps on disk
+    Db(commands::db::DbArgs),
     /// Make a proof with the development engine: it proves nothing, and is for devnets and tests
     DevProof(commands::dev_proof::DevProofArgs),
     /// Print the annotated settings file of `assay node`

@@ -13,6 +13,7 @@
 //! | `devnet` | a network of nodes over the simulator |
 //! | `commands` | one file a subcommand |
 //! | `logging` | what is printed, and how |
+//! | `traces` | proofs' ways as OTLP traces |
 //!
 //! The crates of the house are re-exported under their short names.
 
@@ -27,6 +28,7 @@ pub mod prover;
 pub mod signals;
 mod signer;
 pub mod snoop;
+mod traces;
 
 pub use assay_api as api;
 pub use assay_chain as chain;

@@ -1,5 +1,7 @@
 //! What is printed: one line an event on standard error, for people or as JSON.
 
+use crate::traces::Traces;
+use assay_verification::TRACE_TARGET;
 use serde::{Deserialize, Serialize};
 use std::io::IsTerminal;
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
@@ -18,8 +20,8 @@ pub enum LogFormat {
 /// The levels by name.
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-/// Installs the subscriber. `RUST_LOG`, where set, wins over `level` (error, warn, info, debug, trace, or a filter).
-pub fn init(level: &str, format: LogFormat) -> anyhow::Result<()> {
+/// Installs the subscriber, with what takes traces where there is one. `RUST_LOG`, where set, wins over `level` (error, warn, info, debug, trace, or a filter).
+pub(crate) fn init(level: &str, format: LogFormat, traces: Option<&Traces>) -> anyhow::Result<()> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(text) if !text.is_empty() => EnvFilter::try_new(text)?,
         _ => {
@@ -32,18 +34,26 @@ pub fn init(level: &str, format: LogFormat) -> anyhow::Result<()> {
             EnvFilter::try_new(default_filter(level))?
         }
     };
-    let registry = tracing_subscriber::registry().with(filter);
+    // Spans of traces are not of the log, whatever it lets through.
+    let filter = filter.add_directive(format!("{TRACE_TARGET}=off").parse()?);
+    let registry = tracing_subscriber::registry().with(traces.map(Traces::layer));
     match format {
         LogFormat::Text => registry
             .with(
                 fmt::layer()
                     .with_writer(std::io::stderr)
                     .with_target(false)
-                    .with_ansi(std::io::stderr().is_terminal()),
+                    .with_ansi(std::io::stderr().is_terminal())
+                    .with_filter(filter),
             )
             .try_init(),
         LogFormat::Json => registry
-            .with(fmt::layer().json().with_writer(std::io::stderr))
+            .with(
+                fmt::layer()
+                    .json()
+                    .with_writer(std::io::stderr)
+                    .with_filter(filter),
+            )
             .try_init(),
     }
     .map_err(|e| anyhow::anyhow!("logging: {e}"))

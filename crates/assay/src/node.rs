@@ -18,6 +18,7 @@ use crate::{
     config::{ConfigError, NodeArgs, NodeConfig, resolve, spec_overrides},
     endpoints::Endpoints,
     logging, signer,
+    traces::Traces,
 };
 use anyhow::Context;
 use assay_api::{ApiState, EventSink, NodeCollector, NodeInfo, Upstream};
@@ -59,13 +60,14 @@ pub(crate) const BLOCKING_THREADS: usize = 64;
 /// `assay node`: runs until SIGINT or SIGTERM, with `--exit-with-stdin` at most until standard input ends.
 pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
     let config = resolve(args)?;
-    logging::init(&config.log_level, config.log_format)?;
-    crate::config::warn_of_unknown_variables();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .context("tokio runtime")?;
+    let traces = Traces::of(config.otlp_endpoint.as_deref(), &runtime)?;
+    logging::init(&config.log_level, config.log_format, traces.as_ref())?;
+    crate::config::warn_of_unknown_variables();
     let outcome = runtime.block_on(async {
         let stop = CancellationToken::new();
         let with_stdin = args.exit_with_stdin;
@@ -102,6 +104,7 @@ pub fn run(args: &NodeArgs) -> anyhow::Result<()> {
         node.ended().await;
         outcome
     });
+    drop(traces);
     // Work on blocking threads that does not end by itself is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome

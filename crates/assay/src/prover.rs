@@ -167,7 +167,7 @@ pub(crate) fn duty(config: &NodeConfig, spec: &Spec) -> DutyConfig {
 /// Runs until SIGINT or SIGTERM.
 pub fn run(args: &ProverArgs) -> anyhow::Result<()> {
     let config = args.settings()?;
-    logging::init(&args.log_level, args.log_format)?;
+    logging::init(&args.log_level, args.log_format, None)?;
     // Only to see that they can be had, before anything is waited for.
     engine::native_verifiers(&config, 0)?;
     let endpoint =

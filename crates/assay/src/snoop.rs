@@ -4,6 +4,7 @@
 use crate::{
     config::{NodeArgs, resolve_in_slot, warn_of_unknown_variables},
     logging, node, signals,
+    traces::Traces,
 };
 use anyhow::Context;
 use clap::Parser;
@@ -47,13 +48,14 @@ pub fn run(args: SnoopArgs) -> anyhow::Result<()> {
         ..NodeArgs::default()
     };
     let config = resolve_in_slot(&settings)?;
-    logging::init(&config.log_level, config.log_format)?;
-    warn_of_unknown_variables();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(node::BLOCKING_THREADS)
         .build()
         .context("tokio runtime")?;
+    let traces = Traces::of(config.otlp_endpoint.as_deref(), &runtime)?;
+    logging::init(&config.log_level, config.log_format, traces.as_ref())?;
+    warn_of_unknown_variables();
     let outcome = runtime.block_on(async {
         let stop = CancellationToken::new();
         let slot = node::slot::run(config, stop.clone());
@@ -64,6 +66,7 @@ pub fn run(args: SnoopArgs) -> anyhow::Result<()> {
         }
         slot.await
     });
+    drop(traces);
     // Work on blocking threads that does not end by itself is not waited for.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     outcome

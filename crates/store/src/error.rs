@@ -137,7 +137,8 @@ from_redb!(
     TransactionError,
     CommitError,
     SetDurabilityError,
-    DatabaseError
+    DatabaseError,
+    CompactionError
 );
 
 pub(crate) type TxResult<T> = Result<T, TxError>;

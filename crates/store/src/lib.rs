@@ -18,13 +18,17 @@
 //! | `index` | blocks and which of them are canonical |
 //! | `prune` | finality, retention, `--max-db-size` |
 //! | `reader`, `stream` | reading; one proof at a time for req/resp |
+//! | `offline`, `check`, `overlay` | a database that no node has open: read without a change, checked, pruned, filled |
 //! | `follow` | keeps the index in step with the chain view |
 
+mod check;
 mod config;
 mod error;
 mod follow;
 mod index;
+mod offline;
 mod open;
+mod overlay;
 mod prune;
 mod reader;
 mod record;
@@ -37,10 +41,12 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use check::{Findings, MAX_FINDINGS};
 pub use config::{ChainIdentity, StoreConfig};
 pub use error::StoreError;
 pub use follow::follow;
 pub use index::{BlockUpdate, ChainUpdate, StoredBlock};
+pub use offline::{Editor, Offline, PruneLimits, Removed, Summary};
 pub use reader::{ProofSummary, Reader, StoreStats};
 pub use record::{MAX_RECORD_BYTES, RecordKey, StoredProof};
 pub use shared::MAX_CONTAINED;

@@ -3,21 +3,25 @@
 use crate::{
     config::{ChainIdentity, StoreConfig},
     error::{StoreError, TxError, TxResult},
+    overlay::Overlay,
     shared::{Contained, OpenDatabase, Opener, Shared, guarded},
     tables::{CONTAINED, META, SCHEMA_VERSION, Tables, le_u64, meta},
 };
 use assay_types::{Root, Slot};
-use redb::{Database, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend as _};
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
+/// Memory for the pages of a database that no node has.
+const CACHE_BYTES: usize = 16 * 1024 * 1024;
+
 /// Opens or creates the database at `path` and checks that it is this chain's.
 pub(crate) fn open(path: &Path, config: &StoreConfig) -> Result<Shared, StoreError> {
     let (file, cache_bytes) = (path.to_owned(), config.cache_bytes);
     if !file.exists() {
-        create(path, config)?;
+        create(path, &config.identity)?;
     }
     open_with(path, config, Box::new(move || open_file(&file, cache_bytes)))
 }
@@ -26,11 +30,53 @@ pub(crate) fn open(path: &Path, config: &StoreConfig) -> Result<Shared, StoreErr
 pub(crate) fn open_with(path: &Path, config: &StoreConfig, opener: Opener) -> Result<Shared, StoreError> {
     let database = opener()?;
     database.with(path, |db| initialize(db, &config.identity))?;
-    let found = database.with(path, read_identity)?;
+    let found = database.read(path, read_identity)?;
     check_identity(path, found, &config.identity)?;
-    let contained = database.with(path, read_contained)?;
+    let contained = database.read(path, read_contained)?;
     remove_leftovers(path);
     Ok(Shared::new(path.to_owned(), opener, database, contained))
+}
+
+/// Opens a database for reading alone, whatever chain it is of: the file stays as it is, and others may read it too. What
+/// it says it is of.
+pub(crate) fn open_reading(path: &Path) -> Result<(Shared, ChainIdentity), StoreError> {
+    let file = path.to_owned();
+    let opener: Opener = Box::new(move || open_unchanged(&file));
+    let database = opener()?;
+    of_any_chain(path, opener, database)
+}
+
+fn open_unchanged(path: &Path) -> Result<OpenDatabase, StoreError> {
+    guarded(path, || {
+        let overlay = Overlay::open(path)?;
+        // An empty one would be made into a database, in memory.
+        if overlay.len().map_err(redb::StorageError::from)? == 0 {
+            return Err(TxError::Damaged("it is empty"));
+        }
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        Ok(builder.create_with_backend(overlay)?.into())
+    })
+}
+
+/// Opens a database of whatever chain; nobody else has it then.
+pub(crate) fn open_exclusive(path: &Path) -> Result<(Shared, ChainIdentity), StoreError> {
+    let file = path.to_owned();
+    let opener: Opener = Box::new(move || open_file(&file, CACHE_BYTES));
+    let database = opener()?;
+    of_any_chain(path, opener, database)
+}
+
+fn of_any_chain(
+    path: &Path,
+    opener: Opener,
+    database: OpenDatabase,
+) -> Result<(Shared, ChainIdentity), StoreError> {
+    let found = database.read(path, read_identity)?;
+    let identity = checked_schema(path, found)?;
+    let contained = database.read(path, read_contained)?;
+    let shared = Shared::new(path.to_owned(), opener, database, contained);
+    Ok((shared, identity))
 }
 
 fn io_error(path: &Path, error: &std::io::Error) -> StoreError {
@@ -66,7 +112,7 @@ fn temporary(path: &Path) -> PathBuf {
 
 /// Makes a database under another name and gives it its own when it is complete and on disk: a kill on the way leaves
 /// no file that does not open.
-fn create(path: &Path, config: &StoreConfig) -> Result<(), StoreError> {
+pub(crate) fn create(path: &Path, identity: &ChainIdentity) -> Result<(), StoreError> {
     let directory = path
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
@@ -75,7 +121,7 @@ fn create(path: &Path, config: &StoreConfig) -> Result<(), StoreError> {
     let new = temporary(path);
     // Left over from a killed process that had the same id.
     let _ = fs::remove_file(&new);
-    guarded(&new, || initialize(&Database::create(&new)?, &config.identity))?;
+    guarded(&new, || initialize(&Database::create(&new)?, identity))?;
     // A link fails where another process was faster, a rename would put its database aside. Not every file system has
     // links.
     let named = match fs::hard_link(&new, path) {
@@ -129,9 +175,8 @@ fn initialize(database: &Database, identity: &ChainIdentity) -> TxResult<()> {
 }
 
 /// Schema version and chain; the identity only where the version is ours, since a later one may keep it otherwise.
-fn read_identity(database: &Database) -> TxResult<(u32, Option<ChainIdentity>)> {
+fn read_identity(read: &ReadTransaction) -> TxResult<(u32, Option<ChainIdentity>)> {
     const NO_META: TxError = TxError::Damaged("it does not say what it is");
-    let read = database.begin_read()?;
     let meta = match read.open_table(META) {
         Ok(meta) => meta,
         Err(redb::TableError::Storage(error)) => return Err(error.into()),
@@ -152,14 +197,14 @@ fn read_identity(database: &Database) -> TxResult<(u32, Option<ChainIdentity>)> 
     Ok((version, Some(identity)))
 }
 
-fn check_identity(
+/// The chain, where the schema is ours.
+fn checked_schema(
     path: &Path,
     (version, found): (u32, Option<ChainIdentity>),
-    expected: &ChainIdentity,
-) -> Result<(), StoreError> {
+) -> Result<ChainIdentity, StoreError> {
     let path = path.to_owned();
-    let Some(found) = found else {
-        return Err(if version > SCHEMA_VERSION {
+    found.ok_or_else(|| {
+        if version > SCHEMA_VERSION {
             StoreError::NewerSchema {
                 path,
                 found: version,
@@ -170,8 +215,17 @@ fn check_identity(
                 path,
                 why: format!("schema version {version} never existed"),
             }
-        });
-    };
+        }
+    })
+}
+
+fn check_identity(
+    path: &Path,
+    found: (u32, Option<ChainIdentity>),
+    expected: &ChainIdentity,
+) -> Result<(), StoreError> {
+    let found = checked_schema(path, found)?;
+    let path = path.to_owned();
     if (found.genesis_validators_root, found.chain_id)
         == (expected.genesis_validators_root, expected.chain_id)
     {
@@ -185,8 +239,7 @@ fn check_identity(
     }
 }
 
-fn read_contained(database: &Database) -> TxResult<Contained> {
-    let read = database.begin_read()?;
+fn read_contained(read: &ReadTransaction) -> TxResult<Contained> {
     let table = read.open_table(CONTAINED)?;
     let mut until = std::collections::BTreeMap::new();
     for entry in table.iter()?.take(crate::MAX_CONTAINED) {

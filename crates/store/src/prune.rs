@@ -7,6 +7,7 @@ use crate::{
     config::StoreConfig,
     error::TxResult,
     index::{self, Gaps},
+    offline::{PruneLimits, Removed},
     record::{self, RecordKey},
     tables::{Marks, Tables, be_u64},
 };
@@ -194,6 +195,42 @@ fn tell_over_limit(marks: &Marks, pruning: &mut Pruning, config: &StoreConfig) {
         );
     }
     pruning.over_limit_told = over;
+}
+
+/// Removes a bounded number of the oldest beyond `limits`, never of the serve range; what is below `limits.before` is not
+/// kept from then on. Returns what went, and whether nothing is left to do.
+pub(crate) fn offline_step(
+    tables: &mut Tables<'_>,
+    marks: &mut Marks,
+    limits: PruneLimits,
+) -> TxResult<(Removed, bool)> {
+    let before = limits
+        .before
+        .map_or(0, |slot| slot.0.min(marks.serve_range_start));
+    let (proofs, bytes) = (marks.proofs, marks.proof_bytes);
+    let mut is_finished = false;
+    for _ in 0..STEP_PROOFS {
+        let oldest = tables
+            .proofs
+            .first()?
+            .map(|(key, _)| RecordKey::from_bytes(key.value()));
+        let goes = |key: &RecordKey| {
+            let too_many = limits.max_bytes.is_some_and(|max| marks.proof_bytes > max);
+            key.slot.0 < before || (too_many && key.slot.0 < marks.serve_range_start)
+        };
+        let Some(key) = oldest.filter(goes) else {
+            is_finished = true;
+            break;
+        };
+        remove_proof(tables, marks, key)?;
+    }
+    marks.cutoff = marks.cutoff.max(before);
+    let blocks_left = remove_blocks_below(tables, marks.cutoff)?;
+    let removed = Removed {
+        proofs: proofs.saturating_sub(marks.proofs),
+        bytes: bytes.saturating_sub(marks.proof_bytes),
+    };
+    Ok((removed, is_finished && !blocks_left))
 }
 
 /// Removes a proof, and its payload's entry where nothing else names it.

@@ -43,6 +43,23 @@ impl OpenDatabase {
         };
         guarded(path, || work(database))
     }
+
+    /// As `with`, on the last commit.
+    pub(crate) fn read<T>(
+        &self,
+        path: &Path,
+        work: impl FnOnce(&ReadTransaction) -> TxResult<T>,
+    ) -> Result<T, StoreError> {
+        self.with(path, |database| work(&database.begin_read()?))
+    }
+
+    /// Moves what is used to the front and shortens the file. Returns whether it did anything.
+    pub(crate) fn compact(&mut self, path: &Path) -> Result<bool, StoreError> {
+        let Some(database) = &mut self.0 else {
+            return Err(StoreError::Closed);
+        };
+        guarded(path, || Ok(database.compact()?))
+    }
 }
 
 impl Drop for OpenDatabase {
@@ -164,13 +181,20 @@ impl Shared {
     /// Runs `work` on the database, as `OpenDatabase::with`.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&Database) -> TxResult<T>) -> Result<T, StoreError> {
         let guard = self.database.read();
-        let Some(database) = guard.as_ref() else {
-            return Err(StoreError::Io {
-                path: self.path.clone(),
-                why: "it could not be opened again after an error".into(),
-            });
-        };
-        database.with(&self.path, work)
+        guard.as_ref().ok_or_else(|| self.gone())?.with(&self.path, work)
+    }
+
+    fn gone(&self) -> StoreError {
+        StoreError::Io {
+            path: self.path.clone(),
+            why: "it could not be opened again after an error".into(),
+        }
+    }
+
+    /// As `OpenDatabase::compact`, once reads under way are over.
+    pub(crate) fn compact(&self) -> Result<bool, StoreError> {
+        let mut guard = self.database.write();
+        guard.as_mut().ok_or_else(|| self.gone())?.compact(&self.path)
     }
 
     /// Runs `work` on the last commit.
@@ -178,7 +202,8 @@ impl Shared {
         &self,
         work: impl FnOnce(&ReadTransaction) -> TxResult<T>,
     ) -> Result<T, StoreError> {
-        self.with(|database| work(&database.begin_read()?))
+        let guard = self.database.read();
+        guard.as_ref().ok_or_else(|| self.gone())?.read(&self.path, work)
     }
 
     /// Closes the database and opens it again: after a failed write redb answers nothing more. Waits for reads under way.

@@ -289,7 +289,7 @@ impl Store {
     }
 }
 
-fn check_size(what: &'static str, bytes: usize, max: usize) -> Result<(), StoreError> {
+pub(crate) fn check_size(what: &'static str, bytes: usize, max: usize) -> Result<(), StoreError> {
     if bytes > max {
         return Err(StoreError::TooLarge { what, bytes, max });
     }

@@ -173,10 +173,10 @@ pub(crate) struct Writer {
 }
 
 #[derive(Debug, Clone, Default)]
-struct State {
-    marks: Marks,
-    gaps: Gaps,
-    pruning: Pruning,
+pub(crate) struct State {
+    pub(crate) marks: Marks,
+    pub(crate) gaps: Gaps,
+    pub(crate) pruning: Pruning,
 }
 
 impl Writer {
@@ -398,7 +398,12 @@ fn chain_update(
     }
 }
 
-fn put(tables: &mut Tables<'_>, state: &mut State, key: RecordKey, ssz: &[u8]) -> TxResult<PutOutcome> {
+pub(crate) fn put(
+    tables: &mut Tables<'_>,
+    state: &mut State,
+    key: RecordKey,
+    ssz: &[u8],
+) -> TxResult<PutOutcome> {
     let root = key.new_payload_request_root.0;
     let indexed = tables.payloads.get(&root)?.map(|slot| slot.value());
     // One payload has one timestamp, so one slot: all its proofs are kept where the first one is.

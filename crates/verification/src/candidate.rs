@@ -11,6 +11,8 @@ pub(crate) struct Parsed {
     pub(crate) signed: SignedExecutionProof,
     /// The bytes it came as; a value that came as JSON has none until it is hashed.
     pub(crate) ssz: Option<Bytes>,
+    /// Its way, for whoever traces it.
+    pub(crate) span: tracing::Span,
 }
 
 impl Parsed {
@@ -26,9 +28,14 @@ impl Parsed {
                 Self {
                     signed,
                     ssz: Some(ssz),
+                    span: tracing::Span::none(),
                 }
             }
-            Candidate::Signed(signed) => Self { signed, ssz: None },
+            Candidate::Signed(signed) => Self {
+                signed,
+                ssz: None,
+                span: tracing::Span::none(),
+            },
         };
         let len = parsed.signed.message.proof_data.len();
         if len == 0 {
@@ -51,6 +58,7 @@ impl Parsed {
         Self {
             signed,
             ssz: Some(ssz),
+            span: self.span,
         }
     }
 

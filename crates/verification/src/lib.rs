@@ -16,6 +16,7 @@
 //! | `machine` | the decisions, a state machine without I/O: rules, turns, waiting room, observed caches |
 //! | `verifier` | `Verifier` and `Intake`: clock, tasks, verdicts back to who waits |
 //! | `perform` | the work of each stage: hash, validator, signature, engine, sinks |
+//! | `trace` | a proof's way as spans |
 //! | `trail` | what has become of proofs that are not among the accepted |
 //! | `containment` | containment in memory |
 //! | `metrics` | what is counted |
@@ -31,6 +32,7 @@ mod perform;
 pub mod signer;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod trace;
 mod trail;
 pub mod unsigned;
 pub mod verdict;
@@ -44,6 +46,7 @@ pub use intake::{
 };
 pub use metrics::{MetricsSnapshot, VerificationMetrics};
 pub use signer::{CheckError, CheckedProof, ProofSigner, SignError};
+pub use trace::TRACE_TARGET;
 pub use trail::{InvalidProof, ProofTrail, UnderWay};
 pub use unsigned::{Brought, UnsignedError, UnsignedProofs, UnsignedVerdict};
 pub use verdict::{IgnoreReason, ParkReason, RejectReason, Verdict};

@@ -3,6 +3,7 @@
 use crate::{
     VerifiedProof,
     machine::{Action, CandidateId, Outcome, Stage},
+    trace,
     verifier::Inner,
 };
 use assay_chain::ValidatorAnswer;
@@ -10,6 +11,7 @@ use assay_proof_engine::{EngineError, Verification};
 use assay_types::ExecutionProof;
 use futures::FutureExt;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use tracing::{Instrument, Span};
 
 impl Inner {
     /// Does the work of a stage; `None` for actions that are none.
@@ -23,7 +25,12 @@ impl Inner {
             Action::Commit { id, .. } => (*id, Stage::Commit),
             Action::Reply { .. } | Action::Parked { .. } | Action::Contain { .. } => return None,
         };
-        let outcome = AssertUnwindSafe(self.outcome(action))
+        // Where nobody traces, not even the lock is taken.
+        let span = match trace::is_on() {
+            true => trace::stage(&self.span_of(id), stage),
+            false => Span::none(),
+        };
+        let outcome = AssertUnwindSafe(self.outcome(action).instrument(span))
             .catch_unwind()
             .await
             .unwrap_or_else(|_| {

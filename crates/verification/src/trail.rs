@@ -1,12 +1,13 @@
 //! What has become of proofs that are not, or not yet, among the accepted: for whoever asks why a payload lacks one. Kept for
 //! what is held now and for the newest payloads of this run.
 
-use crate::{ParkReason, RejectReason, Source, Verdict, machine::Ticket};
+use crate::{ParkReason, RejectReason, Source, Verdict, machine::Ticket, trace};
 use assay_types::{ProofKey, Root, ValidatorIndex};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     time::SystemTime,
 };
+use tracing::Span;
 
 /// Payloads whose refused proofs are kept; the oldest is forgotten first.
 const MAX_PAYLOADS: usize = 1024;
@@ -55,6 +56,7 @@ pub struct ProofTrail {
 struct Flight {
     key: ProofKey,
     under_way: UnderWay,
+    span: Span,
 }
 
 /// The record. What is in flight is bounded by those who wait for a verdict.
@@ -66,18 +68,27 @@ pub(crate) struct Trail {
 }
 
 impl Trail {
-    pub(crate) fn arrived(&mut self, ticket: Ticket, key: ProofKey, by: ValidatorIndex, source: &Source) {
+    pub(crate) fn arrived(
+        &mut self,
+        ticket: Ticket,
+        key: ProofKey,
+        by: ValidatorIndex,
+        source: &Source,
+        span: Span,
+    ) {
         let under_way = UnderWay {
             validator_index: by,
             source: source.label(),
             arrived_at: SystemTime::now(),
             waits_for: None,
         };
-        self.flights.insert(ticket, Flight { key, under_way });
+        let flight = Flight { key, under_way, span };
+        self.flights.insert(ticket, flight);
     }
 
     pub(crate) fn parked(&mut self, ticket: Ticket, reason: ParkReason) {
         if let Some(flight) = self.flights.get_mut(&ticket) {
+            trace::parked(&flight.span, reason);
             flight.under_way.waits_for = Some(reason);
         }
     }
@@ -87,6 +98,7 @@ impl Trail {
         let Some(flight) = self.flights.remove(&ticket) else {
             return;
         };
+        trace::ended(&flight.span, verdict);
         let Verdict::Reject(reason) = verdict else { return };
         let root = flight.key.new_payload_request_root;
         if !self.ended.contains_key(&root) {
@@ -182,7 +194,7 @@ mod tests {
         let mut trail = Trail::default();
         let known = |_: &Root| true;
         for (ticket, by) in [(1, 7), (2, 7), (3, 8), (4, 9)] {
-            trail.arrived(ticket, key(1, 1), by, &Source::Http);
+            trail.arrived(ticket, key(1, 1), by, &Source::Http, Span::none());
         }
         trail.parked(3, ParkReason::EngineUnavailable);
         assert_eq!(
@@ -212,12 +224,12 @@ mod tests {
     fn proofs_of_unknown_payloads_take_no_room_and_the_oldest_payload_goes_first() {
         let mut trail = Trail::default();
         let verdict = Verdict::Reject(RejectReason::BadSignature);
-        trail.arrived(0, key(0, 1), 1, &Source::Http);
+        trail.arrived(0, key(0, 1), 1, &Source::Http, Span::none());
         trail.ended(0, &verdict, |_| false);
         assert!(trail.order.is_empty());
         for n in 0..=MAX_PAYLOADS as u64 {
             for proof_type in 0..=MAX_TYPES as u8 {
-                trail.arrived(1, key(n, proof_type), 1, &Source::Http);
+                trail.arrived(1, key(n, proof_type), 1, &Source::Http, Span::none());
                 trail.ended(1, &verdict, |_| true);
             }
         }

@@ -4,7 +4,8 @@ use crate::{
     Candidate, ContainmentRecord, IgnoreReason, KnownProofs, ParkReason, ProofSink, Source, Submission,
     Verdict, VerificationMetrics, VerifierConfig,
     candidate::Parsed,
-    machine::{Action, Event, Judgement, Machine, Ticket, View},
+    machine::{Action, CandidateId, Event, Judgement, Machine, Ticket, View},
+    trace,
     trail::{ProofTrail, Trail},
     unsigned::{MAX_UNSIGNED_PROOFS, UNSIGNED_AT_ONCE},
 };
@@ -177,7 +178,10 @@ impl Intake {
     /// candidate back.
     pub async fn submit(&self, candidate: Candidate, source: Source) -> Submission {
         let parsed = match Parsed::new(candidate, self.inner.parts.chain.spec()) {
-            Ok(parsed) => parsed,
+            Ok(mut parsed) => {
+                parsed.span = trace::arrival(&parsed, &source);
+                parsed
+            }
             Err(reason) => {
                 let verdict = Verdict::Reject(reason);
                 self.inner.metrics.verdict(&source, &verdict);
@@ -249,7 +253,8 @@ impl Inner {
             state.next_ticket += 1;
             state.waiters.insert(ticket, Waiter::First(tell));
             let (key, validator) = (parsed.key(), parsed.validator_index());
-            state.trail.arrived(ticket, key, validator, &source);
+            let span = parsed.span.clone();
+            state.trail.arrived(ticket, key, validator, &source, span);
             self.step(
                 &mut state,
                 Event::Submitted {
@@ -279,6 +284,11 @@ impl Inner {
     /// Whether a valid proof is known, signed or not.
     pub(crate) fn is_proven(&self, key: &ProofKey) -> bool {
         self.state.lock().machine.is_proven(key, self)
+    }
+
+    /// The span of a candidate's way.
+    pub(crate) fn span_of(&self, id: CandidateId) -> tracing::Span {
+        self.state.lock().machine.span_of(id)
     }
 
     /// Whether a valid signed proof is known.

@@ -1,6 +1,7 @@
 //! The subcommands, and how their results become exit codes.
 
 pub mod about;
+pub mod db;
 pub mod dev_proof;
 pub mod files;
 pub mod health;
@@ -20,6 +21,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Node(args) => crate::node::run(&args),
         Command::Completions(args) => about::completions(&args),
         Command::Devnet(args) => crate::devnet::run(&args),
+        Command::Db(args) => db::run(&args),
         Command::Metrics(args) => metrics::run(&args),
         Command::DevProof(args) => dev_proof::run(&args),
         Command::ExampleConfig => about::example_config(),

@@ -324,4 +324,8 @@ pub struct NodeArgs {
     #[arg(long, value_name = "FORMAT", help_heading = "Log")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_format: Option<LogFormat>,
+    /// Collector that traces of proofs' ways go to, by OTLP over HTTP: http://127.0.0.1:4318; without it there are none
+    #[arg(long, value_name = "URL", help_heading = "Log")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp_endpoint: Option<String>,
 }

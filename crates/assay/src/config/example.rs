@@ -5,7 +5,7 @@ use super::{NodeArgs, NodeConfig};
 use clap::Args;
 
 /// Values for settings that have no default, or one that only suits the machine it was made on.
-const EXAMPLES: [(&str, &str); 37] = [
+const EXAMPLES: [(&str, &str); 38] = [
     ("datadir", "\"/var/lib/assay\""),
     ("network-config", "\"/etc/assay/config.yaml\""),
     ("spec", "[\"MAX_PROOF_SIZE=409600\"]"),
@@ -53,6 +53,7 @@ const EXAMPLES: [(&str, &str); 37] = [
     ("listen-address", "[\"0.0.0.0\"]"),
     ("dev-seed", "\"assay-dev\""),
     ("log-level", "\"info\""),
+    ("otlp-endpoint", "\"http://127.0.0.1:4318\""),
 ];
 
 /// Columns of a comment's text.

@@ -90,7 +90,8 @@ pub(super) fn size<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Er
     }
 }
 
-fn parse_size(text: &str) -> Option<u64> {
+/// A size in bytes with or without a unit; `None` where it is none.
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim();
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);

@@ -166,6 +166,7 @@ pub struct NodeConfig {
     pub containment_epochs: u64,
     pub log_level: String,
     pub log_format: LogFormat,
+    pub otlp_endpoint: Option<String>,
 }
 
 impl Default for NodeConfig {
@@ -243,6 +244,7 @@ impl Default for NodeConfig {
             containment_epochs: 4,
             log_level: "info".into(),
             log_format: LogFormat::Text,
+            otlp_endpoint: None,
         }
     }
 }
@@ -403,6 +405,9 @@ fn check_but_secrets(config: &NodeConfig) -> Result<(), ConfigError> {
     url("beacon-node", &config.beacon_node)?;
     for endpoint in &config.execution_endpoint {
         url("execution-endpoint", endpoint)?;
+    }
+    if let Some(collector) = &config.otlp_endpoint {
+        url("otlp-endpoint", collector)?;
     }
     if config.execution_endpoint.len() > MAX_EXECUTION_ENDPOINTS {
         return wrong("execution-endpoint", "more than 8");
@@ -765,6 +770,9 @@ mod tests {
             ("proof-types", |c| c.proof_types = vec![1, 2, 1]),
             ("proof-types", |c| c.proof_types.clear()),
             ("dev-failure-rate", |c| c.dev_failure_rate = 1.5),
+            ("otlp-endpoint", |c| {
+                c.otlp_endpoint = Some("127.0.0.1:4318".into())
+            }),
         ];
         for (flag, change) in table {
             let mut config = NodeConfig::default();

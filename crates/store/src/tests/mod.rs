@@ -7,6 +7,7 @@ mod damage;
 mod faults;
 mod following;
 mod model;
+mod offline;
 mod opening;
 mod pruning;
 mod support;

@@ -8,6 +8,10 @@ use assay_types::{Epoch, ExecutionProof, ProofKey, ProofType, Root, SignatureByt
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 /// What happened.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "an event is made and taken apart at once; a box would be an allocation for every proof"
+)]
 pub(crate) enum Event {
     /// Somebody brought a candidate.
     Submitted {

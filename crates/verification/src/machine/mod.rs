@@ -40,6 +40,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tracing::Span;
 use work::WorkQueue;
 
 /// The candidates of one payload and type.
@@ -130,6 +131,13 @@ impl Machine {
     /// When the next `Tick` is due.
     pub(crate) fn next_tick(&self) -> Option<Duration> {
         self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// The span of a candidate's first submission.
+    pub(crate) fn span_of(&self, id: CandidateId) -> Span {
+        self.room
+            .get(id)
+            .map_or_else(Span::none, |held| held.parsed.span.clone())
     }
 
     /// Candidates held, and their bytes.

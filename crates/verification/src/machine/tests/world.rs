@@ -272,7 +272,11 @@ impl House {
         self.said.insert(ticket, Said::default());
         self.event(Event::Submitted {
             ticket,
-            parsed: Parsed { signed, ssz: None },
+            parsed: Parsed {
+                signed,
+                ssz: None,
+                span: tracing::Span::none(),
+            },
             source,
         });
         ticket

@@ -1,0 +1,176 @@
+//! The list that an export has beside its files, written last: an export without one was cut short.
+
+use anyhow::{Context, bail, ensure};
+use assay_store::{BlockUpdate, ChainIdentity, MAX_RECORD_BYTES, RecordKey};
+use assay_types::{ProofType, Root, SignedExecutionProof, Slot, ValidatorIndex};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{
+    io::Read,
+    path::{Component, Path},
+};
+
+/// Its name in the directory.
+pub(super) const FILE: &str = "export.json";
+/// Form of the list.
+const FORMAT: u32 = 1;
+/// Most bytes of a list that are read.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// What an export holds.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Manifest {
+    format: u32,
+    pub(super) network: String,
+    pub(super) chain_id: u64,
+    pub(super) genesis_validators_root: Root,
+    /// The newest canonical block.
+    pub(super) head: Option<Root>,
+    pub(super) blocks: Vec<Block>,
+    pub(super) proofs: Vec<Proof>,
+}
+
+/// A block of the index.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Block {
+    pub(super) slot: u64,
+    pub(super) block_root: Root,
+    pub(super) parent_root: Root,
+    pub(super) new_payload_request_root: Option<Root>,
+}
+
+/// A proof and the file it is in.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Proof {
+    pub(super) file: String,
+    pub(super) slot: u64,
+    pub(super) new_payload_request_root: Root,
+    pub(super) proof_type: ProofType,
+    pub(super) validator_index: ValidatorIndex,
+    /// Of the SSZ, unpacked.
+    pub(super) bytes: u64,
+    /// Of the SSZ, unpacked; hex.
+    pub(super) sha256: String,
+}
+
+impl Manifest {
+    pub(super) fn of(identity: &ChainIdentity) -> Self {
+        Self {
+            format: FORMAT,
+            network: identity.config_name.clone(),
+            chain_id: identity.chain_id,
+            genesis_validators_root: identity.genesis_validators_root,
+            head: None,
+            blocks: Vec::new(),
+            proofs: Vec::new(),
+        }
+    }
+
+    pub(super) fn identity(&self) -> ChainIdentity {
+        ChainIdentity {
+            genesis_validators_root: self.genesis_validators_root,
+            chain_id: self.chain_id,
+            config_name: self.network.clone(),
+        }
+    }
+
+    /// The list of an export.
+    pub(super) fn read(directory: &Path) -> anyhow::Result<Self> {
+        let path = directory.join(FILE);
+        let shown = path.display().to_string();
+        let file = std::fs::File::open(&path)
+            .with_context(|| format!("{shown}: not an export, or one that was cut short"))?;
+        let mut text = Vec::new();
+        file.take(MAX_BYTES)
+            .read_to_end(&mut text)
+            .with_context(|| shown.clone())?;
+        let read: Self = serde_json::from_slice(&text).with_context(|| shown.clone())?;
+        ensure!(
+            read.format == FORMAT,
+            "{shown} has format {}, this program reads {FORMAT}: use the version that wrote it",
+            read.format
+        );
+        Ok(read)
+    }
+
+    /// Writes it, whole or not at all.
+    pub(super) fn write(&self, directory: &Path) -> anyhow::Result<()> {
+        let (path, draft) = (directory.join(FILE), directory.join(format!("{FILE}.new")));
+        let write = || -> std::io::Result<()> {
+            std::fs::write(&draft, serde_json::to_vec_pretty(self)?)?;
+            std::fs::File::open(&draft)?.sync_all()?;
+            std::fs::rename(&draft, &path)
+        };
+        write().with_context(|| path.display().to_string())
+    }
+}
+
+impl Block {
+    pub(super) fn update(&self) -> BlockUpdate {
+        BlockUpdate {
+            block_root: self.block_root,
+            parent_root: self.parent_root,
+            slot: Slot(self.slot),
+            new_payload_request_root: self.new_payload_request_root,
+        }
+    }
+}
+
+impl Proof {
+    pub(super) fn of(key: &RecordKey, ssz: &[u8]) -> Self {
+        let root = key.new_payload_request_root.to_string();
+        let root = root.get(2..18).unwrap_or_default();
+        Self {
+            file: format!(
+                "{:010}-{root}-{}-{}.ssz_snappy",
+                key.slot.0, key.proof_type, key.validator_index
+            ),
+            slot: key.slot.0,
+            new_payload_request_root: key.new_payload_request_root,
+            proof_type: key.proof_type,
+            validator_index: key.validator_index,
+            bytes: ssz.len() as u64,
+            sha256: hex::encode(Sha256::digest(ssz)),
+        }
+    }
+
+    pub(super) fn key(&self) -> RecordKey {
+        RecordKey {
+            slot: Slot(self.slot),
+            new_payload_request_root: self.new_payload_request_root,
+            proof_type: self.proof_type,
+            validator_index: self.validator_index,
+        }
+    }
+
+    /// The proof's SSZ, if the file is what the list says.
+    pub(super) fn read(&self, directory: &Path) -> anyhow::Result<Bytes> {
+        let path = directory.join(&self.file);
+        let shown = path.display().to_string();
+        let mut parts = Path::new(&self.file).components();
+        // A list from elsewhere must not lead anywhere else.
+        if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) {
+            bail!("{FILE} names {:?}, which is no file of the directory", self.file);
+        }
+        ensure!(
+            self.bytes <= MAX_RECORD_BYTES as u64,
+            "{shown}: {} bytes are more than a proof can have",
+            self.bytes
+        );
+        let (_, ssz) = crate::commands::files::read(&path)?;
+        let ssz = Bytes::from(ssz);
+        let is_it = ssz.len() as u64 == self.bytes && hex::encode(Sha256::digest(&ssz)) == self.sha256;
+        ensure!(
+            is_it,
+            "{shown} is not what {FILE} says: it was changed or damaged"
+        );
+        let signed = SignedExecutionProof::from_ssz_bytes(&ssz).with_context(|| shown.clone())?;
+        let same = signed.key() == self.key().proof_key() && signed.validator_index == self.validator_index;
+        ensure!(same, "{shown} is a proof of something else than {FILE} says");
+        Ok(ssz)
+    }
+}

@@ -1,0 +1,309 @@
+//! `assay db` over a database that holds real proofs, as a user runs it.
+
+use crate::{assay, binary};
+use assay_store::{BlockUpdate, ChainIdentity, Editor, RecordKey};
+use assay_types::{ExecutionProof, PublicInput, Root, SignatureBytes, SignedExecutionProof, Slot};
+use serde_json::Value;
+use std::path::Path;
+
+fn root(kind: u8, slot: u64) -> Root {
+    let mut root = [kind; 32];
+    root[24..].copy_from_slice(&slot.to_be_bytes());
+    Root::from(root)
+}
+
+fn identity(chain_id: u64) -> ChainIdentity {
+    ChainIdentity {
+        genesis_validators_root: root(1, chain_id),
+        chain_id,
+        config_name: "testnet".into(),
+    }
+}
+
+/// Slots 1 to 6, each with a block and proofs of types 1 and 2.
+fn fill(datadir: &Path) {
+    std::fs::create_dir_all(datadir).unwrap();
+    let editor = Editor::create(&datadir.join("proofs.redb"), &identity(1337)).unwrap();
+    let block = |slot| BlockUpdate {
+        block_root: root(2, slot),
+        parent_root: root(2, slot - 1),
+        slot: Slot(slot),
+        new_payload_request_root: Some(root(3, slot)),
+    };
+    let blocks: Vec<BlockUpdate> = (1..=6).map(block).collect();
+    editor.take_blocks(&blocks, Some(root(2, 6))).unwrap();
+    for slot in 1..=6 {
+        for proof_type in [1, 2] {
+            let key = RecordKey {
+                slot: Slot(slot),
+                new_payload_request_root: root(3, slot),
+                proof_type,
+                validator_index: 7,
+            };
+            let proof = SignedExecutionProof {
+                message: ExecutionProof {
+                    proof_data: vec![proof_type; 3000].into(),
+                    proof_type,
+                    public_input: PublicInput {
+                        new_payload_request_root: key.new_payload_request_root,
+                    },
+                },
+                validator_index: 7,
+                signature: SignatureBytes([9; 96]),
+            };
+            editor.take_proofs(&[(key, proof.to_ssz_bytes())]).unwrap();
+        }
+    }
+}
+
+fn json(dir: &Path, args: &[&str]) -> Value {
+    let text = assay(dir, args, b"").text();
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+#[test]
+fn what_is_there_is_listed_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&dir.path().join("node"));
+    let list = |more: &[&str]| {
+        let mut args = vec!["db", "list", "--datadir", "node", "--json"];
+        args.extend(more);
+        let text = assay(dir.path(), &args, b"").text();
+        text.lines()
+            .map(|line| {
+                let proof: Value = serde_json::from_str(line).unwrap();
+                assert_eq!(proof["canonical"], true);
+                (
+                    proof["slot"].as_u64().unwrap(),
+                    proof["proof_type"].as_u64().unwrap(),
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(list(&[]).len(), 12);
+    assert_eq!(
+        list(&["--from-slot", "5", "--proof-types", "2"]),
+        [(5, 2), (6, 2)]
+    );
+    assert_eq!(list(&["--to-slot", "1"]), [(1, 1), (1, 2)]);
+    assert_eq!(
+        list(&["--payload", &root(3, 4).to_string(), "--limit", "1"]),
+        [(4, 1)]
+    );
+    assert_eq!(list(&["--validator-index", "8"]), []);
+    let text = assay(dir.path(), &["db", "list", "--datadir", "node"], b"").text();
+    assert!(text.ends_with("12 proofs, 36.9 KiB"), "{text}");
+
+    let whole = json(dir.path(), &["db", "show", "--datadir", "node", "--json"]);
+    assert_eq!(
+        (whole["proofs"].as_u64(), whole["chain_id"].as_u64()),
+        (Some(12), Some(1337))
+    );
+    let text = assay(dir.path(), &["db", "show", "--datadir", "node"], b"").text();
+    assert!(
+        text.contains("network: testnet") && text.contains("newest canonical slot: 6"),
+        "{text}"
+    );
+    for what in ["4".to_owned(), root(2, 4).to_string(), root(3, 4).to_string()] {
+        let one = json(dir.path(), &["db", "show", &what, "--datadir", "node", "--json"]);
+        let found = if one["blocks"].is_null() {
+            &one
+        } else {
+            &one["blocks"][0]
+        };
+        assert_eq!(
+            found["new_payload_request_root"],
+            root(3, 4).to_string(),
+            "{what}"
+        );
+        assert_eq!(found["proofs"][1]["proof_type"], 2, "{what}");
+        assert_eq!(found["proofs"][1]["intact"], true, "{what}");
+    }
+    for (what, says) in [
+        ("99", "nothing is known"),
+        ("0x12", "neither a slot nor a root"),
+        (&root(8, 8).to_string(), "neither a block"),
+    ] {
+        let error = assay(dir.path(), &["db", "show", what, "--datadir", "node"], b"").error();
+        assert!(error.contains(says), "{error}");
+    }
+    let error = assay(dir.path(), &["db", "list", "--datadir", "none"], b"").error();
+    assert!(error.contains("no database is there"), "{error}");
+    std::fs::write(dir.path().join("x.redb"), vec![7; 10_000]).unwrap();
+    let error = assay(dir.path(), &["db", "list", "--database", "x.redb"], b"").error();
+    assert!(error.contains("not a database of this program"), "{error}");
+}
+
+#[test]
+fn a_running_process_keeps_its_database_and_a_copy_is_free() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&dir.path().join("node"));
+    let held = Editor::open(&dir.path().join("node/proofs.redb")).unwrap();
+    for command in ["list", "show", "verify"] {
+        let error = assay(dir.path(), &["db", command, "--datadir", "node"], b"").error();
+        assert!(error.contains("stop the node, or work on a copy"), "{error}");
+    }
+    let error = assay(
+        dir.path(),
+        &["db", "prune", "--datadir", "node", "--max-size", "0"],
+        b"",
+    )
+    .error();
+    assert!(error.contains("stop the node"), "{error}");
+    std::fs::copy(dir.path().join("node/proofs.redb"), dir.path().join("copy")).unwrap();
+    let before = std::fs::read(dir.path().join("copy")).unwrap();
+    let text = assay(dir.path(), &["db", "verify", "--database", "copy"], b"").text();
+    assert!(
+        text.ends_with("12 proofs, 36.9 KiB, 6 blocks looked at; 0 wrong"),
+        "{text}"
+    );
+    assert!(
+        before == std::fs::read(dir.path().join("copy")).unwrap(),
+        "reading changed the copy"
+    );
+    drop(held);
+}
+
+#[test]
+fn an_export_is_read_by_others_and_comes_back_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&dir.path().join("node"));
+    let export = |dir: &Path, to: &str| {
+        assay(
+            dir,
+            &["db", "export", to, "--datadir", "node", "--from-slot", "2"],
+            b"",
+        )
+    };
+    let ran = export(dir.path(), "out");
+    // Nothing but results where standard error is no terminal.
+    assert_eq!(ran.err, "");
+    assert!(
+        ran.text().ends_with("10 proofs, 30.7 KiB, 5 blocks"),
+        "what was said"
+    );
+    assert!(export(dir.path(), "out").error().contains("not empty"));
+    let files: Vec<_> = std::fs::read_dir(dir.path().join("out"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    assert_eq!(files.len(), 11);
+    let proof = files
+        .iter()
+        .find(|p| p.extension().unwrap() == "ssz_snappy")
+        .unwrap();
+    let file = proof.to_str().unwrap();
+    let decoded = json(
+        dir.path(),
+        &["ssz", "decode", "--type", "SignedExecutionProof", file],
+    );
+    assert_eq!(decoded["validator_index"], "7");
+
+    // Nobody takes proofs at their word unasked.
+    let error = assay(dir.path(), &["db", "import", "out", "--datadir", "other"], b"").error();
+    assert!(error.contains("nothing would verify these proofs"), "{error}");
+    assert!(!dir.path().join("other").exists());
+    let import = |to: &str| {
+        json(
+            dir.path(),
+            &["db", "import", "out", "--datadir", to, "--unverified", "--json"],
+        )
+    };
+    assert_eq!(import("other")["taken"], 10);
+    assert_eq!(import("other")["known"], 10);
+    let text = assay(dir.path(), &["db", "list", "--datadir", "other"], b"").text();
+    assert!(text.contains("yes") && !text.contains(" no "), "{text}");
+    let text = assay(dir.path(), &["db", "verify", "--datadir", "other"], b"").text();
+    assert!(text.ends_with("0 wrong"), "{text}");
+
+    // Another chain's database.
+    std::fs::create_dir(dir.path().join("foreign")).unwrap();
+    drop(Editor::create(&dir.path().join("foreign/proofs.redb"), &identity(1)).unwrap());
+    let error = assay(
+        dir.path(),
+        &["db", "import", "out", "--datadir", "foreign", "--unverified"],
+        b"",
+    )
+    .error();
+    assert!(
+        error.contains("chain id 1,") && error.contains("chain id 1337"),
+        "{error}"
+    );
+
+    // A file that was changed is refused, the rest is taken.
+    let bytes = std::fs::read(proof).unwrap();
+    std::fs::write(proof, &bytes[..bytes.len() - 1]).unwrap();
+    let ran = assay(
+        dir.path(),
+        &["db", "import", "out", "--datadir", "third", "--unverified"],
+        b"",
+    );
+    assert_eq!(ran.code, Some(1));
+    assert!(
+        String::from_utf8_lossy(&ran.out).starts_with("9 taken"),
+        "{}",
+        ran.err
+    );
+    assert!(ran.err.contains("1 proofs were not taken"), "{}", ran.err);
+    // A list that leads elsewhere.
+    std::fs::write(proof, &bytes).unwrap();
+    let list = dir.path().join("out/export.json");
+    let text = std::fs::read_to_string(&list).unwrap();
+    let name = proof.file_name().unwrap().to_str().unwrap();
+    std::fs::write(&list, text.replace(name, "../node/proofs.redb")).unwrap();
+    let ran = assay(
+        dir.path(),
+        &["db", "import", "out", "--datadir", "fourth", "--unverified"],
+        b"",
+    );
+    assert!(
+        ran.err.contains("which is no file of the directory"),
+        "{}",
+        ran.err
+    );
+    // One that was cut short.
+    std::fs::remove_file(&list).unwrap();
+    let error = assay(
+        dir.path(),
+        &["db", "import", "out", "--datadir", "fifth", "--unverified"],
+        b"",
+    )
+    .error();
+    assert!(error.contains("cut short"), "{error}");
+    // A node that is not there.
+    export(dir.path(), "again").text();
+    let error = assay(
+        dir.path(),
+        &["db", "import", "again", "--to-node", "http://127.0.0.1:1"],
+        b"",
+    )
+    .error();
+    assert!(error.contains("http://127.0.0.1:1/"), "{error}");
+}
+
+#[test]
+fn pruning_asks_for_a_limit_and_keeps_what_peers_are_served() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&dir.path().join("node"));
+    let usage = binary().args(["db", "prune", "--datadir", "x"]).output().unwrap();
+    assert_eq!(usage.status.code(), Some(2), "without a limit");
+    let prune = |more: &[&str]| {
+        let mut args = vec!["db", "prune", "--datadir", "node"];
+        args.extend(more);
+        assay(dir.path(), &args, b"")
+    };
+    // Nothing is final here, so peers may ask for everything.
+    let error = prune(&["--before-slot", "3"]).error();
+    assert!(error.contains("peers are served from slot 0 on"), "{error}");
+    assert!(prune(&["--max-size", "1KiB"]).text().starts_with("0 proofs"));
+    let error = prune(&["--max-size", "lots"]).error();
+    assert!(error.contains("--max-size \"lots\""), "{error}");
+    assert!(
+        prune(&["--max-size", "1KiB", "--dry-run"])
+            .text()
+            .contains("would go")
+    );
+    assert!(prune(&["--compact"]).text().starts_with("0 proofs"));
+    let text = assay(dir.path(), &["db", "verify", "--datadir", "node"], b"").text();
+    assert!(text.ends_with("0 wrong"), "{text}");
+}
