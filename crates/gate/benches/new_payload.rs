@@ -1,6 +1,7 @@
 //! What the gate adds to `engine_newPayload` with a payload of 1 MB, against calling the execution client directly.
 //!
-//! One process, real HTTP over loopback, connections kept open. The execution client reads the call to its end and says
+//! Real HTTP over loopback, connections kept open; caller, gate and execution client have threads of their own, as they have when
+//! they are programs of their own. The execution client reads the call to its end and says
 //! VALID after `EXECUTION`, a fraction of what a real one needs for such a payload: the gate's own work runs beside the
 //! call (design.md, gate rule 8), so an answer that came at once would measure it alone, which is printed too. Calls are
 //! made in turn, one of each, so that what else the machine does hits all alike; what counts is the median of the
@@ -35,7 +36,7 @@ use std::{
     },
     time::{Duration, Instant, SystemTime},
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 /// Calls of each that are counted where nothing else is asked for, and those before them that are not.
@@ -43,6 +44,8 @@ const ROUNDS: usize = 41;
 const WARM_UP: usize = 5;
 /// Bytes of transactions in a payload; its JSON is twice as long.
 const PAYLOAD_BYTES: usize = 1_000_000;
+/// Before each call: what the one before left to be done is done by then.
+const PAUSE: Duration = Duration::from_millis(20);
 /// How long the execution client takes for one.
 const EXECUTION: Duration = Duration::from_millis(50);
 /// Design.md, numbers to reach.
@@ -296,6 +299,7 @@ async fn measure(
         for offset in 0..ways.len() {
             // Each has each place in the turn.
             let way = (round + offset) % ways.len();
+            tokio::time::sleep(PAUSE).await;
             let took = call(&client, ways[way].1, jwt, body).await?;
             if round >= WARM_UP {
                 times[way].push(took.as_secs_f64() * 1e3);
@@ -373,6 +377,29 @@ impl Asked {
     }
 }
 
+/// Threads of its own for each party.
+struct Parties(Vec<Runtime>);
+
+impl Parties {
+    async fn run<T: Send + 'static>(
+        &mut self,
+        party: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let running = runtime.spawn(async move { party.await.map_err(|e| e.to_string()) });
+        self.0.push(runtime);
+        Ok(running.await??)
+    }
+}
+
+impl Drop for Parties {
+    fn drop(&mut self) {
+        for runtime in self.0.drain(..) {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
     let asked = Asked::read()?;
@@ -388,9 +415,17 @@ async fn main() -> Result<()> {
     };
     let (jwt, stop) = (JwtSecret::generate(), CancellationToken::new());
     let wait = Arc::new(AtomicU64::new(0));
-    let execution = execution_client(wait.clone()).await?;
-    let observe = gate(ImportPolicy::Observe, execution, &jwt, network.clone(), &stop).await?;
-    let require = gate(ImportPolicy::RequireProofs, execution, &jwt, network, &stop).await?;
+    let mut parties = Parties(Vec::new());
+    let waits = wait.clone();
+    let execution = parties.run(async { Ok(execution_client(waits).await?) }).await?;
+    let mut gate = async |policy| {
+        let (jwt, network, stop) = (jwt.clone(), network.clone(), stop.clone());
+        parties
+            .run(async move { gate(policy, execution, &jwt, network, &stop).await })
+            .await
+    };
+    let observe = gate(ImportPolicy::Observe).await?;
+    let require = gate(ImportPolicy::RequireProofs).await?;
     let mut ways = vec![
         ("direct", execution),
         ("gate, observe", observe),

@@ -1,32 +1,32 @@
 //! A batch that holds newPayload or fcU is taken apart where proofs are required: each request goes to the execution client
-//! by itself, handled as if it had come alone, and the answers are put together in the batch's order. Under `observe` it
-//! passes whole, its answer byte for byte (`observed_batch`). One that holds a method the gate serves is taken apart
+//! by itself, handled as if it had come alone, newPayload and fcU one after the other (`turns`), and the answers are put
+//! together in the batch's order. Under `observe` it passes whole, its answer byte for byte (`observed_batch`). One that holds a method the gate serves is taken apart
 //! always. Any other batch passes as it is.
 
 use super::{
     Shared, answers,
     body::{Answer, Held, Intake, IntakeError, full},
     callers::{self, Caller},
-    capabilities, forkchoice, new_payload, observed_batch, proof_methods,
+    capabilities, forkchoice,
+    new_payload::{self, ABANDONED_PATIENCE},
+    observed_batch, proof_methods,
     service::{get_payload_held, intake_failed, is_get_payload, kind_of},
     sniff::{Sniffed, Sniffer},
     stats::count,
+    turns::{Turn, Turns, Unanswered},
     upstream::{Head, pass, read},
-    waiting::Running,
 };
 use crate::machine::ImportPolicy;
-use assay_engine_api::{
-    ErrorCode, ErrorObject, Id, Incoming, Response,
-    methods::{MethodKind, ProofMethod},
-};
+use assay_engine_api::{ErrorCode, ErrorObject, Id, Incoming, Response, methods::MethodKind};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::header::CONTENT_LENGTH;
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-/// Other requests of one batch that are under way at once.
-const OTHERS_AT_ONCE: usize = 8;
+/// Requests of one batch that are under way at once.
+const PARTS_AT_ONCE: usize = 8;
 
 /// One request of a batch.
 pub(super) struct Part {
@@ -37,20 +37,14 @@ pub(super) struct Part {
     pub(super) method: String,
 }
 
-/// What a part waits for.
-enum Pending {
-    Running(Running),
-    Send(Bytes),
-    Serve(ProofMethod, Bytes),
-    GetPayload(Bytes),
-    Capabilities(Bytes),
-    /// The fork choice of a beacon node that is not the primary.
-    OtherHead(Bytes),
-    Known(ErrorObject),
-}
-
 /// A batch.
-pub(super) async fn batch(shared: Arc<Shared>, head: Head, mut intake: Intake, caller: Caller) -> Answer {
+pub(super) async fn batch(
+    shared: Arc<Shared>,
+    head: Head,
+    mut intake: Intake,
+    caller: Caller,
+    place: OwnedSemaphorePermit,
+) -> Answer {
     let held = match intake.hold().await {
         Ok(held) => Arc::new(held),
         Err(why) => return intake_failed(&shared, Id::null(), &why),
@@ -67,12 +61,6 @@ pub(super) async fn batch(shared: Arc<Shared>, head: Head, mut intake: Intake, c
             part.kind = Ok(kind_of(&shared, &part.method));
         }
     }
-    let ours = |part: &Part| {
-        matches!(
-            part.kind,
-            Ok(MethodKind::NewPayload | MethodKind::NewPayloadWithWitness | MethodKind::ForkchoiceUpdated)
-        )
-    };
     let served = |part: &Part| {
         matches!(
             part.kind,
@@ -80,8 +68,7 @@ pub(super) async fn batch(shared: Arc<Shared>, head: Head, mut intake: Intake, c
         )
     };
     if shared.proofs.is_some() && parts.iter().any(served) {
-        count(&shared.stats.split_batches);
-        return split(shared, head, &held, parts, caller).await;
+        return split(shared, head, held, parts, (caller, place)).await;
     }
     // What is no request to us may be one to the execution client.
     let observes = shared.gate.config().policy == ImportPolicy::Observe;
@@ -93,7 +80,7 @@ pub(super) async fn batch(shared: Arc<Shared>, head: Head, mut intake: Intake, c
     if caller == Caller::Primary
         && !parts
             .iter()
-            .any(|part| ours(part) || builds(part) || unclear(part))
+            .any(|part| part.is_ordered() || builds(part) || unclear(part))
     {
         count(&shared.stats.passed_calls);
         return match shared.upstream.send(&head, full(held.bytes.clone())).await {
@@ -108,8 +95,17 @@ pub(super) async fn batch(shared: Arc<Shared>, head: Head, mut intake: Intake, c
     if observes && !shared.upstream.are_several() && caller == Caller::Primary {
         return observed_batch::observed(shared, head, held, parts).await;
     }
-    count(&shared.stats.split_batches);
-    split(shared, head, &held, parts, caller).await
+    split(shared, head, held, parts, (caller, place)).await
+}
+
+impl Part {
+    /// Whether it is to be handled in the batch's order.
+    pub(super) fn is_ordered(&self) -> bool {
+        matches!(
+            self.kind,
+            Ok(MethodKind::NewPayload | MethodKind::NewPayloadWithWitness | MethodKind::ForkchoiceUpdated)
+        )
+    }
 }
 
 pub(super) fn parts(body: &Bytes) -> Result<Vec<Part>, ErrorObject> {
@@ -155,88 +151,138 @@ pub(super) fn all_failed<'a>(ids: impl IntoIterator<Item = &'a Id>, why: &str) -
     join(ids.into_iter().map(failed).collect())
 }
 
+/// Takes a batch apart. It goes on when the beacon node hangs up, as single calls do: a payload is not sent twice.
 async fn split(
     shared: Arc<Shared>,
     mut head: Head,
+    held: Arc<Held>,
+    parts: Vec<Part>,
+    (caller, place): (Caller, OwnedSemaphorePermit),
+) -> Answer {
+    count(&shared.stats.split_batches);
+    head.headers.remove(CONTENT_LENGTH);
+    let head = head.uncompressed();
+    let (mut reply, told) = oneshot::channel();
+    let task = Arc::clone(&shared);
+    shared.spawn(async move {
+        let answers = tokio::select! {
+            answers = one_by_one(&task, &head, &held, parts, caller) => Some(answers),
+            () = async {
+                reply.closed().await;
+                tokio::time::sleep(ABANDONED_PATIENCE).await;
+            } => None,
+        };
+        if let Some(answers) = answers {
+            // The beacon node may have hung up.
+            let _ = reply.send(answers);
+        }
+        drop(place);
+    });
+    match told.await {
+        Ok(answers) => join(answers),
+        Err(_) => answers::error(Id::null(), answers::no_answer("Assay is stopping")),
+    }
+}
+
+async fn one_by_one(
+    shared: &Arc<Shared>,
+    head: &Head,
     held: &Arc<Held>,
     parts: Vec<Part>,
     caller: Caller,
-) -> Answer {
-    head.headers.remove(CONTENT_LENGTH);
-    let head = head.uncompressed();
-    // newPayload and fcU start at once, in the batch's order.
-    let started: Vec<(Option<Id>, Pending)> = parts
+) -> Vec<Vec<u8>> {
+    let mut turns = Turns::default();
+    let parts: Vec<(Part, Option<Turn>)> = parts
         .into_iter()
         .map(|part| {
-            let id = part.id.clone().unwrap_or_else(Id::null);
-            let pending = match part.kind {
-                Ok(MethodKind::NewPayload | MethodKind::NewPayloadWithWitness) => {
-                    let (call, running) = new_payload::new_call(caller);
-                    let call = new_payload::held(
-                        Arc::clone(&shared),
-                        head.clone(),
-                        id,
-                        (part.method, held.part(part.bytes)),
-                        call,
-                    );
-                    shared.spawn(call);
-                    Pending::Running(running)
-                }
-                Ok(MethodKind::ForkchoiceUpdated) if caller == Caller::Other => {
-                    Pending::OtherHead(part.bytes)
-                }
-                Ok(MethodKind::ForkchoiceUpdated) => {
-                    match forkchoice::start(&shared, head.clone(), id, held.part(part.bytes), None) {
-                        Ok(running) => Pending::Running(running),
-                        Err((_, error)) => Pending::Known(error),
-                    }
-                }
-                Ok(MethodKind::Proofs(method)) if shared.proofs.is_some() => {
-                    Pending::Serve(method, part.bytes)
-                }
-                Ok(MethodKind::ExchangeCapabilities) if shared.proofs.is_some() => {
-                    Pending::Capabilities(part.bytes)
-                }
-                Ok(MethodKind::Other) if !callers::may_call(caller, &part.method) => {
-                    Pending::Known(callers::not_for_others(&part.method))
-                }
-                Ok(_) if shared.upstream.are_several() && is_get_payload(&part.method) => {
-                    Pending::GetPayload(part.bytes)
-                }
-                Ok(_) => Pending::Send(part.bytes),
-                Err(error) => Pending::Known(error),
-            };
-            (part.id, pending)
+            let turn = part.is_ordered().then(|| turns.next());
+            (part, turn)
         })
         .collect();
-    let answers: Vec<Option<Vec<u8>>> = stream::iter(started)
-        .map(|(id, pending)| finish(&shared, &head, id, pending))
-        .buffered(OTHERS_AT_ONCE)
+    let answers: Vec<Option<Vec<u8>>> = stream::iter(parts)
+        .map(|(part, turn)| async move {
+            let id = part.id.clone();
+            let answer = match turn {
+                Some(turn) => {
+                    let unanswered = turn.come().await;
+                    let answer = ordered(shared, head, held, part, (caller, unanswered)).await;
+                    turn.end();
+                    answer
+                }
+                None => other(shared, head, part, caller).await,
+            };
+            let id = id?;
+            let readable = answer.and_then(|body| match serde_json::from_slice::<&RawValue>(&body) {
+                Ok(_) => Ok(body),
+                Err(e) => Err(answers::no_answer(&format!("its answer is no JSON: {e}"))),
+            });
+            Some(readable.unwrap_or_else(|error| Response::error(id, error).to_json()))
+        })
+        .buffered(PARTS_AT_ONCE)
         .collect()
         .await;
-    join(answers.into_iter().flatten().collect())
+    answers.into_iter().flatten().collect()
 }
 
-/// The answer to one part; `None` for a notification.
-async fn finish(shared: &Arc<Shared>, head: &Head, id: Option<Id>, pending: Pending) -> Option<Vec<u8>> {
-    let answer = match pending {
-        Pending::Known(error) => Err(error),
-        Pending::Running(running) => {
-            let outcome = running.outcome(shared).await;
-            body_of(new_payload::to_answer(shared, outcome)).await
+/// The answer to newPayload or fcU, whose turn it is.
+async fn ordered(
+    shared: &Arc<Shared>,
+    head: &Head,
+    held: &Arc<Held>,
+    part: Part,
+    (caller, unanswered): (Caller, Unanswered),
+) -> Result<Vec<u8>, ErrorObject> {
+    let id = part.id.unwrap_or_else(Id::null);
+    let body = held.part(part.bytes);
+    let running = match (part.kind?, caller) {
+        (MethodKind::ForkchoiceUpdated, Caller::Other) => {
+            return Ok(callers::forkchoice(shared, id, &body.bytes).await);
         }
-        Pending::GetPayload(bytes) => {
-            let answering = get_payload_held(shared, head, id.clone().unwrap_or_else(Id::null), &bytes);
-            body_of(answering.await).await
+        (MethodKind::ForkchoiceUpdated, Caller::Primary) => {
+            let kept = (None, Some(unanswered));
+            forkchoice::start(shared, head.clone(), id, body, kept).map_err(|(_, error)| error)?
         }
-        Pending::OtherHead(bytes) => {
-            Ok(callers::forkchoice(shared, id.clone().unwrap_or_else(Id::null), &bytes).await)
+        _ => {
+            let (call, running) = new_payload::new_call(caller, Some(unanswered));
+            let shared_by_call = Arc::clone(shared);
+            let head = head.clone();
+            shared.spawn(new_payload::held(
+                shared_by_call,
+                head,
+                id,
+                (part.method, body),
+                call,
+            ));
+            running
         }
-        Pending::Serve(method, bytes) => Ok(proof_methods::answer(shared, method, bytes).await.to_json()),
-        Pending::Capabilities(bytes) => {
-            body_of(capabilities::held(shared, head, id.clone().unwrap_or_else(Id::null), &bytes).await).await
+    };
+    let outcome = running.outcome(shared).await;
+    body_of(new_payload::to_answer(shared, outcome)).await
+}
+
+/// The answer to any other request.
+async fn other(
+    shared: &Arc<Shared>,
+    head: &Head,
+    part: Part,
+    caller: Caller,
+) -> Result<Vec<u8>, ErrorObject> {
+    let id = part.id.unwrap_or_else(Id::null);
+    let bytes = part.bytes;
+    match part.kind? {
+        MethodKind::Proofs(method) if shared.proofs.is_some() => {
+            Ok(proof_methods::answer(shared, method, bytes).await.to_json())
         }
-        Pending::Send(bytes) => match shared.upstream.send(head, full(bytes)).await {
+        MethodKind::ExchangeCapabilities if shared.proofs.is_some() => {
+            body_of(capabilities::held(shared, head, id, &bytes).await).await
+        }
+        MethodKind::Other if !callers::may_call(caller, &part.method) => {
+            Err(callers::not_for_others(&part.method))
+        }
+        _ if shared.upstream.are_several() && is_get_payload(&part.method) => {
+            body_of(get_payload_held(shared, head, id, &bytes).await).await
+        }
+        _ => match shared.upstream.send(head, full(bytes)).await {
             Ok(response) => match read(response).await {
                 Ok(answer) if answer.is_plain_success() => Ok(answer.body.to_vec()),
                 Ok(answer) => Err(answers::no_answer(&format!("HTTP {}", answer.status()))),
@@ -247,13 +293,7 @@ async fn finish(shared: &Arc<Shared>, head: &Head, id: Option<Id>, pending: Pend
                 Err(answers::no_answer(&no_answer.why))
             }
         },
-    };
-    let id = id?;
-    let readable = answer.and_then(|body| match serde_json::from_slice::<&RawValue>(&body) {
-        Ok(_) => Ok(body),
-        Err(e) => Err(answers::no_answer(&format!("its answer is no JSON: {e}"))),
-    });
-    Some(readable.unwrap_or_else(|error| Response::error(id, error).to_json()))
+    }
 }
 
 async fn body_of(answer: Answer) -> Result<Vec<u8>, ErrorObject> {

@@ -8,11 +8,14 @@ use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Longest wait for the next bytes of a request.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -22,6 +25,8 @@ const CHUNKS_UNDER_WAY: usize = 8;
 const KEPT_CHUNKS_UNDER_WAY: usize = 65_536;
 /// Unit in which held bytes are counted against the budget.
 const BUDGET_UNIT: usize = 1024;
+/// A kept chunk smaller than this is copied to its neighbours: it may be a small part of the memory it holds on to.
+const COPIED_CHUNK: usize = 16 * 1024;
 
 /// Any error of a body.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -100,6 +105,53 @@ impl Held {
         HeldPart {
             bytes,
             _whole: Arc::clone(self),
+        }
+    }
+}
+
+/// A whole body as its chunks came. Putting them together takes a copy of all of it, which nobody who forwards has to wait for.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    chunks: Vec<Bytes>,
+    /// Small chunks in a row.
+    small: BytesMut,
+    length: usize,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Kept {
+    fn push(&mut self, chunk: Bytes) {
+        self.length += chunk.len();
+        if chunk.len() < COPIED_CHUNK {
+            self.small.extend_from_slice(&chunk);
+        } else {
+            self.end_small();
+            self.chunks.push(chunk);
+        }
+    }
+
+    fn end_small(&mut self) {
+        if !self.small.is_empty() {
+            self.chunks.push(self.small.split().freeze());
+        }
+    }
+
+    /// In one piece.
+    pub(super) fn join(mut self) -> Held {
+        self.end_small();
+        let bytes = match self.chunks.len() {
+            1 => self.chunks.remove(0),
+            _ => {
+                let mut all = BytesMut::with_capacity(self.length);
+                for chunk in self.chunks {
+                    all.extend_from_slice(&chunk);
+                }
+                all.freeze()
+            }
+        };
+        Held {
+            bytes,
+            _permit: self.permit,
         }
     }
 }
@@ -185,90 +237,112 @@ impl Intake {
 
     /// Reads the whole body and holds it.
     pub(super) async fn hold(&mut self) -> Result<Held, IntakeError> {
-        self.pass_on(None, true).await
+        let kept = self.pass_chunks(None, true).await?;
+        Ok(kept.join())
     }
 
-    /// Reads the body to its end, passes it on where `to` is given, and holds it where `keep`. An error is passed on as
-    /// well, so that the execution client never sees a whole request where we do not. Where the other side is gone the
-    /// rest is read all the same: its id is needed for the error.
-    pub(super) async fn pass_on(
-        &mut self,
-        to: Option<mpsc::Sender<Result<Bytes, BoxError>>>,
-        keep: bool,
-    ) -> Result<Held, IntakeError> {
+    /// Reads the body to its end and passes it on. An error is passed on as well, so that the execution client never sees
+    /// a whole request where we do not. Where the other side is gone the rest is read all the same: its id is needed for
+    /// the error.
+    pub(super) async fn pass_on(&mut self, to: Option<RelaySender>) -> Result<(), IntakeError> {
+        self.pass(to, false).await.map(|_| ())
+    }
+
+    /// As `pass_on`, and keeps what passed.
+    pub(super) async fn pass_on_and_keep(&mut self, to: RelaySender) -> Result<Kept, IntakeError> {
+        self.pass(Some(to), true).await
+    }
+
+    async fn pass(&mut self, to: Option<RelaySender>, keep: bool) -> Result<Kept, IntakeError> {
         let outcome = self.pass_chunks(to.as_ref(), keep).await;
-        if let (Some(to), Err(error)) = (&to, &outcome) {
-            // A closed channel has no one left to tell.
-            let _ = to.send(Err(error.clone().into())).await;
+        match (to, &outcome) {
+            (Some(to), Ok(_)) => to.whole.store(true, Ordering::Release),
+            (Some(to), Err(error)) => {
+                // A closed channel has no one left to tell.
+                let _ = to.chunks.send(Err(error.clone().into())).await;
+            }
+            (None, _) => {}
         }
         outcome
     }
 
-    async fn pass_chunks(
-        &mut self,
-        mut to: Option<&mpsc::Sender<Result<Bytes, BoxError>>>,
-        keep: bool,
-    ) -> Result<Held, IntakeError> {
+    async fn pass_chunks(&mut self, mut to: Option<&RelaySender>, keep: bool) -> Result<Kept, IntakeError> {
         let expected = self
             .declared
             .and_then(|n| usize::try_from(n).ok())
             .filter(|n| *n <= self.limit);
-        let mut permit = keep
-            .then(|| self.budget.take(expected.unwrap_or(0)))
-            .transpose()?;
-        let mut held = BytesMut::with_capacity(if keep { expected.unwrap_or(0) } else { 0 });
+        let mut kept = Kept {
+            permit: keep
+                .then(|| self.budget.take(expected.unwrap_or(0)))
+                .transpose()?,
+            ..Kept::default()
+        };
         while let Some(chunk) = self.next_in_order().await? {
-            if let Some(permit) = &mut permit
+            if let Some(permit) = &mut kept.permit
                 && expected.is_none()
             {
                 permit.merge(self.budget.take(chunk.len())?);
             }
-            // On its way first: the execution client must not wait for our copy.
             if let Some(sender) = to
-                && sender.send(Ok(chunk.clone())).await.is_err()
+                && sender.chunks.send(Ok(chunk.clone())).await.is_err()
             {
                 to = None;
             }
             if keep {
-                held.extend_from_slice(&chunk);
+                kept.push(chunk);
             }
         }
         if self.sniffer.end() == Sniffed::Ambiguous {
             return Err(IntakeError::Ambiguous);
         }
-        Ok(Held {
-            bytes: held.freeze(),
-            _permit: permit,
-        })
+        Ok(kept)
     }
+}
+
+/// Where the chunks of a request go in. Dropped before the request has come whole, it breaks the request off on the other side.
+pub(super) struct RelaySender {
+    chunks: mpsc::Sender<Result<Bytes, BoxError>>,
+    whole: Arc<AtomicBool>,
 }
 
 /// The body of a request to the execution client while it is still coming.
 pub(super) struct RelayBody {
     chunks: mpsc::Receiver<Result<Bytes, BoxError>>,
     left: Option<u64>,
+    whole: Arc<AtomicBool>,
+    /// Dropped with the body: all of it is on its way, or nobody wants the rest.
+    _forwarded: oneshot::Sender<()>,
 }
 
+/// Ends, with an error, when a body has been forwarded or given up.
+pub(super) type Forwarded = oneshot::Receiver<()>;
+
 /// The two ends of a body that is passed on as fast as it is taken; `declared` becomes its `Content-Length`.
-pub(super) fn relay(declared: Option<u64>) -> (mpsc::Sender<Result<Bytes, BoxError>>, AnyBody) {
-    relay_through(CHUNKS_UNDER_WAY, declared)
+pub(super) fn relay(declared: Option<u64>) -> (RelaySender, AnyBody) {
+    let (sender, body, _) = relay_through(CHUNKS_UNDER_WAY, declared);
+    (sender, body)
 }
 
 /// As `relay`, of a body that is held besides.
-pub(super) fn relay_kept(declared: Option<u64>) -> (mpsc::Sender<Result<Bytes, BoxError>>, AnyBody) {
+pub(super) fn relay_kept(declared: Option<u64>) -> (RelaySender, AnyBody, Forwarded) {
     relay_through(KEPT_CHUNKS_UNDER_WAY, declared)
 }
 
-fn relay_through(chunks: usize, declared: Option<u64>) -> (mpsc::Sender<Result<Bytes, BoxError>>, AnyBody) {
+fn relay_through(chunks: usize, declared: Option<u64>) -> (RelaySender, AnyBody, Forwarded) {
     let (sender, chunks) = mpsc::channel(chunks);
-    (
-        sender,
-        RelayBody {
-            chunks,
-            left: declared,
-        }
-        .boxed_unsync(),
-    )
+    let (gone, forwarded) = oneshot::channel();
+    let whole = Arc::new(AtomicBool::new(false));
+    let sender = RelaySender {
+        chunks: sender,
+        whole: Arc::clone(&whole),
+    };
+    let body = RelayBody {
+        chunks,
+        left: declared,
+        whole,
+        _forwarded: gone,
+    };
+    (sender, body.boxed_unsync(), forwarded)
 }
 
 impl Body for RelayBody {
@@ -279,13 +353,15 @@ impl Body for RelayBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.chunks.poll_recv(cx).map(|next| {
-            next.map(|chunk| {
-                let chunk = chunk?;
+        self.chunks.poll_recv(cx).map(|next| match next {
+            Some(chunk) => Some(chunk.map(|chunk| {
                 let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
                 self.left = self.left.map(|left| left.saturating_sub(length));
-                Ok(Frame::data(chunk))
-            })
+                Frame::data(chunk)
+            })),
+            None if self.whole.load(Ordering::Acquire) => None,
+            // Half a request must not pass for a whole one.
+            None => Some(Err("the request broke off".into())),
         })
     }
 

@@ -7,7 +7,7 @@ use assay_engine_api::{
     ErrorCode, ErrorObject, NewPayloadParams, PayloadJsonError, block_hash, chain_id::foreign_chain_id,
     methods,
 };
-use assay_types::{ForkName, NewPayloadRequest};
+use assay_types::{ForkName, NewPayloadRequest, Slot, Spec};
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -114,12 +114,43 @@ pub(super) async fn examine(
     };
     let unexamined = |why| Unexamined { why, asked };
     let network = network.ok_or(unexamined(Unreadable::NetworkUnknown))?;
-    blocking(move || place(&method, params, &network))
-        .await
-        .map_err(unexamined)
+    let placed = blocking(move || place(&method, params, &network)).await;
+    let Placed { slot, request, spec } = placed.map_err(unexamined)?;
+    // Each takes as long as the other.
+    let (hashed, rooted) = (Arc::clone(&request), Arc::clone(&request));
+    let (for_root, chain_id) = (Arc::clone(&spec), spec.chain_id);
+    let (root, (check, foreign_chain_id)) = tokio::try_join!(
+        blocking(move || rooted
+            .hash_tree_root(&for_root)
+            .map_err(|e| Unreadable::Params(e.to_string()))),
+        blocking(move || {
+            let foreign = foreign_chain_id(&hashed.execution_payload, chain_id);
+            Ok((check(&hashed, slot), foreign))
+        }),
+    )
+    .map_err(unexamined)?;
+    Ok(Examined {
+        facts: PayloadFacts {
+            block_hash: request.execution_payload.block_hash,
+            parent_hash: request.execution_payload.parent_hash,
+            new_payload_request_root: root,
+            slot,
+            fork: request.fork,
+        },
+        check,
+        request,
+        foreign_chain_id,
+    })
 }
 
-fn place(method: &str, params: NewPayloadParams, network: &Network) -> Result<Examined, Unreadable> {
+/// A payload in its slot.
+struct Placed {
+    slot: Slot,
+    request: Arc<NewPayloadRequest>,
+    spec: Arc<Spec>,
+}
+
+fn place(method: &str, params: NewPayloadParams, network: &Network) -> Result<Placed, Unreadable> {
     let spec = &network.spec;
     let timestamp = params.timestamp();
     let slot = spec
@@ -132,41 +163,33 @@ fn place(method: &str, params: NewPayloadParams, network: &Network) -> Result<Ex
             fork,
         });
     }
-    let unreadable = |e: String| Unreadable::Params(e);
     let request = params.into_request(fork, spec).map_err(|e| match e {
         PayloadJsonError::Missing { .. } | PayloadJsonError::Unexpected { .. } => {
             Unreadable::Fields(e.to_string())
         }
-        _ => unreadable(e.to_string()),
+        _ => Unreadable::Params(e.to_string()),
     })?;
-    let root = request
-        .hash_tree_root(spec)
-        .map_err(|e| unreadable(e.to_string()))?;
-    let facts = PayloadFacts {
-        block_hash: request.execution_payload.block_hash,
-        parent_hash: request.execution_payload.parent_hash,
-        new_payload_request_root: root,
+    Ok(Placed {
         slot,
-        fork,
-    };
-    let check = match block_hash::check(&request) {
+        request: Arc::new(request),
+        spec: Arc::clone(spec),
+    })
+}
+
+/// Rule 5.
+fn check(request: &NewPayloadRequest, slot: Slot) -> RequestCheck {
+    match block_hash::check(request) {
         Ok(()) => RequestCheck::Matches,
         Err(mismatch) => {
             tracing::warn!(
-                block_hash = %facts.block_hash,
+                block_hash = %request.execution_payload.block_hash,
                 slot = slot.as_u64(),
                 %mismatch,
                 "payload's hashes are not those of its fields"
             );
             RequestCheck::Mismatch
         }
-    };
-    Ok(Examined {
-        facts,
-        check,
-        foreign_chain_id: foreign_chain_id(&request.execution_payload, spec.chain_id),
-        request: Arc::new(request),
-    })
+    }
 }
 
 async fn blocking<T: Send + 'static>(

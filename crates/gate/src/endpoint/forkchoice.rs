@@ -10,6 +10,7 @@ use super::{
     new_payload::{ABANDONED_PATIENCE, Outcome, to_answer},
     service::intake_failed,
     stats::count,
+    turns::Unanswered,
     upstream::{Head, read},
     verdict::{Judged, judge},
     waiting::{Running, for_proofs, without_answer},
@@ -38,7 +39,7 @@ pub(super) async fn single(
         Err(why) => return intake_failed(&shared, id, &why),
     };
     // The place in the order is taken here, before anything is awaited: it is that of the last byte's arrival.
-    match start(&shared, head, id, held.all(), Some(place)) {
+    match start(&shared, head, id, held.all(), (Some(place), None)) {
         Ok(running) => {
             let outcome = running.outcome(&shared).await;
             to_answer(&shared, outcome)
@@ -47,13 +48,14 @@ pub(super) async fn single(
     }
 }
 
-/// Takes the next place in the order and starts the call.
+/// Takes the next place in the order and starts the call. `place` is kept until its end, `unanswered` until the execution client
+/// has answered.
 pub(super) fn start(
     shared: &Arc<Shared>,
     head: Head,
     id: Id,
     body: HeldPart,
-    place: Option<OwnedSemaphorePermit>,
+    (place, unanswered): (Option<OwnedSemaphorePermit>, Option<Unanswered>),
 ) -> Result<Running, (Id, ErrorObject)> {
     count(&shared.stats.forkchoice_updated_calls);
     let Ok(ticket) = shared.lane.ticket() else {
@@ -79,7 +81,7 @@ pub(super) fn start(
         received,
     };
     shared.spawn(async move {
-        call.run(ticket, reply).await;
+        call.run(ticket, unanswered, reply).await;
         drop(place);
     });
     Ok(running)
@@ -97,7 +99,12 @@ struct Call {
 }
 
 impl Call {
-    async fn run(self, mut ticket: Ticket, mut reply: oneshot::Sender<Outcome>) {
+    async fn run(
+        self,
+        mut ticket: Ticket,
+        unanswered: Option<Unanswered>,
+        mut reply: oneshot::Sender<Outcome>,
+    ) {
         let Self {
             shared,
             head,
@@ -174,7 +181,7 @@ impl Call {
                 } else {
                     let judgement = shared.gate.forkchoice_updated_judged(state, verdict.said).await;
                     // The execution client has answered: the next one may go, whatever this one waits for.
-                    drop(ticket.take());
+                    drop((ticket.take(), unanswered));
                     let asked = Asked::Head(state.map_or_else(BlockHash::default, |s| s.head));
                     let decision = for_proofs(shared, asked, verdict.said.word(), judgement, received).await;
                     let judged = match verdict.said {

@@ -26,6 +26,7 @@
 //! | `forkchoice` | one fcU call |
 //! | `lane` | the order of fcU calls |
 //! | `batch` | batches that hold one of them |
+//! | `turns` | the order of calls within a batch |
 //! | `observed_batch` | the same under `observe` |
 //! | `waiting` | answers that wait: for proofs, for a silent execution client |
 //! | `verdict` | the execution client's answer, the machine's decision, the bytes that go back |
@@ -58,6 +59,7 @@ mod server;
 mod service;
 mod sniff;
 mod stats;
+mod turns;
 mod upstream;
 mod verdict;
 mod waiting;

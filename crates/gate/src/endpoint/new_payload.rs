@@ -6,12 +6,13 @@
 
 use super::{
     Shared, answers,
-    body::{Answer, HeldPart, Intake, IntakeError, relay_kept},
+    body::{Answer, AnyBody, HeldPart, Intake, IntakeError, Kept, relay_kept},
     callers::Caller,
     clients::{heard, tell_others, too_long},
     examine::{Examined, Unexamined, Unreadable, examine},
     service::intake_failed,
     stats::count,
+    turns::Unanswered,
     upstream::{Head, MAX_WITNESS_ANSWER_BYTES, NoAnswer, ReadAnswer, read, read_counted},
     verdict::{Judged, judge},
     waiting::{Running, for_proofs, without_answer},
@@ -27,9 +28,14 @@ use tokio::{
     sync::{OwnedSemaphorePermit, oneshot, watch},
     time::Instant,
 };
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How long a call goes on after the beacon node hung up.
 pub(super) const ABANDONED_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The gate's work on a payload begins when its last byte is on the way to the execution client, under `observe` when the answer
+/// is, but no later than this after it came from the beacon node: where there are few processors they would share one.
+const FORWARDING_FIRST: Duration = Duration::from_millis(5);
 
 /// What came of a call.
 pub(super) enum Outcome {
@@ -45,22 +51,116 @@ pub(super) enum Outcome {
     Refused(Id, IntakeError),
 }
 
-/// A call whose body is still coming.
+/// A call whose body is still coming. It is read here, on the connection's own task: each chunk is on its way to the
+/// execution client after a single change of tasks.
 pub(super) async fn streamed(
     shared: Arc<Shared>,
     head: Head,
-    intake: Intake,
+    mut intake: Intake,
     caller: Caller,
     place: OwnedSemaphorePermit,
 ) -> Answer {
-    let (call, running) = new_call(caller);
+    let (call, running) = new_call(caller, None);
+    let head = head.uncompressed();
+    let method = intake.method().to_owned();
+    let with_witness = has_witness(&method);
+    let (sender, relayed, forwarded) = relay_kept(intake.declared);
+    let (has_arrived, arriving) = oneshot::channel();
+    let Call {
+        reply,
+        asked,
+        received,
+        caller,
+        ..
+    } = call;
     let task = Arc::clone(&shared);
+    let sent_head = head.clone();
+    let observes = shared.gate.config().policy == ImportPolicy::Observe;
+    let answered = CancellationToken::new();
+    let told = answered.clone().drop_guard();
+    let begin = async move {
+        // Its end is told by dropping it.
+        let _ = forwarded.await;
+        if observes {
+            answered.cancelled().await;
+        }
+    };
     shared.spawn(async move {
-        run_streamed(task, head, intake, call).await;
+        let call = (with_witness, received, told);
+        run_streamed(task, sent_head, call, (relayed, arriving), reply).await;
         drop(place);
     });
+    let taken = intake.pass_on_and_keep(sender).await;
+    let id = intake.id();
+    let arrived = taken.map(|kept| {
+        let (joined, body) = oneshot::channel();
+        let work = Received {
+            head,
+            method,
+            id: id.clone(),
+            caller,
+            asked,
+            joined,
+        };
+        let work = shared.spawn(work.examine(Arc::clone(&shared), kept, begin));
+        Arrived { work, body }
+    });
+    // Given up on: nobody is there to hear of it.
+    let _ = has_arrived.send((id, arrived));
     let outcome = running.outcome(&shared).await;
     to_answer(&shared, outcome)
+}
+
+/// A request that has come to its end, the gate's work on it under way.
+struct Arrived {
+    work: Work,
+    /// In one piece, once somebody has put it together.
+    body: oneshot::Receiver<HeldPart>,
+}
+
+type Arriving = oneshot::Receiver<(Id, Result<Arrived, IntakeError>)>;
+
+/// A call whose body is here; what is to be done with it beside the forwarded call.
+struct Received {
+    head: Head,
+    method: String,
+    id: Id,
+    caller: Caller,
+    asked: oneshot::Sender<(Id, Asked)>,
+    joined: oneshot::Sender<HeldPart>,
+}
+
+impl Received {
+    async fn examine(
+        self,
+        shared: Arc<Shared>,
+        kept: Kept,
+        begin: impl Future<Output = ()> + Send,
+    ) -> Result<Examined, Unexamined> {
+        // At the latest.
+        let _ = tokio::time::timeout(FORWARDING_FIRST, begin).await;
+        let joined = tokio::task::spawn_blocking(move || Arc::new(kept.join())).await;
+        let Ok(held) = joined else {
+            return Err(unread("its bytes could not be put together".to_owned()));
+        };
+        let about = watch::Sender::new(None);
+        let body = held.all();
+        tell_others(&shared, Shape::NewPayload, &self.head, &body, &about.subscribe());
+        // Wanted for a second try alone.
+        let _ = self.joined.send(body);
+        // Counted against the budget until the work is done.
+        let examined = work_on(shared, self.caller, &self.method, held.bytes.clone()).await;
+        tell_asked(self.asked, self.id, &examined);
+        about.send_replace(hash_of(&examined));
+        examined
+    }
+}
+
+fn unread(why: String) -> Unexamined {
+    Unexamined {
+        why: Unreadable::Params(why),
+        asked: AskedPayload::Unread,
+    }
 }
 
 /// The inner ends of a call's channels.
@@ -69,10 +169,12 @@ pub(super) struct Call {
     asked: oneshot::Sender<(Id, Asked)>,
     received: Instant,
     caller: Caller,
+    /// Of a batch: until the execution client has answered.
+    unanswered: Option<Unanswered>,
 }
 
 /// Both ends of a call that begins now.
-pub(super) fn new_call(caller: Caller) -> (Call, Running) {
+pub(super) fn new_call(caller: Caller, unanswered: Option<Unanswered>) -> (Call, Running) {
     let (reply, told) = oneshot::channel();
     let (asked, asked_of) = oneshot::channel();
     let received = Instant::now();
@@ -87,6 +189,7 @@ pub(super) fn new_call(caller: Caller) -> (Call, Running) {
         asked,
         received,
         caller,
+        unanswered,
     };
     (call, running)
 }
@@ -106,6 +209,7 @@ pub(super) async fn held(
         asked,
         received,
         caller,
+        unanswered,
     } = call;
     let with_witness = has_witness(&method);
     let (of_work, part, for_asked) = (Arc::clone(&shared), body.clone(), id.clone());
@@ -125,7 +229,15 @@ pub(super) async fn held(
     match sent {
         Some(Ok(answer)) => {
             let call = (id, with_witness);
-            conclude(&shared, call, answer, work, &mut reply, received).await;
+            conclude(
+                &shared,
+                call,
+                answer,
+                work,
+                &mut reply,
+                (received, unanswered, None),
+            )
+            .await;
         }
         Some(Err(no_answer)) => fail(&shared, id, no_answer, work, &mut reply).await,
         None => {}
@@ -140,89 +252,70 @@ fn tell_asked(to: oneshot::Sender<(Id, Asked)>, id: Id, examined: &Result<Examin
     }
 }
 
-async fn run_streamed(shared: Arc<Shared>, head: Head, mut intake: Intake, call: Call) {
-    let Call {
-        reply,
-        asked,
-        received,
-        caller,
-    } = call;
+async fn run_streamed(
+    shared: Arc<Shared>,
+    head: Head,
+    (with_witness, received, told): (bool, Instant, DropGuard),
+    (relayed, arriving): (AnyBody, Arriving),
+    reply: oneshot::Sender<Outcome>,
+) {
     count(&shared.stats.new_payload_calls);
-    let head = head.uncompressed();
-    let (sender, relayed) = relay_kept(intake.declared);
-    let (body_is_here, body) = oneshot::channel::<(Id, Result<Bytes, IntakeError>)>();
-    let for_work = Arc::clone(&shared);
-    let for_others = head.clone();
-    let method = intake.method().to_owned();
-    let with_witness = has_witness(&method);
-    let work = shared.spawn(async move {
-        let taken = intake.pass_on(Some(sender), true).await;
-        let id = intake.id();
-        // Given up on: nobody is there to hear of it.
-        let _ = body_is_here.send((
-            id.clone(),
-            taken
-                .as_ref()
-                .map(|held| held.bytes.clone())
-                .map_err(Clone::clone),
-        ));
-        match taken {
-            // Counted against the budget until the work is done.
-            Ok(held) => {
-                let held = Arc::new(held);
-                let about = watch::Sender::new(None);
-                tell_others(
-                    &for_work,
-                    Shape::NewPayload,
-                    &for_others,
-                    &held.all(),
-                    &about.subscribe(),
-                );
-                let examined = work_on(for_work, caller, &method, held.bytes.clone()).await;
-                tell_asked(asked, id, &examined);
-                about.send_replace(hash_of(&examined));
-                examined
-            }
-            Err(error) => {
-                let why = Unreadable::Params(error.to_string());
-                Err(Unexamined {
-                    why,
-                    asked: AskedPayload::Unread,
-                })
-            }
-        }
-    });
     let (mut reply, sent) = while_wanted(&shared, reply, async {
-        let first = shared.upstream.send(&head, relayed).await;
-        let (id, taken, no_answer) = match first {
-            Ok(response) => {
-                let answer = read_answer(&shared, with_witness, response).await;
-                // An answer before the end of the request leaves the rest of it unread.
-                let id = body.await.map_or_else(|_| Id::null(), |(id, _)| id);
-                return Ok((id, answer));
+        let first = match shared.upstream.send(&head, relayed).await {
+            Ok(response) => read_answer(&shared, with_witness, response)
+                .await
+                .map_err(|e| (e, false)),
+            Err(no_answer) => Err((no_answer, true)),
+        };
+        // Without either the connection's task ended in the middle of the request.
+        let broken = || {
+            (
+                Id::null(),
+                Err(IntakeError::Broken("its connection ended".to_owned())),
+            )
+        };
+        let (id, arrived) = arriving.await.unwrap_or_else(|_| broken());
+        let (arrived, (no_answer, unsent)) = match (first, arrived) {
+            (Ok(answer), arrived) => {
+                // An answer before the end of a request that broke off then: nothing is known of the payload.
+                let work = match arrived {
+                    Ok(arrived) => arrived.work,
+                    Err(why) => shared.spawn(async move { Err(unread(why.to_string())) }),
+                };
+                return Ok((id, Ok(answer), work));
             }
-            Err(no_answer) => match body.await {
-                Ok((id, Err(refused))) => return Err((id, refused)),
-                Ok((id, Ok(taken))) if no_answer.may_be_tried_again() || shared.upstream.are_several() => {
-                    (id, taken, no_answer)
-                }
-                Ok((id, Ok(_))) => return Ok((id, Err(no_answer))),
-                Err(_) => return Ok((Id::null(), Err(no_answer))),
+            (Err(_), Err(refused)) => return Err((id, refused)),
+            (Err(why), Ok(arrived)) => (arrived, why),
+        };
+        let again = shared.upstream.are_several() || (unsent && no_answer.may_be_tried_again());
+        let body = match again {
+            true => arrived.body.await.ok(),
+            false => None,
+        };
+        let answer = match body {
+            Some(body) => match shared.upstream.send_again(&no_answer, &head, &body.bytes).await {
+                Ok(response) => read_answer(&shared, with_witness, response).await,
+                Err(no_answer) => Err(no_answer),
             },
+            None => Err(no_answer),
         };
-        let again = match shared.upstream.send_again(&no_answer, &head, &taken).await {
-            Ok(response) => read_answer(&shared, with_witness, response).await,
-            Err(no_answer) => Err(no_answer),
-        };
-        Ok((id, again))
+        Ok((id, answer, arrived.work))
     })
     .await;
     match sent {
-        Some(Ok((id, Ok(answer)))) => {
+        Some(Ok((id, Ok(answer), work))) => {
             let call = (id, with_witness);
-            conclude(&shared, call, answer, work, &mut reply, received).await;
+            conclude(
+                &shared,
+                call,
+                answer,
+                work,
+                &mut reply,
+                (received, None, Some(told)),
+            )
+            .await;
         }
-        Some(Ok((id, Err(no_answer)))) => fail(&shared, id, no_answer, work, &mut reply).await,
+        Some(Ok((id, Err(no_answer), work))) => fail(&shared, id, no_answer, work, &mut reply).await,
         Some(Err((id, refused))) => tell(&mut reply, Outcome::Refused(id, refused)),
         None => {}
     }
@@ -323,7 +416,7 @@ async fn conclude(
     answer: ReadAnswer,
     work: Work,
     reply: &mut Reply,
-    received: Instant,
+    (received, unanswered, told): (Instant, Option<Unanswered>, Option<DropGuard>),
 ) {
     let read = judge(Shape::NewPayload, &answer);
     let client = answer.client();
@@ -331,12 +424,14 @@ async fn conclude(
         // The answer is the execution client's, whatever the machine will note.
         let said = read.said;
         tell(reply, Outcome::Answered(answer, Judged::Passed));
+        drop(told);
         let (asked, _, _) = note(shared, said, work).await;
         if let Some(hash) = hash_asked(&asked) {
             heard(shared, client, hash, said).await;
         }
     } else {
         let (asked, judgement, wrong) = note(shared, read.said, work).await;
+        drop(unanswered);
         if let Some(hash) = hash_asked(&asked) {
             heard(shared, client, hash, read.said).await;
         }

@@ -4,7 +4,7 @@
 
 use super::{
     Shared, answers,
-    batch::{self, parts},
+    batch::{self, Part, parts},
     body::{Answer, Held, Intake},
     callers::{self, Caller},
     examine::{Unexamined, Unreadable},
@@ -14,6 +14,7 @@ use super::{
     service::intake_failed,
     sniff::Sniffed,
     stats::count,
+    turns::{Turn, Turns, Unanswered},
     verdict::{Judged, made},
     waiting::for_proofs,
 };
@@ -112,7 +113,7 @@ pub(super) async fn serve(
     let answered = shared.spawn(async move {
         let answer = match is_batch {
             true => whole_batch(&task, &held, caller).await,
-            false => one(&task, held.bytes.clone(), caller).await,
+            false => one(&task, held.bytes.clone(), (caller, None)).await,
         };
         drop(place);
         answer
@@ -128,10 +129,22 @@ async fn whole_batch(shared: &Arc<Shared>, held: &Arc<Held>, caller: Caller) -> 
         Ok(parts) => parts,
         Err(error) => return Response::error(Id::null(), error).to_json(),
     };
+    let mut turns = Turns::default();
+    let parts: Vec<(Part, Option<Turn>)> = parts
+        .into_iter()
+        .map(|part| {
+            let turn = part.is_ordered().then(|| turns.next());
+            (part, turn)
+        })
+        .collect();
     let answers: Vec<Option<Vec<u8>>> = stream::iter(parts)
-        .map(|part| async move {
+        .map(|(part, turn)| async move {
+            let unjudged = match &turn {
+                Some(turn) => Some(turn.come().await),
+                None => None,
+            };
             let answer = match part.kind {
-                Ok(_) => one(shared, part.bytes, caller).await,
+                Ok(_) => one(shared, part.bytes, (caller, unjudged)).await,
                 Err(error) => Response::error(part.id.clone().unwrap_or_else(Id::null), error).to_json(),
             };
             part.id.map(|_| answer)
@@ -142,8 +155,8 @@ async fn whole_batch(shared: &Arc<Shared>, held: &Arc<Held>, caller: Caller) -> 
     batch::joined(answers.into_iter().flatten().collect())
 }
 
-/// The answer to one request.
-async fn one(shared: &Arc<Shared>, body: Bytes, caller: Caller) -> Vec<u8> {
+/// The answer to one request. `unjudged`: what comes after it in its batch waits until it is judged, not for proofs.
+async fn one(shared: &Arc<Shared>, body: Bytes, (caller, unjudged): (Caller, Option<Unanswered>)) -> Vec<u8> {
     let received = Instant::now();
     let request = match Request::parse(&body) {
         Ok(request) => request,
@@ -155,13 +168,13 @@ async fn one(shared: &Arc<Shared>, body: Bytes, caller: Caller) -> Vec<u8> {
     let id = request.id();
     let outcome = match MethodKind::of(&request.method) {
         MethodKind::NewPayload => {
-            let call = (caller, received);
+            let call = (caller, received, unjudged);
             new_payload(shared, &id, &request.method, body.clone(), call).await
         }
         MethodKind::ForkchoiceUpdated if caller == Caller::Other => {
             Ok(callers::forkchoice(shared, id.clone(), &body).await)
         }
-        MethodKind::ForkchoiceUpdated => forkchoice(shared, &id, &request, &body, received).await,
+        MethodKind::ForkchoiceUpdated => forkchoice(shared, &id, &request, &body, (received, unjudged)).await,
         MethodKind::Proofs(method) if shared.proofs.is_some() => {
             Ok(proof_methods::answer(shared, method, body.clone())
                 .await
@@ -184,7 +197,7 @@ async fn new_payload(
     id: &Id,
     method: &str,
     body: Bytes,
-    (caller, received): (Caller, Instant),
+    (caller, received, unjudged): (Caller, Instant, Option<Unanswered>),
 ) -> Result<Vec<u8>, ErrorObject> {
     count(&shared.stats.new_payload_calls);
     let invalid = |why: String| ErrorObject::new(ErrorCode::InvalidParams, why);
@@ -207,6 +220,7 @@ async fn new_payload(
         },
     };
     let judgement = shared.gate.new_payload_judged(asked, ElAnswer::Unavailable).await;
+    drop(unjudged);
     let decision = for_proofs(shared, Asked::Payload(asked), None, judgement, received).await;
     Ok(bytes(made(Shape::NewPayload, decision, id)))
 }
@@ -216,7 +230,7 @@ async fn forkchoice(
     id: &Id,
     request: &Request<'_>,
     body: &Bytes,
-    received: Instant,
+    (received, unjudged): (Instant, Option<Unanswered>),
 ) -> Result<Vec<u8>, ErrorObject> {
     count(&shared.stats.forkchoice_updated_calls);
     let invalid = |why: &str| ErrorObject::new(ErrorCode::InvalidParams, why);
@@ -239,7 +253,7 @@ async fn forkchoice(
         .gate
         .forkchoice_updated_judged(Some(state), ElAnswer::Unavailable)
         .await;
-    drop(ticket);
+    drop((ticket, unjudged));
     let decision = for_proofs(shared, Asked::Head(state.head), None, judgement, received).await;
     Ok(bytes(made(Shape::ForkchoiceUpdated, decision, id)))
 }

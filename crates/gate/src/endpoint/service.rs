@@ -153,7 +153,7 @@ async fn route(
                 relayed(shared, head, intake).await
             }
         },
-        Sniffed::Batch => batch::batch(Arc::clone(shared), head, intake, caller).await,
+        Sniffed::Batch => batch::batch(Arc::clone(shared), head, intake, caller, place).await,
         Sniffed::NoMethod => refuse(ErrorCode::InvalidRequest, "the request has no method"),
         Sniffed::NotJsonRpc | Sniffed::Undecided => {
             refuse(ErrorCode::ParseError, "the body is no JSON-RPC request")
@@ -218,7 +218,7 @@ async fn relayed(shared: &Arc<Shared>, head: Head, mut intake: Intake) -> Answer
     let (sender, body) = relay(intake.declared);
     let (sent, refused) = {
         let sending = shared.upstream.send(&head, body);
-        let taking = intake.pass_on(has_body.then_some(sender), false);
+        let taking = intake.pass_on(has_body.then_some(sender));
         tokio::pin!(sending, taking);
         let mut taken = None;
         let sent = loop {

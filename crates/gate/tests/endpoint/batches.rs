@@ -1,13 +1,17 @@
 //! Batches pass as they are unless one of their requests is the gate's to judge.
 
 use crate::{
-    http::{Message, MockEl, Reply, ok},
-    rig::{Rig, forkchoice, new_payload, valid},
+    http::{Message, MockEl, Reply, ok, post},
+    rig::{Rig, bearer, forkchoice, hash_in, new_payload, valid},
 };
-use assay_gate::ImportPolicy;
+use assay_gate::{GateConfig, ImportPolicy};
 use assay_types::Hash256;
 use serde_json::json;
-use std::time::Duration;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 async fn el() -> MockEl {
     MockEl::start(|message: Message| async move {
@@ -219,4 +223,109 @@ async fn no_element_of_a_batch_is_two_things_to_two_readers() {
         assert_eq!(received.len(), n + 1, "{n}");
         assert_eq!(received[n].text(), r#"{"id":1,"method":"eth_b"}"#, "{n}");
     }
+}
+
+/// A client that works a batch off by itself knows each payload when it comes to what names it.
+#[tokio::test]
+async fn what_a_batch_says_of_one_payload_is_told_in_its_order() {
+    let anchor = Hash256([7; 32]);
+    let known = Arc::new(Mutex::new(HashSet::from([anchor.to_string()])));
+    let of_client = Arc::clone(&known);
+    let el = MockEl::start(move |message: Message| {
+        let known = Arc::clone(&of_client);
+        async move {
+            let call = message.json();
+            let hash = hash_in(&message);
+            if call["method"].as_str().unwrap().starts_with("engine_newPayload") {
+                let parent = call["params"][0]["parentHash"].as_str().unwrap();
+                let on_known = known.lock().unwrap().contains(parent);
+                tokio::time::sleep(Duration::from_millis(60)).await;
+                if on_known {
+                    known.lock().unwrap().insert(hash);
+                    return valid(&message);
+                }
+                let id = &call["id"];
+                return ok(&format!(r#"{{"id":{id},"result":{{"status":"SYNCING","latestValidHash":null}}}}"#));
+            }
+            if known.lock().unwrap().contains(&hash) {
+                return valid(&message);
+            }
+            let id = &call["id"];
+            ok(&format!(
+                r#"{{"id":{id},"result":{{"payloadStatus":{{"status":"SYNCING","latestValidHash":null}},"payloadId":null}}}}"#
+            ))
+        }
+    })
+    .await;
+    let rig = Rig::start(&el, ImportPolicy::RequireProofs).await;
+    rig.call(forkchoice(anchor, 0)).await;
+    let first = rig.payload(8, anchor, 200_000);
+    let second = rig.payload(9, first.execution_payload.block_hash, 100);
+    rig.prove(&first).await;
+    rig.prove(&second).await;
+    let batch = format!(
+        "[{},{},{},{}]",
+        new_payload(&first, 1),
+        forkchoice(first.execution_payload.block_hash, 2),
+        new_payload(&second, 3),
+        forkchoice(second.execution_payload.block_hash, 4),
+    );
+    let answers = rig.call(batch).await.json();
+    for (n, answer) in answers.as_array().unwrap().iter().enumerate() {
+        let result = &answer["result"];
+        let status = result.get("payloadStatus").unwrap_or(result);
+        assert_eq!(status["status"], "VALID", "{n}: {answers}");
+    }
+    assert_eq!(el.received().len(), 5);
+}
+
+/// Calls after one that waits for a proof do not wait with it, and those after one that is never answered go on once its time
+/// is over.
+#[tokio::test]
+async fn a_call_that_waits_keeps_the_rest_of_its_batch_no_longer_than_the_execution_client() {
+    let anchor = Hash256([7; 32]);
+    let el = MockEl::start(|message| async move { valid(&message) }).await;
+    let settings = GateConfig {
+        policy: ImportPolicy::RequireProofs,
+        wait_for_proofs_ms: 4000,
+        ..GateConfig::default()
+    };
+    let rig = Rig::start_as(&el, settings, |_| ()).await;
+    rig.call(forkchoice(anchor, 0)).await;
+    let payload = rig.payload(8, anchor, 100);
+    let head = payload.execution_payload.block_hash;
+    let batch = format!("[{},{}]", new_payload(&payload, 1), forkchoice(head, 2));
+    let calling = rig.call(batch);
+    let proving = async {
+        // Both are with the execution client before either is proven.
+        el.wait_for(3).await;
+        rig.prove(&payload).await;
+    };
+    let (answers, ()) = tokio::join!(calling, proving);
+    let answers = answers.json();
+    assert_eq!(answers[0]["result"]["status"], "VALID", "{answers}");
+    assert_eq!(
+        answers[1]["result"]["payloadStatus"]["status"], "VALID",
+        "{answers}"
+    );
+}
+
+/// A payload is not sent twice: the rest of a batch goes on when its caller hangs up.
+#[tokio::test]
+async fn a_batch_goes_on_when_its_caller_hangs_up() {
+    let anchor = Hash256([7; 32]);
+    let el = MockEl::start(|message: Message| async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        valid(&message)
+    })
+    .await;
+    let rig = Rig::start(&el, ImportPolicy::RequireProofs).await;
+    let first = rig.payload(8, anchor, 100);
+    let second = rig.payload(9, first.execution_payload.block_hash, 100);
+    let batch = format!("[{},{}]", new_payload(&first, 1), new_payload(&second, 2));
+    let mut caller = rig.caller().await;
+    caller.send(&post(&bearer(), "", batch.as_bytes())).await;
+    el.wait_for(1).await;
+    drop(caller);
+    assert_eq!(el.wait_for(2).await[1].text(), new_payload(&second, 2));
 }

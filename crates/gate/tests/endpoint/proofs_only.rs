@@ -82,6 +82,24 @@ async fn a_chain_is_followed_by_its_proofs() {
     assert_eq!(answers[2]["error"]["code"], -32600);
 }
 
+/// Large enough that the work on it is not done before what comes after it is judged, if that does not wait.
+#[tokio::test]
+async fn a_batch_is_judged_in_its_order() {
+    let rig = rig(0).await;
+    let anchor = BlockHash::from(ANCHOR);
+    rig.call(forkchoice(anchor, 1)).await;
+    let payload = rig.payload(8, anchor, 1_000_000);
+    rig.prove(&payload).await;
+    let head = payload.execution_payload.block_hash;
+    let batch = format!("[{},{}]", new_payload(&payload, 2), forkchoice(head, 3));
+    let answers = rig.call(batch).await.json();
+    assert_eq!(answers[0]["result"]["status"], "VALID");
+    assert_eq!(
+        answers[1]["result"]["payloadStatus"]["status"], "VALID",
+        "{answers}"
+    );
+}
+
 #[tokio::test]
 async fn a_call_may_wait_for_its_proof() {
     let rig = rig(4000).await;

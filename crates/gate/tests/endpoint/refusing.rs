@@ -205,13 +205,21 @@ async fn a_caller_that_dies_in_its_request_leaves_none_at_the_execution_client()
             "a".repeat(100_000)
         );
         let request = post(&bearer(), "", body.as_bytes());
-        let broken = el.broken.load(Ordering::SeqCst);
-        let connections = el.connections.load(Ordering::SeqCst);
-        let mut caller = rig.caller().await;
-        caller.send(&request[..request.len() - 1]).await;
-        eventually(|| el.connections.load(Ordering::SeqCst) > connections).await;
-        drop(caller);
-        eventually(|| el.broken.load(Ordering::SeqCst) > broken).await;
+        // The last chunk, which says that it is the last, does not come.
+        let chunked = format!(
+            "POST / HTTP/1.1\r\nhost: a\r\nauthorization: {}\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n",
+            bearer(),
+            body.len()
+        );
+        for part in [&request[..request.len() - 1], chunked.as_bytes()] {
+            let broken = el.broken.load(Ordering::SeqCst);
+            let connections = el.connections.load(Ordering::SeqCst);
+            let mut caller = rig.caller().await;
+            caller.send(part).await;
+            eventually(|| el.connections.load(Ordering::SeqCst) > connections).await;
+            drop(caller);
+            eventually(|| el.broken.load(Ordering::SeqCst) > broken).await;
+        }
     }
     assert!(el.received().is_empty());
     assert!(rig.endpoint.execution_client_is_up());
