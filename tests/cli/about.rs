@@ -21,7 +21,14 @@ fn the_version_names_the_revision() {
 fn every_shell_has_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let text = assay(here().path(), &["completions", shell], b"").text();
-        for word in ["devnet", "import-policy", "proofs-only"] {
+        for word in [
+            "devnet",
+            "import-policy",
+            "proofs-only",
+            "doctor",
+            "unverified",
+            "attnets",
+        ] {
             assert!(text.contains(word), "{shell}: {word}");
         }
     }
@@ -41,6 +48,9 @@ fn every_command_has_a_man_page() {
         "assay-devnet",
         "assay-ssz",
         "assay-man",
+        "assay-db",
+        "assay-doctor",
+        "assay-enr",
     ];
     for name in commands {
         let page = std::fs::read_to_string(dir.path().join("pages").join(format!("{name}.1"))).unwrap();
@@ -61,7 +71,40 @@ fn every_command_has_a_man_page() {
 fn a_data_directory_without_a_node_is_not_well() {
     let dir = here();
     let error = assay(dir.path(), &["health", "--datadir", "none"], b"").error();
-    assert!(error.contains("no node"), "{error}");
+    assert!(error.contains("no node has been started in none"), "{error}");
+    // One that has ended, and something else that listens at its address now.
+    let write = |http: &str| {
+        let file = format!(
+            "{{\"pid\":77,\"http\":\"{http}\",\"engine\":\"\",\"metrics\":null,\"p2p\":\"\",\"enr\":\"\"}}"
+        );
+        std::fs::write(dir.path().join("endpoints.json"), file).unwrap();
+        assay(dir.path(), &["health", "--datadir", "."], b"").error()
+    };
+    let error = write("http://127.0.0.1:1");
+    assert!(
+        error.contains("process 77") && error.contains("does not run any more"),
+        "{error}"
+    );
+    for (status, says) in [
+        ("503 x", "has not heard of the chain yet"),
+        ("404 x", "is something else listening"),
+    ] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answering = std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let mut read = [0; 1024];
+            std::io::Read::read(&mut socket, &mut read).unwrap();
+            std::io::Write::write_all(
+                &mut socket,
+                format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes(),
+            )
+            .unwrap();
+        });
+        let error = write(&url);
+        answering.join().unwrap();
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 /// The file that is shipped is the one that the code makes.

@@ -3,6 +3,7 @@
 
 mod about;
 mod db;
+mod enr;
 mod metrics;
 mod settings;
 mod sign_and_verify;

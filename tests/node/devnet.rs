@@ -97,6 +97,10 @@ fn a_proof_delay_beyond_the_end_fails() {
         "{summary}"
     );
     let kept = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        kept.starts_with("assay: --proof-delay-ms 60000: the run ends"),
+        "{kept}"
+    );
     if let Some(path) = kept.split("logs are in ").nth(1) {
         let _ = std::fs::remove_dir_all(path.trim());
     }

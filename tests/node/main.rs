@@ -13,6 +13,7 @@ mod support;
 mod bad_input;
 mod dashboard;
 mod devnet;
+mod doctor;
 mod foreign_prover;
 mod gate;
 mod openapi;

@@ -130,6 +130,59 @@ impl Drop for ProverProcess {
     }
 }
 
+/// A beacon node of today has no route for proofs: that is no reason to try until it is too late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_without_the_route_for_proofs_is_told_with_what_to_do() {
+    let world = World::new(1).await;
+    let beacon_node = world.simulation.beacon_url(0).unwrap();
+    let mut prover = ProverProcess::start(world.home.path(), &beacon_node, "password\n");
+    assert_eq!(prover.ended(), Some(1));
+    let log = prover.log();
+    assert!(
+        log.contains("--beacon-node: HTTP 404") && log.contains("--post-to"),
+        "{log}"
+    );
+
+    // One that loses the route: empty bodies it still knows how to refuse.
+    let answer = |body: axum::body::Bytes| async move {
+        if body.is_empty() {
+            axum::http::StatusCode::BAD_REQUEST
+        } else {
+            axum::http::StatusCode::NOT_FOUND
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().fallback(axum::routing::any(answer));
+    tokio::spawn(std::future::IntoFuture::into_future(axum::serve(
+        listener, router,
+    )));
+    let (directory, file) = keys(world.home.path(), "password\n");
+    let flags = [
+        "--proof-engine-endpoint",
+        "dev",
+        "--post-to",
+        &url,
+        "--keystores",
+        &directory.display().to_string(),
+        "--password-file",
+        &file.display().to_string(),
+    ];
+    world.connect_past_nodes();
+    let prover = ProverProcess::with(world.home.path(), &beacon_node, &flags.map(str::to_owned));
+    let started = Instant::now();
+    while !prover.log().contains("it has no route for execution proofs") {
+        assert!(started.elapsed() < PATIENCE, "{}", prover.log());
+        world.block().await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let log = prover.log();
+    assert!(
+        log.contains("failed") && log.contains("--post-to") && !log.contains("too late"),
+        "{log}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_payload_is_proven_once_a_type() {
     let world = World::new(1).await;

@@ -31,6 +31,10 @@ pub enum Command {
     Db(commands::db::DbArgs),
     /// Make a proof with the development engine: it proves nothing, and is for devnets and tests
     DevProof(commands::dev_proof::DevProofArgs),
+    /// Look whether a node with these settings would run well, or does: a line for each thing, with what to do
+    Doctor(commands::doctor::DoctorArgs),
+    /// Read a node record (ENR), or make one from a key file
+    Enr(commands::enr::EnrArgs),
     /// Print the annotated settings file of `assay node`
     ExampleConfig,
     /// Ask the node of a data directory whether it is well; the exit code says it

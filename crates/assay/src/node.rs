@@ -595,7 +595,7 @@ pub fn version() -> String {
 }
 
 /// The network side of `beta` is not there: its messages would be read as `alpha`'s.
-fn check_revisions(spec: &Spec) -> Result<(), ConfigError> {
+pub(crate) fn check_revisions(spec: &Spec) -> Result<(), ConfigError> {
     for (fork, _, epoch) in &spec.fork_schedule {
         if *epoch != Epoch::FAR_FUTURE && spec.revision_at(*fork) != Revision::Alpha {
             return Err(ConfigError::Value {

@@ -74,6 +74,7 @@ pub struct ProverArgs {
     #[arg(
         long,
         value_name = "TYPES",
+        value_parser = crate::config::proof_type,
         value_delimiter = ',',
         default_value = "1",
         help_heading = "Proof engine"
@@ -209,6 +210,14 @@ async fn prove(
     let told = assay_chain::connect(&args.beacon_node, &overrides)
         .await
         .context("--beacon-node")?;
+    if let Err(why) = endpoint.check().await {
+        let whose = if args.post_to.is_some() {
+            "--post-to"
+        } else {
+            "--beacon-node"
+        };
+        anyhow::bail!("{whose}: {why}");
+    }
     let (engine, engine_metrics) = engine::from_config(config, &told.spec, &RequestBook::default())?;
     let clock = Arc::new(SystemClock);
     let view = Arc::new(ChainView::new(

@@ -45,6 +45,18 @@ impl NodeKey {
         Ok(key)
     }
 
+    /// Reads the key of a file: 64 hex digits. Nothing is made or changed.
+    pub fn from_file(path: &Path) -> Result<Self, NetworkError> {
+        let text = files::read(path)?.ok_or_else(|| NetworkError::File {
+            path: path.to_owned(),
+            source: std::io::ErrorKind::NotFound.into(),
+        })?;
+        Self::from_hex(text.trim()).map_err(|why| NetworkError::DamagedKey {
+            path: path.to_owned(),
+            why,
+        })
+    }
+
     fn from_hex(text: &str) -> Result<Self, String> {
         if text.len() != 64 {
             return Err(format!("{} characters, 64 hex digits expected", text.len()));

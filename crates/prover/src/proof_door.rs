@@ -9,6 +9,9 @@ use reqwest::{StatusCode, Url, header::CONTENT_TYPE};
 use std::time::Duration;
 
 const PATH: &str = "/eth/v1/beacon/execution_proofs";
+/// What to do about an endpoint that has no such route.
+const NO_ROUTE: &str = "it has no route for execution proofs (POST /eth/v1/beacon/execution_proofs): name a node that has \
+                        with --post-to, such as the HTTP API of `assay node`";
 /// Time to a connection, and to a whole answer: the endpoint verifies before it answers.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const POST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -57,11 +60,31 @@ impl BeaconEndpoint {
             .map_err(|e| EndpointError::Client(e.to_string()))?;
         Ok(Self { http, url })
     }
+
+    /// Whether it takes proofs at all: asked with a body that is none. An endpoint that is not there may be later.
+    ///
+    /// # Errors
+    /// What to do where it has no such route.
+    pub async fn check(&self) -> Result<(), String> {
+        let post = self
+            .http
+            .post(self.url.clone())
+            .header(CONTENT_TYPE, "application/octet-stream");
+        match post
+            .body(Vec::new())
+            .send()
+            .await
+            .map(|answer| answer.status().as_u16())
+        {
+            Ok(status @ (404 | 405 | 501)) => Err(format!("HTTP {status}: {NO_ROUTE}")),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[async_trait]
 impl ProofDoor for BeaconEndpoint {
-    /// Posts one proof as SSZ. 200: it is on the network; 400, 413 and 415: refused; anything else: tried again.
+    /// Posts one proof as SSZ. 200: it is on the network; 400, 404, 405, 413 and 415: refused; anything else: tried again.
     async fn post(&self, proof: &SignedExecutionProof) -> Outcome {
         let body = proof.to_ssz_bytes();
         let post = self
@@ -78,6 +101,8 @@ impl ProofDoor for BeaconEndpoint {
         }
         let why = format!("beacon endpoint: {}", http::refusal(response).await);
         match status.as_u16() {
+            // A beacon node of today: it will not have the route a moment later either.
+            404 | 405 | 501 => Outcome::Refused(format!("{why}: {NO_ROUTE}")),
             400 | 413 | 415 => Outcome::Refused(why),
             _ => Outcome::NotNow(why),
         }

@@ -3,6 +3,8 @@
 pub mod about;
 pub mod db;
 pub mod dev_proof;
+pub mod doctor;
+pub mod enr;
 pub mod files;
 pub mod health;
 pub mod metrics;
@@ -24,6 +26,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Db(args) => db::run(&args),
         Command::Metrics(args) => metrics::run(&args),
         Command::DevProof(args) => dev_proof::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Enr(args) => enr::run(&args),
         Command::ExampleConfig => about::example_config(),
         Command::Health(args) => health::run(&args),
         Command::Man(args) => about::man(&args),

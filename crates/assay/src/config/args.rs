@@ -103,6 +103,7 @@ pub struct NodeArgs {
     #[arg(
         long,
         value_name = "TYPES",
+        value_parser = super::proof_type,
         value_delimiter = ',',
         help_heading = "Execution client and gate"
     )]
@@ -268,6 +269,7 @@ pub struct NodeArgs {
     #[arg(
         long,
         value_name = "TYPES",
+        value_parser = super::proof_type,
         value_delimiter = ',',
         help_heading = "Proof engine"
     )]
@@ -295,7 +297,7 @@ pub struct NodeArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prover: Option<bool>,
     /// Proof types to prove, one proof of each for every payload [default: --proof-types]
-    #[arg(long, value_name = "TYPES", value_delimiter = ',', help_heading = "Prover")]
+    #[arg(long, value_name = "TYPES", value_parser = super::proof_type, value_delimiter = ',', help_heading = "Prover")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prove_types: Vec<ProofType>,
     /// Keys, and the prover's bounds; keys are of use without --prover too: for proofs that others bring unsigned.

@@ -1,6 +1,8 @@
 //! Whether the proof engines of the settings fit together.
 
-use super::{ConfigError, EngineEndpoint, EngineKind, NodeConfig, engine_endpoint::shown_endpoint};
+use super::{
+    ConfigError, EngineEndpoint, EngineKind, ImportPolicyName, NodeConfig, engine_endpoint::shown_endpoint,
+};
 use assay_native_verifiers::{GuestSetting, SettingError, UnusableKey};
 use assay_types::ProofType;
 
@@ -44,6 +46,8 @@ pub(crate) fn check_engines(config: &NodeConfig) -> Result<(), ConfigError> {
             return wrong("proof-engine-jwt", why);
         }
     }
+    check_twice(config, &endpoints)?;
+    check_notify(config, &endpoints)?;
     let served =
         |t: &ProofType| endpoints.is_empty() || endpoints.iter().any(|e| e.types(config).contains(t));
     match config.proof_types.iter().find(|t| !served(t)) {
@@ -53,6 +57,53 @@ pub(crate) fn check_engines(config: &NodeConfig) -> Result<(), ConfigError> {
         ),
         None => Ok(()),
     }
+}
+
+/// No endpoint stands there twice with a type: a second one of the same place is no reserve.
+fn check_twice(config: &NodeConfig, endpoints: &[EngineEndpoint]) -> Result<(), ConfigError> {
+    for (at, endpoint) in endpoints.iter().enumerate() {
+        let types = endpoint.types(config);
+        let same = |other: &&EngineEndpoint| {
+            other.kind == endpoint.kind && other.types(config).iter().any(|t| types.contains(t))
+        };
+        if endpoints[..at].iter().any(|other| same(&other)) {
+            let text = config
+                .proof_engine_endpoint
+                .get(at)
+                .map(String::as_str)
+                .unwrap_or_default();
+            return Err(ConfigError::Value {
+                flag: "proof-engine-endpoint",
+                why: format!(
+                    "{} stands there twice for the same proof type",
+                    shown_endpoint(text)
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Who asks for payloads and fork choice to be passed on has somewhere they come from and somewhere they go.
+fn check_notify(config: &NodeConfig, endpoints: &[EngineEndpoint]) -> Result<(), ConfigError> {
+    let goes_nowhere = !endpoints
+        .iter()
+        .any(|e| matches!(e.kind, EngineKind::EngineApi(_)));
+    let comes_from_nowhere =
+        config.execution_endpoint.is_empty() && config.import_policy != ImportPolicyName::ProofsOnly;
+    let why = if !config.proof_engine_notify {
+        return Ok(());
+    } else if goes_nowhere {
+        "only engine+http endpoints are told of payloads, and --proof-engine-endpoint names none"
+    } else if comes_from_nowhere {
+        "payloads come by the Engine API, and without --execution-endpoint none is served here"
+    } else {
+        return Ok(());
+    };
+    Err(ConfigError::Value {
+        flag: "proof-engine-notify",
+        why: why.to_owned(),
+    })
 }
 
 /// Each verifier is one for its type, is asked, and is in this program.
@@ -167,6 +218,30 @@ mod tests {
                 let error = checked.unwrap_err().to_string();
                 assert!(error.contains("build it with --features native-"), "{error}");
             }
+        }
+    }
+
+    #[test]
+    fn notifications_have_a_source_and_a_place_to_go() {
+        let told = |endpoints: &str, execution: &[&str]| {
+            let config = NodeConfig {
+                proof_engine_notify: true,
+                proof_engine_jwt: Some("jwt.hex".into()),
+                execution_endpoint: execution.iter().map(|url| (*url).to_owned()).collect(),
+                ..config(&[1], endpoints, &[])
+            };
+            check_engines(&config).map_err(|error| error.to_string())
+        };
+        told("engine+http://e:8551", &["http://el:8551"]).unwrap();
+        for (endpoints, execution, says) in [
+            ("dev", &["http://el:8551"][..], "names none"),
+            ("engine+http://e:8551", &[], "without --execution-endpoint"),
+        ] {
+            let error = told(endpoints, execution).unwrap_err();
+            assert!(
+                error.starts_with("--proof-engine-notify:") && error.contains(says),
+                "{error}"
+            );
         }
     }
 

@@ -48,6 +48,16 @@ pub(super) fn text<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> 
     })
 }
 
+/// A proof type as flags have it.
+pub(crate) fn proof_type(text: &str) -> Result<ProofType, String> {
+    text.trim().parse().map_err(|_| {
+        format!(
+            "proof types are numbers from 0 to {}, comma-separated",
+            ProofType::MAX
+        )
+    })
+}
+
 /// A list of numbers, one number, or a string with commas.
 pub(super) fn types<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<ProofType>, D::Error> {
     #[derive(Deserialize)]
@@ -62,11 +72,7 @@ pub(super) fn types<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<ProofType>, D
         Form::One(n) => Ok(vec![n]),
         Form::Text(text) => text
             .split(',')
-            .map(|t| {
-                t.trim()
-                    .parse()
-                    .map_err(|e| serde::de::Error::custom(format!("proof type {t:?}: {e}")))
-            })
+            .map(|t| proof_type(t).map_err(|why| serde::de::Error::custom(format!("{t:?}: {why}"))))
             .collect(),
     }
 }

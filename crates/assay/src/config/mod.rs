@@ -18,7 +18,7 @@ pub(crate) use engine_endpoint::shown_endpoint;
 pub use engine_endpoint::{EngineEndpoint, EngineKind};
 pub(crate) use engines::check_engines;
 pub use example::example;
-pub(crate) use forms::parse_size;
+pub(crate) use forms::{parse_size, proof_type};
 pub use overrides::spec_overrides;
 pub use resolve::{
     ConfigError, ImportPolicyName, NodeConfig, OnMissingProofsName, TrustedCheckpoint, keys, resolve,

@@ -752,6 +752,13 @@ mod tests {
             ("proof-engine-endpoint", |c| {
                 c.proof_engine_endpoint = vec!["1+2@dev".into()]
             }),
+            ("proof-engine-endpoint", |c| {
+                c.proof_engine_endpoint = vec!["dev".into(), "dev".into()]
+            }),
+            ("proof-engine-endpoint", |c| {
+                c.proof_types = vec![1, 2];
+                c.proof_engine_endpoint = vec!["1+2@dev".into(), "2@dev".into()]
+            }),
             ("proof-engine-jwt", |c| {
                 c.proof_engine_endpoint = vec!["dev".into(), "engine+http://x".into()]
             }),

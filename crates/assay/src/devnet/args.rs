@@ -30,7 +30,7 @@ pub struct DevnetArgs {
     #[arg(long, value_name = "MS", default_value_t = 2000)]
     pub slot_ms: u64,
     /// Kinds of proof, one of each for every payload, comma-separated
-    #[arg(long, value_name = "TYPES", value_delimiter = ',', default_value = "1")]
+    #[arg(long, value_name = "TYPES", value_parser = crate::config::proof_type, value_delimiter = ',', default_value = "1")]
     pub proof_types: Vec<ProofType>,
     /// Bytes of each proof
     #[arg(long, value_name = "BYTES", default_value_t = 262_144)]

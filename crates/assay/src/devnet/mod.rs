@@ -33,7 +33,7 @@ use bytes::Bytes;
 use child::NodeProcess;
 use observe::NodeReport;
 use parking_lot::Mutex;
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{io::Write, path::Path, sync::Arc, time::Duration};
 use summary::Expectation;
 use tokio_util::sync::CancellationToken;
 
@@ -95,8 +95,24 @@ fn check(args: &DevnetArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A delay that no proof of the last payloads can have is no mistake where a failing run is what is wanted.
+fn too_late(args: &DevnetArgs) -> Option<String> {
+    let end = args.slot_ms.saturating_mul(GRACE_SLOTS);
+    (args.proof_delay_ms > end).then(|| {
+        format!(
+            "--proof-delay-ms {}: the run ends some {end} ms after its last payload, before the last proofs come; it will \
+             fail for them",
+            args.proof_delay_ms
+        )
+    })
+}
+
 async fn network(args: &DevnetArgs) -> anyhow::Result<()> {
     check(args)?;
+    if let Some(warning) = too_late(args) {
+        // A closed standard error leaves nobody to tell it to.
+        let _ = writeln!(std::io::stderr(), "assay: {warning}");
+    }
     let spec = Spec {
         config_name: "assay-devnet".into(),
         slot_duration_ms: args.slot_ms,

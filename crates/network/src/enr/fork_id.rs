@@ -51,7 +51,7 @@ impl EnrForkId {
 }
 
 /// The `nfd` entry: digest of the next fork, regular or blob-parameter, zero where none is scheduled.
-pub(crate) fn next_fork_digest(spec: &Spec, genesis_validators_root: &Root, epoch: Epoch) -> ForkDigest {
+pub fn next_fork_digest(spec: &Spec, genesis_validators_root: &Root, epoch: Epoch) -> ForkDigest {
     spec.next_digest_boundary(epoch)
         .map_or_else(ForkDigest::default, |next| {
             spec.fork_digest(genesis_validators_root, next)

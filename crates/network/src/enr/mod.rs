@@ -6,8 +6,7 @@
 mod fork_id;
 mod local;
 
-pub use fork_id::EnrForkId;
-pub(crate) use fork_id::next_fork_digest;
+pub use fork_id::{EnrForkId, next_fork_digest};
 pub use local::{EnrContent, FuluEntries, LocalEnr, Reach, UnkeptEnr};
 
 use assay_types::ForkDigest;

@@ -1,0 +1,172 @@
+//! Proof engines, and keys.
+
+use super::{TIMEOUT, beacon::Network, execution, http, report::Report};
+use crate::config::{EngineKind, NodeConfig, shown_endpoint};
+use assay_engine_api::{EngineClient, methods};
+use assay_types::ProofType;
+use reqwest::Url;
+use serde_json::{Value, json};
+
+/// The chain whose proofs must prove something.
+const MAINNET: u64 = 1;
+
+pub(super) async fn look(config: &NodeConfig, network: Option<&Network>, report: &mut Report) {
+    if config.proof_engine_endpoint.is_empty() {
+        report.warn(
+            "proof engine",
+            "no --proof-engine-endpoint: no proof is verified, kept or forwarded",
+            "name one: a proof node (http://…), engine+http://…, native, or dev on a devnet",
+        );
+    }
+    let Ok(endpoints) = config.engine_endpoints() else {
+        return;
+    };
+    for (endpoint, text) in endpoints.iter().zip(&config.proof_engine_endpoint) {
+        let check = format!("proof engine {}", shown_endpoint(text));
+        let types = endpoint.types(config);
+        match &endpoint.kind {
+            EngineKind::Dev => dev(&check, config, network, report),
+            EngineKind::Native => native(&check, config, network, report),
+            EngineKind::ProofNode(url) => proof_node(&check, config, url, &types, report).await,
+            EngineKind::EngineApi(url) => engine_api(&check, config, url, report).await,
+        }
+    }
+    keys(config, report);
+}
+
+fn dev(check: &str, config: &NodeConfig, network: Option<&Network>, report: &mut Report) {
+    let is_mainnet = network.is_some_and(|network| network.spec.chain_id == MAINNET);
+    if is_mainnet && !config.unsafe_dev_proofs_on_mainnet {
+        report.fail(
+            check,
+            "development proofs prove nothing, and this is chain id 1: it does not start",
+            "use a proof node or the Engine API's proof methods",
+        );
+    } else {
+        report.warn(
+            check,
+            "its proofs prove nothing",
+            "it is for devnets and tests alone",
+        );
+    }
+}
+
+fn native(check: &str, config: &NodeConfig, network: Option<&Network>, report: &mut Report) {
+    let chain_id = network.map_or(0, |network| network.spec.chain_id);
+    match crate::node::engine::native_verifiers(config, chain_id) {
+        Ok(verifiers) => report.ok(
+            check,
+            format_args!("{} verifiers with their keys", verifiers.len()),
+        ),
+        Err(error) => report.fail(check, format_args!("{error:#}"), "see --native-verifier"),
+    }
+}
+
+/// A proof node tells its proof types; each that is asked of it must be among them.
+async fn proof_node(check: &str, config: &NodeConfig, url: &Url, types: &[ProofType], report: &mut Report) {
+    let shown = shown_endpoint(url.as_str());
+    let mut asked = url.clone();
+    asked.set_path(&format!("{}/v1/proof_types", url.path().trim_end_matches('/')));
+    let answer = async {
+        let answer = http()?.get(asked).send().await?.error_for_status()?;
+        answer.json::<Value>().await
+    };
+    let body = match answer.await {
+        Ok(body) => body,
+        Err(error) => {
+            let why = if error.is_connect() {
+                "nobody listens there".to_owned()
+            } else {
+                error.without_url().to_string()
+            };
+            let advice = "is the proof node running, and is this its base URL (/v1/proof_types must answer)?";
+            report.fail(check, format_args!("{shown}: {why}"), advice);
+            return;
+        }
+    };
+    let list = body
+        .get("proof_types")
+        .unwrap_or(&body)
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let name_of = |entry: &Value| {
+        let named = entry["proof_type"].as_str();
+        named.or(entry.as_str()).unwrap_or_default().to_owned()
+    };
+    let listed: Vec<String> = list.iter().map(name_of).collect();
+    let Ok(names) = config.proof_type_names() else {
+        return;
+    };
+    let missing: Vec<String> = types
+        .iter()
+        .filter_map(|t| names.name(*t).map(|name| (t, name)))
+        .filter(|(_, name)| !listed.iter().any(|known| known == name))
+        .map(|(t, name)| format!("{t} ({name})"))
+        .collect();
+    if missing.is_empty() {
+        report.ok(check, format_args!("it has {}", listed.join(", ")));
+    } else {
+        report.fail(
+            check,
+            format_args!(
+                "it has not the types {}; it has: {}",
+                missing.join(", "),
+                listed.join(", ")
+            ),
+            "its names of the types are given with --proof-engine-types TYPE=NAME",
+        );
+    }
+}
+
+async fn engine_api(check: &str, config: &NodeConfig, url: &Url, report: &mut Report) {
+    let Some(file) = &config.proof_engine_jwt else {
+        return;
+    };
+    let Some(secret) = execution::secret("--proof-engine-jwt", file, report) else {
+        return;
+    };
+    let method = "engine_verifyExecutionProofV1";
+    let client = match EngineClient::new(url.clone(), Some(secret)) {
+        Ok(client) => client,
+        Err(error) => {
+            report.fail(check, error, "see --proof-engine-endpoint");
+            return;
+        }
+    };
+    match client
+        .call_within::<_, Vec<String>>(methods::EXCHANGE_CAPABILITIES, json!([[method]]), TIMEOUT)
+        .await
+    {
+        Ok(theirs) if theirs.iter().any(|m| m == method) => report.ok(check, format_args!("it has {method}")),
+        Ok(_) => report.fail(
+            check,
+            format_args!("it does not name {method}"),
+            "this endpoint verifies no proofs: is it one that knows EIP-8025, and are its proof methods on?",
+        ),
+        Err(error) => {
+            let advice = execution::advice(&error, &file.display().to_string());
+            report.fail(check, error, advice);
+        }
+    }
+}
+
+/// Keys are looked for where they would be used; they are not decrypted here.
+fn keys(config: &NodeConfig, report: &mut Report) {
+    if !config.prover {
+        return;
+    }
+    match (&config.keystores, &config.web3_signer_url) {
+        (Some(path), _) if !path.exists() => report.fail(
+            "prover's keys",
+            format_args!("--keystores {}: not there", path.display()),
+            "name the keystore file or the directory of keystores",
+        ),
+        (Some(path), _) => report.ok("prover's keys", path.display()),
+        (None, Some(url)) => report.ok(
+            "prover's keys",
+            format_args!("remote signer {}", shown_endpoint(url)),
+        ),
+        (None, None) => {}
+    }
+}
