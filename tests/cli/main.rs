@@ -4,6 +4,7 @@
 mod about;
 mod db;
 mod enr;
+mod guide;
 mod metrics;
 mod settings;
 mod sign_and_verify;

@@ -9,7 +9,10 @@ use bytes::Bytes;
 use opentelemetry::{KeyValue, trace::TracerProvider as _};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
-use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider},
+};
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -24,6 +27,12 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 /// Where collectors take traces, where the endpoint names no path.
 const PATH: &str = "/v1/traces";
+/// Ended spans that wait for the collector; beyond them the newest are lost.
+const MAX_QUEUED_SPANS: usize = 2048;
+/// Spans of one request.
+const MAX_SPANS_A_REQUEST: usize = 512;
+/// How long a span may wait for others to go with.
+const SEND_EVERY: Duration = Duration::from_secs(5);
 /// Most bytes of a collector's answer that are read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
@@ -71,9 +80,18 @@ impl Traces {
             .with_service_name("assay")
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
             .build();
+        // Said here, so that no variable of the environment (OTEL_BSP_…) lifts a bound.
+        let bounds = BatchConfigBuilder::default()
+            .with_max_queue_size(MAX_QUEUED_SPANS)
+            .with_max_export_batch_size(MAX_SPANS_A_REQUEST)
+            .with_scheduled_delay(SEND_EVERY)
+            .build();
+        let processor = BatchSpanProcessor::builder(exporter)
+            .with_batch_config(bounds)
+            .build();
         let provider = SdkTracerProvider::builder()
             .with_resource(resource)
-            .with_batch_exporter(exporter)
+            .with_span_processor(processor)
             .build();
         Ok(Self { provider })
     }
@@ -168,6 +186,13 @@ async fn send(
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use std::sync::{Arc, atomic::AtomicUsize};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+        sync::watch,
+    };
+    use tracing_subscriber::layer::SubscriberExt;
 
     #[test]
     fn where_traces_go() {
@@ -182,5 +207,72 @@ mod tests {
         ] {
             assert_eq!(traces_url(endpoint).ok().as_deref(), url, "{endpoint:?}");
         }
+    }
+
+    /// The name of the spans that are counted.
+    const NAME: &str = "one-of-many";
+
+    /// Reads what comes and counts the spans; answers nothing until it may, then everything with 200.
+    async fn collect(mut socket: TcpStream, mut speaks: watch::Receiver<bool>, came: Arc<AtomicUsize>) {
+        let mut held = Vec::new();
+        loop {
+            let end = held.windows(4).position(|w| w == b"\r\n\r\n");
+            let length = end.map_or(0, |end| {
+                let head = String::from_utf8_lossy(&held[..end]).to_ascii_lowercase();
+                let named = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+                named.map_or(0, |length| length.trim().parse().unwrap())
+            });
+            let Some(body) = end.map(|end| end + 4).filter(|from| held.len() >= from + length) else {
+                if socket.read_buf(&mut held).await.unwrap_or(0) == 0 {
+                    return;
+                }
+                continue;
+            };
+            let rest = held.split_off(body + length);
+            let spans = held[body..].windows(NAME.len()).filter(|w| *w == NAME.as_bytes());
+            came.fetch_add(spans.count(), Ordering::Relaxed);
+            held = rest;
+            if speaks.wait_for(|speaks| *speaks).await.is_err() {
+                return;
+            }
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+            if socket.write_all(answer).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn a_collector_that_hangs_holds_nobody_up_and_no_more_than_the_queue_is_kept_for_it() {
+        const MADE: usize = 20_000;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let (speak, speaks) = watch::channel(false);
+        let came = Arc::new(AtomicUsize::new(0));
+        let counted = came.clone();
+        runtime.spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(collect(socket, speaks.clone(), counted.clone()));
+            }
+        });
+        let traces = Traces::start(&endpoint, runtime.handle().clone()).unwrap();
+        let subscriber = tracing_subscriber::registry().with(traces.layer());
+        // Were each to wait for the collector, this would never end.
+        tracing::subscriber::with_default(subscriber, || {
+            for _ in 0..MADE {
+                drop(tracing::info_span!(target: TRACE_TARGET, NAME));
+            }
+        });
+        speak.send_replace(true);
+        drop(traces);
+        let came = came.load(Ordering::Relaxed);
+        // The queue, what was on its way, and what took its place in the queue.
+        let most = MAX_QUEUED_SPANS + 2 * MAX_SPANS_A_REQUEST;
+        assert!((1..=most).contains(&came), "{came} of {MADE} came");
     }
 }

@@ -19,6 +19,12 @@ pub(super) fn tell(config: &NodeConfig, engine: &dyn ProofEngine, endpoints: &En
             "no --execution-endpoint: no Engine API is served, so proofs change nothing at import"
         );
     }
+    for (fork, epoch) in &spec.unknown_forks {
+        tracing::warn!(
+            fork, %epoch,
+            "the beacon node has scheduled a fork that this version does not know: upgrade before its epoch"
+        );
+    }
     for text in of_policy(config, spec.fork_epoch(ForkName::Gloas).is_some()) {
         tracing::warn!("{text}");
     }
