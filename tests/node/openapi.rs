@@ -53,6 +53,10 @@ async fn every_route_is_in_the_document_and_what_is_in_it_is_served() {
             }
         }
     }
+    for (page, path) in named_in_the_guide() {
+        let there = |own: &str| own == path || own.starts_with(&format!("{path}/"));
+        assert!(paths.keys().any(|own| there(own)), "{page}: no {path}");
+    }
     // A path that is not in the document is the beacon node's, or nobody's.
     for path in ["/assay/v1/nothing", "/eth/v1/beacon/states/head/nothing"] {
         assert_eq!(get(&node.http(path)).await.0, 404, "{path}");
@@ -73,4 +77,29 @@ fn keys(object: &Value) -> Vec<String> {
     let mut keys: Vec<String> = object.as_object().unwrap().keys().cloned().collect();
     keys.sort();
     keys
+}
+
+/// Paths of our own in the README and the pages of `docs/`, up to what stands for something; with the page.
+fn named_in_the_guide() -> Vec<(String, String)> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let docs = std::fs::read_dir(root.join("docs")).unwrap();
+    let pages = docs
+        .map(|file| file.unwrap().path())
+        .chain([root.join("README.md")]);
+    let mut found = Vec::new();
+    for page in pages.filter(|page| page.extension().is_some_and(|e| e == "md")) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for (at, _) in text.match_indices("/assay/v1/") {
+            let end = |c: char| !c.is_ascii_alphanumeric() && !"/_".contains(c);
+            let path = text[at..].split(end).next().unwrap_or_default();
+            // `/assay/v1/payloads/1234`: what begins with a digit stands for something.
+            let named = path.split('/').filter(|part| !part.is_empty());
+            let own: Vec<&str> = named
+                .take_while(|part| !part.starts_with(|c: char| c.is_ascii_digit()))
+                .collect();
+            found.push((page.display().to_string(), format!("/{}", own.join("/"))));
+        }
+    }
+    assert!(found.len() > 10, "{found:?}");
+    found
 }

@@ -19,11 +19,8 @@ pub(super) fn tell(config: &NodeConfig, engine: &dyn ProofEngine, endpoints: &En
             "no --execution-endpoint: no Engine API is served, so proofs change nothing at import"
         );
     }
-    for (fork, epoch) in &spec.unknown_forks {
-        tracing::warn!(
-            fork, %epoch,
-            "the beacon node has scheduled a fork that this version does not know: upgrade before its epoch"
-        );
+    for text in of_forks(spec) {
+        tracing::warn!("{text}");
     }
     for text in of_policy(config, spec.fork_epoch(ForkName::Gloas).is_some()) {
         tracing::warn!("{text}");
@@ -36,6 +33,15 @@ pub(super) fn tell(config: &NodeConfig, engine: &dyn ProofEngine, endpoints: &En
         import_policy = %config.import_policy,
         "node runs"
     );
+}
+
+/// From these forks on nothing here can be relied upon.
+fn of_forks(spec: &Spec) -> impl Iterator<Item = String> {
+    spec.unknown_forks.iter().map(|(fork, epoch)| {
+        format!(
+            "the beacon node has scheduled a fork that this version does not know: {fork} at epoch {epoch}; upgrade before it"
+        )
+    })
 }
 
 /// What the policy means for whoever runs validators. `gloas`: whether the network has that fork, or will.
@@ -81,6 +87,18 @@ fn of_policy(config: &NodeConfig, gloas: bool) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fork_that_is_not_known_is_said_with_its_epoch() {
+        let mut spec = Spec::minimal();
+        assert_eq!(of_forks(&spec).count(), 0);
+        spec.unknown_forks = vec![("HEZE".to_owned(), assay_types::Epoch(77))];
+        let said: Vec<String> = of_forks(&spec).collect();
+        assert!(
+            said.len() == 1 && said[0].contains("HEZE at epoch 77;"),
+            "{said:?}"
+        );
+    }
 
     #[test]
     fn what_is_said() {
