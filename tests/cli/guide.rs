@@ -12,10 +12,13 @@ use std::{
 };
 
 /// Flags of other programs, which the pages name beside their own.
-const FOREIGN_FLAGS: [&str; 44] = [
+const FOREIGN_FLAGS: [&str; 48] = [
     // Lighthouse 5.3.0, book/src/help_bn.md
     "--always-prepare-payload",
     "--execution-timeout-multiplier",
+    // its aliases for --execution-endpoint and --execution-jwt, as ethereum-package has them
+    "--execution-endpoints",
+    "--jwt-secrets",
     "--prepare-payload-lookahead",
     "--suggested-fee-recipient",
     "--http",
@@ -61,32 +64,34 @@ const FOREIGN_FLAGS: [&str; 44] = [
     "--build-arg",
     "--data-binary",
     "--input-type",
+    // Kurtosis
+    "--args-file",
+    "--manifest-path",
     "--help",
     "--version",
     "--output",
 ];
 
 /// Variables that are no settings of a node: of builds, tests and examples.
-const OTHER_VARIABLES: [&str; 8] = [
+const OTHER_VARIABLES: [&str; 5] = [
     "ASSAY_COMMIT",
-    "ASSAY_CONFIG",
-    "ASSAY_IMAGE",
+    "ASSAY_ETHEREUM_PACKAGE",
     "ASSAY_JWT_SECRET",
-    "ASSAY_REALNET",
-    "ASSAY_VECTORS",
+    "ASSAY_PROMETHEUS_PACKAGE",
     "ASSAY_WRITE_GUIDE",
-    "ASSAY_VERSION",
 ];
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The README and every page of `docs/`, by name.
+/// The README, Kurtosis's, and every page of `docs/`, by name.
 fn pages() -> BTreeMap<String, String> {
     let mut pages = BTreeMap::new();
     let read = |path: &Path| std::fs::read_to_string(path).unwrap();
-    pages.insert("README.md".to_owned(), read(&repository().join("README.md")));
+    for page in ["README.md", "kurtosis/README.md"] {
+        pages.insert(page.to_owned(), read(&repository().join(page)));
+    }
     for file in std::fs::read_dir(repository().join("docs")).unwrap() {
         let path = file.unwrap().path();
         if path.extension().is_some_and(|e| e == "md") {
@@ -338,7 +343,9 @@ fn every_metric_of_the_pages_exists() {
                 rest = after;
                 // Names of crates in Rust, and targets of the log's filter.
                 let is_crate = after.starts_with("::") || after.starts_with("=debug");
-                if is_crate || before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_') {
+                // And a key of the Kurtosis package's arguments.
+                let is_other = is_crate || word == "assay_params";
+                if is_other || before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_') {
                     continue;
                 }
                 let is_beginning = after.starts_with('*') || after.starts_with('{') && word.ends_with('_');
