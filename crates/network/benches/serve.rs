@@ -6,7 +6,8 @@
 //! over plain TCP between the same two processes, from one buffer in memory to another. By turns: plain TCP; by range as
 //! two nodes do it; by range with the cipher that every peer speaks. Printed: MiB/s and processor time of both processes
 //! together for each MiB, the median of the ratios of each turn, and by how much the serving process's resident memory
-//! grew over what it was before the first request. Arguments after `--`: proofs (512), bytes of each (1048576), turns (5).
+//! grew over what it was before the first request. Arguments after `--`: proofs (512), bytes of each (1048576), turns (5);
+//! `--check` ends with 1 where a goal is missed, `--ours-alone` leaves the standard cipher out.
 
 #[path = "serve/client.rs"]
 mod client;
@@ -26,11 +27,21 @@ struct Size {
     proofs: u64,
     bytes: usize,
     runs: usize,
+    /// Whether the standard cipher has its turns.
+    with_standard: bool,
+    /// Whether a missed goal is a failure.
+    is_check: bool,
 }
 
 fn main() -> Result<(), Failure> {
     // Cargo adds `--bench`.
-    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let mut args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let mut flag = |name: &str| {
+        let all = args.len();
+        args.retain(|arg| arg != name);
+        args.len() < all
+    };
+    let (is_check, ours_alone) = (flag("--check"), flag("--ours-alone"));
     let (is_server, numbers) = match args.split_first() {
         Some((first, rest)) if first == "server" => (true, rest),
         _ => (false, &args[..]),
@@ -45,6 +56,8 @@ fn main() -> Result<(), Failure> {
         proofs: number(0, 512)? as u64,
         bytes: number(1, 1 << 20)?,
         runs: number(2, 5)?,
+        with_standard: !ours_alone,
+        is_check,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if is_server {
