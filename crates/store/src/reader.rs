@@ -3,7 +3,7 @@
 use crate::{
     error::{StoreError, TxResult},
     index::{BlockRow, StoredBlock},
-    record::{self, Found, RecordKey, StoredProof, header_len},
+    record::{self, Found, ProofPiece, RecordKey, StoredProof, header_len},
     shared::Shared,
     store::StoredGateRecord,
     tables::{BLOCKS, CANONICAL, CHUNKS, GATE, Marks, NODE, PAYLOADS, PROOFS},
@@ -79,6 +79,27 @@ impl Reader {
                 Ok(None)
             }
         }
+    }
+
+    /// As `read`, in pieces. What `take` got is the proof only where this is true; a damaged one is reported, counted, and
+    /// not there.
+    pub fn read_pieces(
+        &self,
+        key: &RecordKey,
+        mut take: impl FnMut(ProofPiece<'_>),
+    ) -> Result<bool, StoreError> {
+        let found = self.shared.read(|tx| {
+            let (proofs, chunks) = (tx.open_table(PROOFS)?, tx.open_table(CHUNKS)?);
+            record::read_pieces(&proofs, &chunks, *key, &mut take)
+        })?;
+        Ok(match found {
+            Found::Good(()) => true,
+            Found::Absent => false,
+            Found::Corrupt(why) => {
+                self.shared.report_corrupt(*key, why);
+                false
+            }
+        })
     }
 
     /// The proof under this key, without its bytes.

@@ -10,6 +10,7 @@ use crate::{
 use assay_types::{ProofKey, ProofType, Root, SignedExecutionProof, Slot, ValidatorIndex, proof::SszError};
 use bytes::Bytes;
 use redb::ReadableTable;
+use twox_hash::xxhash3_128::Hasher;
 
 /// Bytes of a chunk: a page of 256 KiB less what redb keeps beside the value.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024 - 256;
@@ -123,18 +124,19 @@ impl StoredProof {
 }
 
 /// What is under a key.
-pub(crate) enum Found {
+pub(crate) enum Found<T> {
     Absent,
     /// There, but not what was written.
     Corrupt(&'static str),
-    Good(StoredProof),
+    Good(T),
 }
 
-fn header(key: &ProofKeyBytes, ssz: &[u8]) -> ProofHeaderBytes {
+/// Of so many bytes of SSZ, which the hasher has had.
+fn header(len: usize, hasher: &Hasher) -> ProofHeaderBytes {
     let mut header = [0; 20];
     // `MAX_RECORD_BYTES` fits in 32 bits.
-    header[..4].copy_from_slice(&(ssz.len() as u32).to_le_bytes());
-    header[4..].copy_from_slice(&checksum(key, ssz).to_le_bytes());
+    header[..4].copy_from_slice(&(len as u32).to_le_bytes());
+    header[4..].copy_from_slice(&hasher.finish_128().to_le_bytes());
     header
 }
 
@@ -143,19 +145,20 @@ pub(crate) fn header_len(header: &ProofHeaderBytes) -> u64 {
     u64::from(u32::from_le_bytes([header[0], header[1], header[2], header[3]]))
 }
 
-/// Over the key too: bytes under a wrong key are as wrong as wrong bytes. Against accidents, not against an adversary
-/// with write access to the disk.
-fn checksum(key: &ProofKeyBytes, ssz: &[u8]) -> u128 {
-    let mut hasher = twox_hash::xxhash3_128::Hasher::new();
+/// The checksum is over the key too: bytes under a wrong key are as wrong as wrong bytes. Against accidents, not against an
+/// adversary with write access to the disk.
+fn hasher(key: &ProofKeyBytes) -> Hasher {
+    let mut hasher = Hasher::new();
     hasher.write(key);
-    hasher.write(ssz);
-    hasher.finish_128()
+    hasher
 }
 
 /// Writes a record.
 pub(crate) fn insert(tables: &mut Tables<'_>, key: RecordKey, ssz: &[u8]) -> TxResult<()> {
     let key = key.to_bytes();
-    tables.proofs.insert(&key, &header(&key, ssz))?;
+    let mut hasher = hasher(&key);
+    hasher.write(ssz);
+    tables.proofs.insert(&key, &header(ssz.len(), &hasher))?;
     for (number, chunk) in ssz.chunks(CHUNK_BYTES).enumerate() {
         tables
             .chunks
@@ -183,7 +186,46 @@ pub(crate) fn read(
     proofs: &impl ReadableTable<&'static ProofKeyBytes, &'static ProofHeaderBytes>,
     chunks: &impl ReadableTable<&'static ChunkKeyBytes, &'static [u8]>,
     key: RecordKey,
-) -> TxResult<Found> {
+) -> TxResult<Found<StoredProof>> {
+    let mut ssz = Vec::new();
+    let mut all = 0;
+    let found = read_pieces(proofs, chunks, key, |piece| match piece {
+        ProofPiece::Begins(len) => all = len,
+        ProofPiece::Bytes(bytes) => {
+            // Now, when there is something: a damaged length alone allocates nothing.
+            if ssz.is_empty() {
+                ssz.reserve_exact(all);
+            }
+            ssz.extend_from_slice(bytes);
+        }
+    })?;
+    Ok(match found {
+        Found::Absent => Found::Absent,
+        Found::Corrupt(why) => Found::Corrupt(why),
+        Found::Good(()) => Found::Good(StoredProof {
+            key,
+            ssz: Bytes::from(ssz),
+        }),
+    })
+}
+
+/// What is read of a proof that is read in pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProofPiece<'a> {
+    /// A proof begins that should have so many bytes of SSZ, at most `MAX_RECORD_BYTES`; it never has more. What came
+    /// before is of no use.
+    Begins(usize),
+    /// Its next bytes.
+    Bytes(&'a [u8]),
+}
+
+/// Reads a record piece by piece and checks it. What `take` got is worth something only where the record is `Good`.
+pub(crate) fn read_pieces(
+    proofs: &impl ReadableTable<&'static ProofKeyBytes, &'static ProofHeaderBytes>,
+    chunks: &impl ReadableTable<&'static ChunkKeyBytes, &'static [u8]>,
+    key: RecordKey,
+    mut take: impl FnMut(ProofPiece<'_>),
+) -> TxResult<Found<()>> {
     let key_bytes = key.to_bytes();
     let Some(written) = proofs.get(&key_bytes)? else {
         return Ok(Found::Absent);
@@ -193,8 +235,9 @@ pub(crate) fn read(
     if len > MAX_RECORD_BYTES {
         return Ok(Found::Corrupt("its length is beyond every limit"));
     }
-    // Grows with what is there: a damaged length allocates nothing.
-    let mut ssz = Vec::new();
+    take(ProofPiece::Begins(len));
+    let mut taken = 0;
+    let mut hasher = hasher(&key_bytes);
     let (first, last) = (
         RecordKey::chunk(&key_bytes, 0),
         RecordKey::chunk(&key_bytes, u16::MAX),
@@ -202,19 +245,17 @@ pub(crate) fn read(
     for chunk in chunks.range::<&[u8; 51]>(&first..=&last)? {
         let (_, chunk) = chunk?;
         let chunk = chunk.value();
-        if ssz.len() + chunk.len() > len {
+        taken += chunk.len();
+        if taken > len {
             return Ok(Found::Corrupt("it is longer than its header says"));
         }
-        if ssz.is_empty() {
-            ssz.reserve_exact(len);
-        }
-        ssz.extend_from_slice(chunk);
+        hasher.write(chunk);
+        take(ProofPiece::Bytes(chunk));
     }
-    if header(&key_bytes, &ssz) != written {
+    if taken != len || header(len, &hasher) != written {
         return Ok(Found::Corrupt("its checksum does not match"));
     }
-    let ssz = Bytes::from(ssz);
-    Ok(Found::Good(StoredProof { key, ssz }))
+    Ok(Found::Good(()))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::{
     error::StoreError,
     reader::{ProofSummary, Reader},
-    record::{RecordKey, StoredProof},
+    record::{ProofPiece, RecordKey, StoredProof},
 };
 use assay_types::{ProofType, Root, Slot};
 use std::collections::VecDeque;
@@ -56,6 +56,17 @@ impl ProofStream {
         self.next_by(Reader::read)
     }
 
+    /// The next proof in pieces: what `take` got since a proof last began is the one whose key this is. Blocks the thread.
+    pub fn next_pieces_blocking(
+        &mut self,
+        mut take: impl FnMut(ProofPiece<'_>),
+    ) -> Result<Option<RecordKey>, StoreError> {
+        self.next_by(|reader, key| {
+            let is_whole = reader.read_pieces(key, &mut take)?;
+            Ok(is_whole.then_some(*key))
+        })
+    }
+
     /// Every proof that is left, without its bytes: what there is to serve, and how long each is. Blocks the thread.
     pub fn summaries_blocking(mut self) -> Result<Vec<ProofSummary>, StoreError> {
         let mut summaries = Vec::new();
@@ -67,7 +78,7 @@ impl ProofStream {
 
     fn next_by<T>(
         &mut self,
-        look: impl Fn(&Reader, &RecordKey) -> Result<Option<T>, StoreError>,
+        mut look: impl FnMut(&Reader, &RecordKey) -> Result<Option<T>, StoreError>,
     ) -> Result<Option<T>, StoreError> {
         loop {
             while let Some(key) = self.open.pop_front() {

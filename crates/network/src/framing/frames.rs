@@ -11,6 +11,8 @@ pub(super) const STREAM_IDENTIFIER: &[u8; 10] = b"\xff\x06\x00\x00sNaPpY";
 pub(super) const FRAME_HEADER_LEN: usize = 4;
 /// Checksum bytes at the start of a data frame's body.
 const CHECKSUM_LEN: usize = 4;
+/// What a frame has beside its data.
+pub(super) const DATA_FRAME_EXTRA: usize = FRAME_HEADER_LEN + CHECKSUM_LEN;
 /// Most bytes that a frame unpacks to.
 pub(super) const MAX_FRAME_DATA: usize = 65_536;
 /// Most bytes that a compressed frame's body has: `32 + n + n/6` for `n` bytes of data, and the checksum.
@@ -61,7 +63,9 @@ impl Packer {
 
 /// CRC32C, masked as snappy's framing masks it: turned by 15 bits, and a constant added.
 fn checksum(data: &[u8]) -> u32 {
-    crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
+    crc_fast::crc32_iscsi(data)
+        .rotate_right(15)
+        .wrapping_add(0xa282_ead8)
 }
 
 /// Whether a frame of this kind may have so long a body.

@@ -23,6 +23,7 @@ pub use chunk::{
     ErrorCode, MAX_ERROR_MESSAGE_BYTES, ResponseChunk, ResponseDecoder, encode_error_chunk,
     encode_success_chunk,
 };
+pub(crate) use payload::plain_payload_len;
 pub use payload::{LengthBounds, PayloadDecoder, PayloadEncoder, encode_payload, max_frames_len};
 pub use varint::{decode_length, encode_length};
 

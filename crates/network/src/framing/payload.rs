@@ -29,6 +29,12 @@ pub const fn max_frames_len(ssz_len: usize) -> usize {
     32usize.saturating_add(ssz_len).saturating_add(ssz_len / 6)
 }
 
+/// Bytes that length prefix and frames of `ssz_len` bytes take where nothing compresses: the most that is ever written.
+pub(crate) fn plain_payload_len(ssz_len: usize) -> usize {
+    let frames = ssz_len.div_ceil(MAX_FRAME_DATA) * frames::DATA_FRAME_EXTRA;
+    super::varint::MAX_LENGTH_BYTES + STREAM_IDENTIFIER.len() + frames + ssz_len
+}
+
 /// Length prefix and frames of `ssz`. An empty payload has no frames at all.
 pub fn encode_payload(ssz: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(max_frames_len(ssz.len()).min(ssz.len() + INITIAL_CAPACITY));
@@ -48,14 +54,17 @@ pub(super) fn append_payload(ssz: &[u8], out: &mut Vec<u8>) {
 #[derive(Default)]
 pub struct PayloadEncoder {
     packer: Packer,
+    /// The front of a frame's data, whose rest has not come.
+    carried: Vec<u8>,
 }
 
 impl PayloadEncoder {
-    /// Bytes of a piece but the last.
+    /// Bytes of a piece that make whole frames.
     pub const PIECE_LEN: usize = 2 * MAX_FRAME_DATA;
 
     /// Begins a payload of `ssz_len` bytes: its length prefix goes to the end of `out`, and what begins its frames.
     pub fn begin(&mut self, ssz_len: usize, out: &mut Vec<u8>) {
+        self.carried.clear();
         encode_length(ssz_len as u64, out);
         if ssz_len > 0 {
             out.extend_from_slice(STREAM_IDENTIFIER);
@@ -65,6 +74,28 @@ impl PayloadEncoder {
     /// The frames of the next piece go to the end of `out`. All pieces but the last have `PIECE_LEN` bytes.
     pub fn append(&mut self, piece: &[u8], out: &mut Vec<u8>) {
         self.packer.append(piece, out);
+    }
+
+    /// The frames that the next piece makes whole go to the end of `out`; a piece may have any length. `finish` belongs
+    /// behind the last.
+    pub fn push(&mut self, mut piece: &[u8], out: &mut Vec<u8>) {
+        if !self.carried.is_empty() {
+            let (front, rest) = piece.split_at(piece.len().min(MAX_FRAME_DATA - self.carried.len()));
+            self.carried.extend_from_slice(front);
+            piece = rest;
+            if self.carried.len() == MAX_FRAME_DATA {
+                self.finish(out);
+            }
+        }
+        let (whole, rest) = piece.split_at(piece.len() - piece.len() % MAX_FRAME_DATA);
+        self.packer.append(whole, out);
+        self.carried.extend_from_slice(rest);
+    }
+
+    /// The last frame of what was pushed goes to the end of `out`.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        self.packer.append(&self.carried, out);
+        self.carried.clear();
     }
 }
 

@@ -260,6 +260,28 @@ proptest! {
     }
 
     #[test]
+    fn pieces_of_any_length_make_the_same_payload(
+        seed in proptest::collection::vec(any::<u8>(), 0..300),
+        repeat in 1usize..2000,
+        step in 1usize..300_000,
+    ) {
+        let ssz = seed.repeat(repeat);
+        let mut encoder = PayloadEncoder::default();
+        // A payload that is given up leaves nothing behind.
+        encoder.push(&seed, &mut Vec::new());
+        for ssz in [&ssz, &[][..], &ssz] {
+            let mut wire = Vec::new();
+            encoder.begin(ssz.len(), &mut wire);
+            for piece in ssz.chunks(step) {
+                encoder.push(piece, &mut wire);
+            }
+            encoder.finish(&mut wire);
+            prop_assert_eq!(&wire, &encode_payload(ssz));
+            prop_assert!(wire.len() <= plain_payload_len(ssz.len()));
+        }
+    }
+
+    #[test]
     fn what_is_encoded_decodes_in_pieces_of_any_size(
         seed in proptest::collection::vec(any::<u8>(), 0..300),
         repeat in 1usize..700,

@@ -3,7 +3,7 @@
 use super::FramingError;
 
 /// Most bytes a 64-bit varint has.
-const MAX_LENGTH_BYTES: usize = 10;
+pub(super) const MAX_LENGTH_BYTES: usize = 10;
 
 /// Appends `length` as a varint.
 pub fn encode_length(length: u64, out: &mut Vec<u8>) {

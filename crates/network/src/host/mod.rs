@@ -23,6 +23,7 @@ mod requests;
 mod task;
 mod transport;
 mod yamux;
+pub(crate) use yamux::FRAME_BODY;
 
 use crate::{
     NetworkConfig, NetworkCounters, NetworkError, NodeKey, PeerCount, PeerInfo,

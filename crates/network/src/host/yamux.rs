@@ -22,13 +22,14 @@ use std::{
 /// Streams of one connection; a peer that opens more loses the connection. Two are gossip's, two a request's each, the
 /// rest short; each may hold a window of 256 KiB.
 const MAX_STREAMS: usize = 64;
-/// What a connection's streams may hold together: each its first window, and 8 MiB by which windows grow where the round
-/// trip is long.
-const MAX_RECEIVE_WINDOWS: usize = MAX_STREAMS * yamux::DEFAULT_CREDIT as usize + (8 << 20);
+/// What a connection's streams may hold together: each its first window, and 1 MiB by which windows grow where the round
+/// trip is long: 100 Mbit/s over 100 ms. More would be cold memory: the peer on the same machine or network fills whatever
+/// window it is given, and serving a range cost a third more processor time with 8 MiB.
+const MAX_RECEIVE_WINDOWS: usize = MAX_STREAMS * yamux::DEFAULT_CREDIT as usize + (1 << 20);
 /// yamux's header in front of each frame.
 const FRAME_HEADER: usize = 12;
 /// Most bytes of a frame that is sent: with its header, two full messages. Half a first window; 20 ms at 50 Mbit/s.
-const FRAME_BODY: usize = 2 * MAX_TEXT - FRAME_HEADER;
+pub(crate) const FRAME_BODY: usize = 2 * MAX_TEXT - FRAME_HEADER;
 
 /// The upgrade to yamux.
 #[derive(Debug, Clone)]

@@ -24,7 +24,10 @@ use assay_types::ForkDigest;
 use libp2p::{PeerId, Stream};
 use parking_lot::Mutex;
 use room::{Room, Shares, SlowReaders, Taken, is_slow};
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio_util::sync::CancellationToken;
 
 /// What answers are made from.
@@ -281,14 +284,19 @@ impl Inner {
         ssz: &[u8],
     ) -> Result<(), Stop> {
         let taken = writer.success(context, ssz).await;
+        self.sent(writer.peer(), ssz.len(), taken)
+    }
+
+    /// Notes who was slow to take a chunk of so many bytes.
+    fn sent(&self, peer: PeerId, len: usize, taken: Result<Duration, WriteError>) -> Result<(), Stop> {
         let slow = match &taken {
-            Ok(time) => is_slow(*time, ssz.len()),
+            Ok(time) => is_slow(*time, len),
             Err(WriteError::TimedOut) => true,
             Err(WriteError::Io(_)) => false,
         };
         if slow {
             self.parts.counters.slow_chunks.inc();
-            self.slow_readers.note(writer.peer(), Instant::now());
+            self.slow_readers.note(peer, Instant::now());
         }
         taken?;
         Ok(())

@@ -17,6 +17,11 @@ use tokio::time::timeout;
 
 /// Most bytes read at once.
 pub(crate) const READ_BUFFER_LEN: usize = 128 * 1024;
+/// Bytes written at once until a chunk's end: what the multiplexer sends as one frame. A few bytes more would be a frame
+/// of their own, with a wake-up at the other end.
+const WRITE_LEN: usize = crate::host::FRAME_BODY;
+/// And of a chunk that is packed whole: so much is paid for at a time.
+const PACKED_WRITE: usize = 4 * WRITE_LEN;
 /// Requests are small: what is read of one at once.
 const REQUEST_BUFFER_LEN: usize = 2048;
 
@@ -106,6 +111,15 @@ impl Pace {
     }
 }
 
+/// What a success chunk has in front of its payload (phase0 p2p: the result, and context bytes where the protocol has
+/// them), to the end of `out`.
+pub(crate) fn begin_chunk(context: Option<ForkDigest>, out: &mut Vec<u8>) {
+    out.push(0);
+    if let Some(digest) = context {
+        out.extend_from_slice(&digest.0);
+    }
+}
+
 /// Writes the chunks of one response. Holds one frame of a chunk at a time.
 pub(crate) struct ChunkWriter<S> {
     stream: S,
@@ -150,29 +164,45 @@ impl<S: AsyncWrite + Unpin> ChunkWriter<S> {
     ) -> Result<Duration, WriteError> {
         self.pace.wait(1, 0).await;
         self.staged.clear();
-        self.staged.push(0);
-        if let Some(digest) = context {
-            self.staged.extend_from_slice(&digest.0);
-        }
+        begin_chunk(context, &mut self.staged);
         self.encoder.begin(ssz.len(), &mut self.staged);
         let mut left = self.pace.timeouts.chunk_write;
         let mut pieces = ssz.chunks(PayloadEncoder::PIECE_LEN);
         loop {
             let piece = pieces.next();
-            if let Some(piece) = piece {
-                self.encoder.append(piece, &mut self.staged);
+            // All of it at the end, until then what fills the multiplexer's frames.
+            let ready = match piece {
+                Some(piece) => {
+                    self.encoder.append(piece, &mut self.staged);
+                    self.staged.len() - self.staged.len() % WRITE_LEN
+                }
+                None => self.staged.len(),
+            };
+            let mut staged = std::mem::take(&mut self.staged);
+            if ready > 0 {
+                self.write(&staged[..ready], &mut left).await?;
+                staged.drain(..ready);
             }
-            if !self.staged.is_empty() {
-                // Time spent waiting for the limits is not the peer's.
-                self.pace.wait(0, self.staged.len()).await;
-                let began = Instant::now();
-                self.write_staged(left).await?;
-                left = left.saturating_sub(began.elapsed());
-            }
+            self.staged = staged;
             if piece.is_none() {
                 break;
             }
         }
+        self.end_chunk(left).await
+    }
+
+    /// As `success`, of a chunk that is packed already: `begin_chunk`, and the payload.
+    pub(crate) async fn packed(&mut self, chunk: &[u8]) -> Result<Duration, WriteError> {
+        self.pace.wait(1, 0).await;
+        let mut left = self.pace.timeouts.chunk_write;
+        for part in chunk.chunks(PACKED_WRITE) {
+            self.write(part, &mut left).await?;
+        }
+        self.end_chunk(left).await
+    }
+
+    /// The rest of a chunk's time is `left`: how much of it was used.
+    async fn end_chunk(&mut self, mut left: Duration) -> Result<Duration, WriteError> {
         let began = Instant::now();
         self.within(left, async |stream| stream.flush().await).await?;
         left = left.saturating_sub(began.elapsed());
@@ -181,10 +211,29 @@ impl<S: AsyncWrite + Unpin> ChunkWriter<S> {
         Ok(self.pace.timeouts.chunk_write.saturating_sub(left))
     }
 
+    /// Writes as fast as the peer's limits let it, and within what is left of the chunk's time: what is spent waiting for
+    /// the limits is not the peer's.
+    async fn write(&mut self, bytes: &[u8], left: &mut Duration) -> Result<(), WriteError> {
+        self.pace.wait(0, bytes.len()).await;
+        let began = Instant::now();
+        self.within(*left, async |stream| stream.write_all(bytes).await)
+            .await?;
+        *left = left.saturating_sub(began.elapsed());
+        self.pace
+            .counters
+            .written(self.pace.protocol, Direction::Inbound, bytes.len());
+        Ok(())
+    }
+
     /// Ends the response with an error chunk.
     pub(crate) async fn error(mut self, code: ErrorCode, message: &str) -> Result<(), WriteError> {
-        self.staged = encode_error_chunk(code, message);
-        self.write_staged(self.pace.timeouts.chunk_write).await?;
+        let chunk = encode_error_chunk(code, message);
+        let limit = self.pace.timeouts.chunk_write;
+        self.within(limit, async |stream| stream.write_all(&chunk).await)
+            .await?;
+        self.pace
+            .counters
+            .written(self.pace.protocol, Direction::Inbound, chunk.len());
         self.finish().await
     }
 
@@ -206,18 +255,5 @@ impl<S: AsyncWrite + Unpin> ChunkWriter<S> {
             Ok(Err(error)) => Err(WriteError::Io(error)),
             Err(_) => Err(WriteError::TimedOut),
         }
-    }
-
-    async fn write_staged(&mut self, limit: Duration) -> Result<(), WriteError> {
-        match timeout(limit, self.stream.write_all(&self.staged)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(WriteError::Io(error)),
-            Err(_) => return Err(WriteError::TimedOut),
-        }
-        self.pace
-            .counters
-            .written(self.pace.protocol, Direction::Inbound, self.staged.len());
-        self.staged.clear();
-        Ok(())
     }
 }

@@ -1,8 +1,12 @@
 //! Proofs from the store (protocol.md section 5), one at a time from disk to socket.
 
 use super::{Inner, Refusal, Stop, Writer, room::Taken};
+use crate::{
+    framing::{PayloadEncoder, plain_payload_len},
+    rpc::wire::begin_chunk,
+};
 use assay_chain::Chain;
-use assay_store::{ProofStream, StoreError, StoredProof};
+use assay_store::{ProofPiece, ProofStream, StoreError};
 use assay_types::{
     ExecutionProofsByRange, ProofByRootIdentifiers, ProofType, Root, Slot, Spec, SszContainer,
 };
@@ -130,13 +134,17 @@ impl Inner {
     async fn send_proofs(&self, proofs: ProofStream, most: u64, writer: &mut Writer) -> Result<(), Stop> {
         let spec = self.parts.chain.spec();
         let largest = spec.max_signed_proof_size();
+        let room = chunk_len(largest);
         let mut payload = (Root::ZERO, 0);
-        let (mut ahead, mut proofs) = (None, Some(proofs));
+        let (mut ahead, mut source) = (None, Some(Source::new(proofs)));
         while writer.chunks() < most {
             let _share = self.shares.take(&writer.peer()).await;
-            let reading = match (ahead.take(), proofs.take()) {
+            let reading = match (ahead.take(), source.take()) {
                 (Some(reading), _) => reading,
-                (None, Some(proofs)) => read(proofs, self.room_for(writer.peer(), &self.room, largest).await),
+                (None, Some(source)) => {
+                    let room = self.room_for(writer.peer(), &self.room, room).await;
+                    read(source, largest, room)
+                }
                 (None, None) => break,
             };
             let Ok((_room, rest, proof)) = reading.await else {
@@ -150,35 +158,94 @@ impl Inner {
                     return Err(Refusal::server_error("the proofs cannot be read").into());
                 }
             };
-            let root = proof.key().new_payload_request_root;
-            payload = (root, if payload.0 == root { payload.1 + 1 } else { 1 });
+            payload = match proof.root == payload.0 {
+                true => (proof.root, payload.1 + 1),
+                false => (proof.root, 1),
+            };
             // However many types are kept, a payload has this many in a response.
-            if payload.1 > spec.max_execution_proofs_per_payload || proof.ssz().len() > largest {
-                proofs = Some(rest);
+            if payload.1 > spec.max_execution_proofs_per_payload || proof.ssz_len > largest {
+                source = Some(rest);
                 continue;
             }
-            match self.spare_room_for(&writer.peer(), largest) {
-                Some(room) if writer.chunks() + 1 < most => ahead = Some(read(rest, room)),
-                _ => proofs = Some(rest),
+            match self.spare_room_for(&writer.peer(), room) {
+                Some(room) if writer.chunks() + 1 < most => ahead = Some(read(rest, largest, room)),
+                _ => source = Some(rest),
             }
-            self.send_chunk(writer, None, proof.ssz()).await?;
+            let taken = writer.packed(&proof.chunk).await;
+            self.sent(writer.peer(), proof.ssz_len, taken)?;
         }
         Ok(())
     }
 }
 
+/// The proofs of a response that are still to be read, and what packs them.
+struct Source {
+    proofs: ProofStream,
+    encoder: PayloadEncoder,
+}
+
+/// A proof as it goes out.
+struct Packed {
+    /// Of its payload.
+    root: Root,
+    /// Bytes of its SSZ; of one that is too large nothing is packed.
+    ssz_len: usize,
+    /// All of its chunk.
+    chunk: Vec<u8>,
+}
+
 /// The rest of the proofs, the next of them, and the room it takes, which is given back with it.
-type Reading = JoinHandle<(Taken, ProofStream, Result<Option<StoredProof>, StoreError>)>;
+type Reading = JoinHandle<(Taken, Source, Result<Option<Packed>, StoreError>)>;
+
+/// Most bytes of the chunk of a proof.
+fn chunk_len(ssz_len: usize) -> usize {
+    1 + plain_payload_len(ssz_len)
+}
+
+impl Source {
+    fn new(proofs: ProofStream) -> Self {
+        Self {
+            proofs,
+            encoder: PayloadEncoder::default(),
+        }
+    }
+
+    /// The next proof, packed piece by piece as it is read: what is handed over to be written is not copied again.
+    fn next_blocking(&mut self, largest: usize) -> Result<Option<Packed>, StoreError> {
+        let Self { proofs, encoder } = self;
+        let (mut ssz_len, mut chunk) = (0, Vec::new());
+        let key = proofs.next_pieces_blocking(|piece| match piece {
+            ProofPiece::Begins(len) => {
+                ssz_len = len;
+                chunk.clear();
+                begin_chunk(None, &mut chunk);
+                encoder.begin(len, &mut chunk);
+            }
+            ProofPiece::Bytes(bytes) if ssz_len <= largest => {
+                // Now, when there is something: a damaged length alone allocates nothing.
+                chunk.reserve_exact(chunk_len(ssz_len).saturating_sub(chunk.len()));
+                encoder.push(bytes, &mut chunk);
+            }
+            ProofPiece::Bytes(_) => {}
+        })?;
+        encoder.finish(&mut chunk);
+        Ok(key.map(|key| Packed {
+            root: key.new_payload_request_root,
+            ssz_len,
+            chunk,
+        }))
+    }
+}
 
 /// Reads the next proof on a thread that may block.
-fn read(mut proofs: ProofStream, mut room: Taken) -> Reading {
+fn read(mut source: Source, largest: usize, mut room: Taken) -> Reading {
     tokio::task::spawn_blocking(move || {
-        let next = proofs.next_blocking();
-        room.shrink(
-            next.as_ref()
-                .map_or(0, |proof| proof.as_ref().map_or(0, |proof| proof.ssz().len())),
-        );
-        (room, proofs, next)
+        let next = source.next_blocking(largest);
+        room.shrink(match &next {
+            Ok(Some(proof)) => proof.chunk.capacity(),
+            Ok(None) | Err(_) => 0,
+        });
+        (room, source, next)
     })
 }
 
