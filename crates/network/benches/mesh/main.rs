@@ -20,6 +20,7 @@
 //! | `--vanish` | | a quarter of the nodes is gone right before the last slot's proofs |
 //! | `--sets a,b` | `without,eth2,shipped` | sets of parameters: those names, or `D/low/high/out/lazy[/heartbeat ms[/heartbeats announced]]`, with `-` in front for no IDONTWANT; `a+b` gives nodes a and b in turn |
 //! | `--namespaces PREFIX` | | node i runs in the network namespace PREFIXi |
+//! | `--check` | | ends with 1 where a goal is missed: every proof delivered to every node there; the set `shipped` at most half of the bytes per byte of `without` if both are measured, and in namespaces at most 1.5 |
 //! | `--subnet A.B.C` | 127.0.0 | node i listens on A.B.C.(i+1) with `--namespaces`, else all on A.B.C.1 |
 
 mod cluster;
@@ -38,6 +39,7 @@ struct Plan {
     spread_ms: u64,
     verify_ms: u64,
     vanish: bool,
+    check: bool,
     sets: Vec<String>,
     namespaces: Option<String>,
     subnet: String,
@@ -54,6 +56,7 @@ impl Plan {
             spread_ms: 0,
             verify_ms: 70,
             vanish: false,
+            check: false,
             sets: ["without", "eth2", "shipped"].map(str::to_owned).to_vec(),
             namespaces: None,
             subnet: "127.0.0".to_owned(),
@@ -70,6 +73,7 @@ impl Plan {
                 "--spread-ms" => plan.spread_ms = value()?.parse()?,
                 "--verify-ms" => plan.verify_ms = value()?.parse()?,
                 "--vanish" => plan.vanish = true,
+                "--check" => plan.check = true,
                 "--sets" => plan.sets = value()?.split(',').map(str::to_owned).collect(),
                 "--namespaces" => plan.namespaces = Some(value()?.clone()),
                 "--subnet" => plan.subnet = value()?.clone(),
@@ -83,6 +87,35 @@ impl Plan {
         }
         Ok(plan)
     }
+}
+
+/// The most bytes on the wire per byte delivered on shaped links.
+const SHAPED_GOAL: f64 = 1.5;
+/// And the most of what they are without IDONTWANT.
+const SHARE_GOAL: f64 = 0.5;
+
+/// What is not as it should be.
+fn misses(plan: &Plan, measured: &[(&str, cluster::Figures)]) -> Vec<String> {
+    let mut misses: Vec<String> = measured
+        .iter()
+        .filter(|(_, figures)| figures.delivered < figures.expected)
+        .map(|(set, figures)| format!("{set}: {} of {} delivered", figures.delivered, figures.expected))
+        .collect();
+    let of = |name: &str| {
+        let found = measured.iter().find(|(set, _)| *set == name);
+        found.map(|(_, figures)| figures.bytes_per_byte)
+    };
+    if let Some(shipped) = of("shipped") {
+        if plan.namespaces.is_some() && shipped > SHAPED_GOAL {
+            misses.push(format!("{shipped:.2} bytes per byte, not {SHAPED_GOAL} at most"));
+        }
+        if let Some(without) = of("without").filter(|without| shipped > without * SHARE_GOAL) {
+            misses.push(format!(
+                "{shipped:.2} bytes per byte are more than half of {without:.2}"
+            ));
+        }
+    }
+    misses
 }
 
 fn main() -> Result<(), Failure> {
@@ -106,6 +139,7 @@ fn main() -> Result<(), Failure> {
         "| set | D/low/high/out/lazy, announced | IDONTWANT | bytes per byte | most by one node | p50 ms | p95 ms | delivered |",
     )?;
     say("|---|---|---|---|---|---|---|---|")?;
+    let mut measured = Vec::new();
     for set in &plan.sets {
         let p = parameters(set.split('+').next().unwrap_or(set))?;
         let figures = cluster::measure(&plan, set)?;
@@ -126,6 +160,11 @@ fn main() -> Result<(), Failure> {
             figures.delivered,
             figures.expected,
         ))?;
+        measured.push((set.as_str(), figures));
+    }
+    let misses = misses(&plan, &measured);
+    if plan.check && !misses.is_empty() {
+        return Err(misses.join("; ").into());
     }
     Ok(())
 }

@@ -13,6 +13,7 @@
 //! | `filter` | which of a peer's subscriptions are remembered |
 //! | `transform` | raw snappy, both ways |
 //! | `validation` | from a message to a verdict |
+//! | `rooms` | room for messages being judged, and the line for wanted ones |
 //! | `publisher` | the `ProofSink` for proofs that did not come by gossip |
 //! | `budget` | what one peer may bring |
 //! | `outbox` | proofs that nobody listened for yet |
@@ -26,6 +27,7 @@ mod outbox;
 mod params;
 mod publisher;
 mod retry;
+mod rooms;
 mod score;
 mod topics;
 mod transform;
@@ -36,6 +38,7 @@ pub(crate) use echo::Echoes;
 pub(crate) use filter::ProofTopicsOnly;
 pub(crate) use outbox::Outbox;
 pub use params::GossipParameters;
+pub(crate) use params::PEER_QUEUE_LEN;
 pub use publisher::{PublishQueue, Publisher, publisher};
 pub(crate) use retry::{Retries, Retry};
 pub use topics::{TopicChange, TopicManager, TopicSchedule};

@@ -1,6 +1,9 @@
 //! From a gossip message to a verdict, and what gossipsub is told of it.
 
-use super::TopicSchedule;
+use super::{
+    TopicSchedule,
+    rooms::{Room, Rooms},
+};
 use crate::counters::{Counters, VerdictLabels};
 use assay_chain::Chain;
 use assay_types::{ForkDigest, ProofKey, ProofType, SignedExecutionProof};
@@ -13,17 +16,7 @@ use libp2p::{
     gossipsub::{MessageAcceptance, MessageId},
 };
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-
-/// Bytes of unpacked messages that may be with the verifier at once; what waits for its payload is in the verifier's
-/// own waiting room, which has its own bounds. gossipsub's cache holds each a second time, packed. Beyond it messages
-/// are ignored and counted as `overloaded`. What is wanted (`Wanted`) and what is not have room of their own, so that
-/// proofs of payloads that nobody knows take none from those that are waited for.
-const MAX_BYTES_WANTED: usize = 32 * 1024 * 1024;
-/// See `MAX_BYTES_WANTED`.
-const MAX_BYTES_UNWANTED: usize = 16 * 1024 * 1024;
-/// The budgets are kept in units of this many bytes; a message takes at least one, which bounds their number.
-const BUDGET_UNIT: usize = 16 * 1024;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 /// What says whether a message may bring something new: whose loss would be this node's.
 pub(crate) struct Wanted {
@@ -63,8 +56,7 @@ pub(crate) struct Validation {
     reports: mpsc::Sender<Report>,
     counters: Counters,
     wanted: Wanted,
-    room_for_wanted: Arc<Semaphore>,
-    room_for_others: Arc<Semaphore>,
+    rooms: Rooms,
 }
 
 impl Validation {
@@ -76,7 +68,6 @@ impl Validation {
         reports: mpsc::Sender<Report>,
         counters: Counters,
     ) -> Arc<Self> {
-        let room = |bytes: usize| Arc::new(Semaphore::new(bytes / BUDGET_UNIT));
         Arc::new(Self {
             intake,
             chain,
@@ -84,8 +75,7 @@ impl Validation {
             reports,
             counters,
             wanted,
-            room_for_wanted: room(MAX_BYTES_WANTED),
-            room_for_others: room(MAX_BYTES_UNWANTED),
+            rooms: Rooms::default(),
         })
     }
 
@@ -104,21 +94,25 @@ impl Validation {
             && !self.wanted.known.has_valid(&key)
     }
 
-    /// Starts judging a message; its report comes over the channel. Where too much is being judged already, the
-    /// report is returned at once: IGNORE.
+    /// Starts judging a message; its report comes over the channel. Where too much is being judged already, what is
+    /// wanted waits in line; of the rest the report is returned at once: IGNORE.
     pub(crate) fn begin(self: &Arc<Self>, message: GossipMessage) -> Option<Report> {
-        let units = u32::try_from(message.ssz.len() / BUDGET_UNIT + 1).unwrap_or(u32::MAX);
-        let room = if self.is_wanted(&message.ssz) {
-            &self.room_for_wanted
-        } else {
-            &self.room_for_others
-        };
-        let Ok(permit) = Arc::clone(room).try_acquire_many_owned(units) else {
+        let is_wanted = self.is_wanted(&message.ssz);
+        let room = self.rooms.take(message.peer, message.ssz.len(), is_wanted);
+        if matches!(room, Room::Full) {
             return Some(self.report(&message, Verdict::Ignore(IgnoreReason::Overloaded)));
-        };
+        }
         let this = Arc::clone(self);
         tokio::spawn(async move {
-            let report = this.judge(message, permit).await;
+            let permit = match room {
+                Room::Here(permit) => Some(permit),
+                Room::InLine(place) => place.room().await,
+                Room::Full => None,
+            };
+            let report = match permit {
+                Some(permit) => this.judge(message, permit).await,
+                None => this.report(&message, Verdict::Ignore(IgnoreReason::Overloaded)),
+            };
             // Fails only when the host has ended, and then nobody is left to tell.
             let _ = this.reports.send(report).await;
         });

@@ -14,7 +14,10 @@ use std::sync::Arc;
 
 /// What identify calls the protocol family, as beacon nodes do.
 const IDENTIFY_PROTOCOL: &str = "eth2/1.0.0";
-/// Connections to one peer: two that dial each other at once may both succeed.
+/// Connections to one peer. Two that dial each other at once both succeed, and neither knows which of the two the other
+/// would close: with one, each may close the other's, and both are gone. What the second makes this node hold is bounded
+/// as for the first: it counts against the limits of its place (`peers::limits`), and streams, unfinished messages and
+/// queues of gossip are bounded over all peers or by peer, not by connection, but for yamux's windows.
 pub(super) const MAX_CONNECTIONS_PER_PEER: u32 = 2;
 /// Connections that are being opened, each way.
 pub(super) const MAX_PENDING: u32 = 128;

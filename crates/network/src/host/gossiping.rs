@@ -219,6 +219,7 @@ impl Host {
         match (accepted, was_cached) {
             (true, true) => {
                 counters.messages_forwarded.inc();
+                self.parts.streams.sends(report.len, Instant::now());
             }
             // gossipsub has let the message go and, its id being seen, would refuse to publish it too. The proof is
             // stored; peers get it by status and req/resp.
@@ -249,6 +250,7 @@ impl Host {
         match result {
             Ok(message_id) => {
                 counters.messages_published.inc();
+                self.parts.streams.sends(proof.ssz().len(), Instant::now());
                 tracing::debug!(%message_id, slot = %proof.slot(), "proof published");
             }
             Err(PublishError::NoPeersSubscribedToTopic) => {

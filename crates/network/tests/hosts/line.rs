@@ -226,6 +226,10 @@ async fn a_misplaced_proof_that_turns_out_good_is_published_where_it_belongs() {
         .unwrap();
     line.b.chain.see_payload(payload, after);
     assert_eq!(line.c.gets(&proof.key()).await, Some("gossip"));
+    // Told of behind the sinks.
+    wait_for(|| (line.c.network.counters().accepted == 1).then_some(()))
+        .await
+        .unwrap();
     let (b, c) = (line.b.network.counters(), line.c.network.counters());
     assert_eq!(
         (b.wrong_digest, b.messages_forwarded, b.messages_published),

@@ -15,11 +15,11 @@
 mod sniff;
 mod stream;
 
-use crate::counters::Counters;
+use crate::{counters::Counters, gossip::PEER_QUEUE_LEN};
 use libp2p::PeerId;
 use parking_lot::Mutex;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::Arc,
     task::Waker,
     time::{Duration, Instant},
@@ -35,8 +35,15 @@ const FINISHED_WITHIN: Duration = Duration::from_secs(60);
 const TAKEN_WITHIN: Duration = Duration::from_secs(15);
 /// Peers that may be slower than this at one time. Each has a queue of copies (`gossip::params`).
 const MAX_SLOW: usize = 16;
-/// What is slower than others: above `MAX_SLOW`, those that have let a message wait for longest, and for this at least.
+/// Bytes of copies that slow peers' queues may hold together: fewer are slow at one time where proofs are large. Never
+/// none: one slow peer is no attack.
+const MAX_SLOW_COPIES: usize = 96 << 20;
+/// What is slower than others: beyond these, those that have let a message wait for longest, and for this at least. Sooner
+/// would cut off honest peers where this node's own link is slow: 4 MiB to three peers take 2 s at 50 Mbit/s.
 const SLOW: Duration = Duration::from_secs(6);
+/// How long a message that went out may be in the queue of a peer that takes nothing: until it is let go at the latest,
+/// and as long again for what it asks for a second time.
+const IN_QUEUES: Duration = Duration::from_secs(30);
 
 /// Metric labels.
 const UNFINISHED: &str = "unfinished";
@@ -57,6 +64,8 @@ struct Account {
     waiting: HashMap<u64, Waiting>,
     /// Whose messages were given up.
     cut: Vec<PeerId>,
+    /// What went out last: when, and how many bytes. As many as one queue holds.
+    sent: VecDeque<(Instant, usize)>,
 }
 
 struct Unfinished {
@@ -131,6 +140,25 @@ impl Account {
         }
     }
 
+    /// A message of so many bytes goes to others.
+    fn sends(&mut self, len: usize, now: Instant) {
+        self.sent.push_back((now, len));
+        if self.sent.len() > PEER_QUEUE_LEN {
+            self.sent.pop_front();
+        }
+    }
+
+    /// How many peers may be slow at one time.
+    fn slow_tolerated(&self, now: Instant) -> usize {
+        let copies: usize = self
+            .sent
+            .iter()
+            .filter(|(at, _)| now.saturating_duration_since(*at) <= IN_QUEUES)
+            .map(|(_, len)| len)
+            .sum();
+        (MAX_SLOW_COPIES / copies.max(1)).clamp(1, MAX_SLOW)
+    }
+
     /// Gives up what took too long; peers of such messages, and peers that take nothing.
     fn sweep(&mut self, now: Instant) -> (Vec<PeerId>, Vec<PeerId>) {
         let age = |since: Instant| now.saturating_duration_since(since);
@@ -152,7 +180,7 @@ impl Account {
         slow.sort_unstable();
         let tolerated = slow
             .iter()
-            .take(MAX_SLOW)
+            .take(self.slow_tolerated(now))
             .filter(|(age, _)| *age <= TAKEN_WITHIN)
             .count();
         let mut gone: Vec<PeerId> = slow
@@ -181,6 +209,11 @@ impl GossipStreams {
         self.counters.gossip_streams(UNFINISHED, cut.len());
         self.counters.gossip_streams(NOT_TAKEN, gone.len());
         (cut, gone)
+    }
+
+    /// A message of so many bytes goes to others: each peer's queue may hold it.
+    pub(super) fn sends(&self, len: usize, now: Instant) {
+        self.account.lock().sends(len, now);
     }
 
     fn open(&self) -> u64 {
@@ -264,5 +297,28 @@ mod tests {
         let gone = streams.sweep(second(start, 28)).1;
         assert_eq!(gone.len(), 4);
         assert!(gone.iter().all(|peer| peers[..10].contains(peer)));
+    }
+
+    #[test]
+    fn the_larger_the_copies_the_fewer_peers_may_be_slow() {
+        let start = Instant::now();
+        let mut account = Account::default();
+        assert_eq!(account.slow_tolerated(start), MAX_SLOW);
+        for (len, tolerated) in [
+            (MIB, 16),
+            (7 * MIB, 12),
+            (4 * MIB, 8),
+            (84 * MIB, 1),
+            (400 * MIB, 1),
+        ] {
+            account.sends(len, start);
+            assert_eq!(account.slow_tolerated(second(start, 30)), tolerated, "{len}");
+        }
+        // As many as a queue holds, and as long as they may be there.
+        for _ in 0..PEER_QUEUE_LEN {
+            account.sends(MIB, second(start, 20));
+        }
+        assert_eq!(account.slow_tolerated(second(start, 20)), 8);
+        assert_eq!(account.slow_tolerated(second(start, 51)), MAX_SLOW);
     }
 }
