@@ -7,11 +7,12 @@
 //! | `requests` | server and requester put together, goodbyes |
 //! | `behaviour` | what runs on every connection |
 //! | `admission`, `peering` | the peers' state machine, asked before a connection stands and told of all else |
-//! | `transport`, `noise`, `yamux`, `counted_io` | QUIC; TCP, noise, yamux, mplex; bytes counted |
+//! | `transport`, `by_peer`, `noise`, `yamux`, `counted_io` | QUIC; TCP, noise, yamux, mplex, which cipher is proposed to whom; bytes counted |
 //! | `listen`, `record` | listening, and the addresses and record to tell others |
 
 mod admission;
 mod behaviour;
+mod by_peer;
 mod counted_io;
 mod gossip_streams;
 mod gossiping;
@@ -260,8 +261,10 @@ pub async fn start(
         &counters,
     );
     let streams = GossipStreams::new(counters.clone());
+    let known = Arc::clone(&peers);
+    let is_alike = move |peer: &PeerId| known.lock().may_be_alike(peer);
     let mut swarm = Swarm::new(
-        transport::build(&config, &keypair, &counters, &streams)?,
+        transport::build(&config, &keypair, &counters, &streams, is_alike)?,
         behaviour,
         key.peer_id(),
         swarm_config(),

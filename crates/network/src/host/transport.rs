@@ -2,6 +2,7 @@
 //! counted.
 
 use super::{
+    by_peer::ByPeer,
     counted_io::{CountedIo, CountedMuxer},
     gossip_streams::{GossipStreams, Watched},
     noise::{Noise, Offer},
@@ -37,7 +38,7 @@ const MPLEX_STREAMS: usize = 16;
 const QUIC_STREAM_WINDOW: u32 = 2 << 20;
 const QUIC_CONNECTION_WINDOW: u32 = 2 << 20;
 
-type Secured = Boxed<(PeerId, StreamMuxerBox)>;
+pub(super) type Secured = Boxed<(PeerId, StreamMuxerBox)>;
 
 /// The transport of a node with this key. Where the system has no name resolver, names cannot be dialled.
 pub(super) fn build(
@@ -45,32 +46,41 @@ pub(super) fn build(
     keypair: &Keypair,
     counters: &Counters,
     streams: &GossipStreams,
+    is_alike: impl Fn(&PeerId) -> bool + Clone + Send + Unpin + 'static,
 ) -> Result<Secured, NetworkError> {
-    match dns::tokio::Transport::system(by_address(config, keypair, counters, streams)?) {
+    let by_address = || by_address(config, keypair, counters, streams, is_alike.clone());
+    match dns::tokio::Transport::system(by_address()?) {
         Ok(by_name) => Ok(by_name.boxed()),
         Err(error) => {
             tracing::warn!(%error, "no name resolver: peers can be dialled by IP address alone");
-            by_address(config, keypair, counters, streams)
+            by_address()
         }
     }
 }
 
-fn by_address(
+/// As `build`, of addresses without names.
+pub(super) fn by_address(
     config: &NetworkConfig,
     keypair: &Keypair,
     counters: &Counters,
     streams: &GossipStreams,
+    is_alike: impl Fn(&PeerId) -> bool + Send + Unpin + 'static,
 ) -> Result<Secured, NetworkError> {
-    let (received, sent) = (counters.bytes_received.clone(), counters.bytes_sent.clone());
-    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
-        .map(move |socket, _| CountedIo::new(socket, received.clone(), sent.clone()));
-    let offer = if config.standard_noise_alone {
-        Offer::Standard
-    } else {
-        Offer::of_this_machine()
+    let tcp = |offer| {
+        let (received, sent) = (counters.bytes_received.clone(), counters.bytes_sent.clone());
+        let sockets = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+            .map(move |socket, _| CountedIo::new(socket, received.clone(), sent.clone()));
+        let encrypted =
+            Noise::new(keypair, offer).map_err(|e| NetworkError::Settings(format!("noise: {e}")))?;
+        Ok::<_, NetworkError>(secured(sockets, encrypted, config.enable_mplex))
     };
-    let encrypted = Noise::new(keypair, offer).map_err(|e| NetworkError::Settings(format!("noise: {e}")))?;
-    let tcp = secured(tcp, encrypted, config.enable_mplex);
+    let standard = tcp(Offer::Standard)?;
+    let tcp = match Offer::of_this_machine() {
+        Offer::AesFirst if !config.standard_noise_alone => {
+            ByPeer::new(tcp(Offer::AesFirst)?, standard, is_alike).boxed()
+        }
+        _ => standard,
+    };
     if config.disable_quic {
         return Ok(watched(tcp, streams));
     }
@@ -153,7 +163,8 @@ mod tests {
             ..NetworkConfig::new(dir.path())
         };
         let (key, counters) = (NodeKey::generate().keypair(), Counters::default());
-        let mut listener = by_address(&config, &key, &counters, &GossipStreams::default()).unwrap();
+        let mut listener =
+            by_address(&config, &key, &counters, &GossipStreams::default(), |_| false).unwrap();
         let any: Multiaddr = "/ip4/127.0.0.1/tcp/0".parse().unwrap();
         listener.listen_on(ListenerId::next(), any).unwrap();
         let Some(TransportEvent::NewAddress { listen_addr, .. }) = listener.next().await else {

@@ -166,6 +166,15 @@ impl Peers {
         }
     }
 
+    /// Whether a peer may be a node like this one: its record says that it is aware of proofs, or there is no record of
+    /// one that was given by `--peer`.
+    pub(crate) fn may_be_alike(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|peer| match peer.eproof {
+            Some(eproof) => eproof != 0,
+            None => peer.trusted,
+        })
+    }
+
     /// Discovery found a peer, or the store remembered one. Whether it is news.
     pub(crate) fn discovered(&mut self, candidate: Candidate, now: Instant) -> bool {
         if candidate.peer_id == self.own || self.bans.is_banned(&candidate.peer_id, now) {

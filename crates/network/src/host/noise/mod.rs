@@ -2,8 +2,8 @@
 //!
 //! Every peer speaks "/noise", with ChaCha20-Poly1305. Nodes like this one agree on AES-256-GCM instead where both have
 //! it in hardware: the same handshake and the same messages under another name, at a quarter of the cipher's cost, which
-//! is the largest part of what serving proofs costs. Others answer that they do not know that name and are asked for
-//! the usual one, a round trip later.
+//! is the largest part of what serving proofs costs. It is proposed to peers that may be such nodes (`by_peer`); one that
+//! is not answers that it does not know that name and is asked for the usual one, a round trip later.
 //!
 //! The handshake is snow's. What follows it is a channel of our own over ring's cipher: bytes are encrypted and decrypted
 //! where they lie, in one buffer each way, and go to the socket and come from it many messages at once. libp2p's channel
