@@ -212,6 +212,11 @@ fn an_interrupted_devnet_tells_what_there_was_and_ends_its_nodes_cleanly() {
     assert_eq!(running.devnet.wait().unwrap().code(), Some(1), "{told}");
     assert!(told.contains("interrupted after "), "{told}");
     assert!(shown.contains("proof→verdict ms"), "{shown}");
+    assert!(
+        shown.starts_with("node 1: http://127.0.0.1:")
+            && shown.contains("/dashboard, beside the beacon node http://"),
+        "{shown}"
+    );
     let summary: Value = serde_json::from_slice(&std::fs::read(&running.summary).unwrap()).unwrap();
     assert_eq!(
         (&summary["interrupted"], &summary["success"]),

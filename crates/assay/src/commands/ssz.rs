@@ -137,7 +137,13 @@ pub fn run(args: &SszArgs) -> anyhow::Result<()> {
             let block = encoded(&args.file)?;
             let envelope = args.envelope.as_deref().map(encoded).transpose()?;
             let summary = inspect::payload_summary(args.fork, &args.network.spec()?, block, envelope)
-                .with_context(|| label(&args.file))?;
+                .with_context(|| {
+                    let preset = args.network.preset;
+                    format!(
+                        "{} (read as a block of preset {preset}, --preset)",
+                        label(&args.file)
+                    )
+                })?;
             files::print_line(serde_json::to_string_pretty(&summary)?)
         }
         SszCommand::Types => containers::names().try_for_each(files::print_line),

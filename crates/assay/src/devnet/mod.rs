@@ -253,6 +253,14 @@ async fn drive(
             .collect(),
     )?;
 
+    for (index, node) in nodes.iter().enumerate() {
+        let beacon = simulation.beacon_url(index).unwrap_or_default();
+        let (number, http) = (index + 1, &node.endpoints.http);
+        writeln!(
+            std::io::stdout(),
+            "node {number}: {http}/dashboard, beside the beacon node {beacon}"
+        )?;
+    }
     let first = nodes.first().context("no node")?;
     let proof_size = args.proof_size;
     let prover = Arc::new(SimProver::new(ProverConfig {

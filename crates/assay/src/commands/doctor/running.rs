@@ -133,7 +133,10 @@ async fn itself(config: &NodeConfig, node: &Running, report: &mut Report) {
         } else {
             report.ok(
                 "Engine API calls",
-                format_args!("{calls} answered, policy {}", gate["import_policy"]),
+                format_args!(
+                    "{calls} answered, policy {}",
+                    gate["import_policy"].as_str().unwrap_or_default()
+                ),
             );
         }
     }
