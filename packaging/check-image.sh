@@ -63,5 +63,7 @@ cd "$bin"
 env -i ./assay --version
 env -i ./assay --version | grep -q "${COMMIT:0:12}" || fail "the version does not name the commit"
 env -i ./json_rpc_snoop --help | grep -q -- --bind-address || fail "json_rpc_snoop is not a snooper"
-env -i HOME="$clean" ./assay health 2>&1 | grep -q 'no node' || fail "the health check does not run"
+# It says no, with exit code 1: nothing runs here.
+said=$(env -i HOME="$clean" ./assay health 2>&1 || true)
+[[ $said == *'no node'* ]] || fail "the health check does not run: $said"
 echo "ok"
