@@ -9,9 +9,12 @@ use crate::{
 use assay_types::{ExecutionProof, NewPayloadRequest, ProofKey, ProofType, Root};
 use async_trait::async_trait;
 use futures::{StreamExt, stream::FuturesUnordered};
+use lru::LruCache;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
+    num::NonZeroUsize,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -101,8 +104,18 @@ pub struct Router {
     by_type: BTreeMap<ProofType, Vec<usize>>,
     proof_types: Vec<ProofType>,
     events: broadcast::Sender<EngineEvent>,
+    not_made: NotMade,
     forwarders: Vec<AbortHandle>,
 }
+
+/// Proofs of which it is remembered who failed to make them.
+const REMEMBERED_FAILURES: NonZeroUsize = match NonZeroUsize::new(1024) {
+    Some(count) => count,
+    None => NonZeroUsize::MIN,
+};
+
+/// How often which endpoints failed to make a proof, of those that took the request for it.
+type NotMade = Arc<Mutex<LruCache<ProofKey, BTreeMap<usize, u32>>>>;
 
 /// The calls to single endpoints, counted. Clones are the same.
 #[derive(Clone)]
@@ -201,10 +214,14 @@ impl Router {
         let place = |t: &ProofType| config.preferred_types.iter().position(|p| p == t);
         proof_types.sort_by_key(|t| place(t).unwrap_or(usize::MAX));
         let (events, _) = broadcast::channel(ROUTER_EVENT_BACKLOG);
+        let not_made: NotMade = Arc::new(Mutex::new(LruCache::new(REMEMBERED_FAILURES)));
         let forwarders = endpoints
             .iter()
-            .map(|e| {
-                tokio::spawn(forward(e.name().to_owned(), e.engine().events(), events.clone())).abort_handle()
+            .enumerate()
+            .map(|(at, endpoint)| {
+                let place = (at, endpoint.name().to_owned());
+                let from = endpoint.engine().events();
+                tokio::spawn(forward(place, from, events.clone(), not_made.clone())).abort_handle()
             })
             .collect();
         let endpoints = Arc::new(endpoints);
@@ -219,6 +236,7 @@ impl Router {
             by_type,
             proof_types,
             events,
+            not_made,
             forwarders,
         })
     }
@@ -242,6 +260,21 @@ impl Router {
         let (mut first, last): (Vec<_>, Vec<_>) = all.iter().copied().partition(due);
         first.extend(last);
         first
+    }
+
+    /// The endpoints that make proofs of a type, as `endpoints_of` has them; those that failed to make this one before come
+    /// after the others, the more often the later.
+    fn makers_of(&self, new_payload_request_root: &Root, proof_type: ProofType) -> Vec<usize> {
+        let key = ProofKey {
+            new_payload_request_root: *new_payload_request_root,
+            proof_type,
+        };
+        let mut makers = self.endpoints_of(proof_type);
+        makers.retain(|at| self.endpoints[*at].engine().makes_proofs());
+        if let Some(failed) = self.not_made.lock().peek(&key) {
+            makers.sort_by_key(|at| failed.get(at).copied().unwrap_or(0));
+        }
+        makers
     }
 }
 
@@ -271,11 +304,12 @@ fn dedup(types: Vec<ProofType>) -> Vec<ProofType> {
     out
 }
 
-/// Hands an endpoint's events on under the router's ids.
+/// Hands the events of the endpoint at a place, of this name, on under the router's ids.
 async fn forward(
-    name: String,
+    (at, name): (usize, String),
     mut from: broadcast::Receiver<EngineEvent>,
     to: broadcast::Sender<EngineEvent>,
+    not_made: NotMade,
 ) {
     loop {
         let event = match from.recv().await {
@@ -287,7 +321,16 @@ async fn forward(
                     proof_data,
                 }
             }
-            Ok(failed @ EngineEvent::Failed { .. }) => failed,
+            Ok(EngineEvent::Failed { key, reason }) => {
+                // Who asks again gets another endpoint, where there is one.
+                let mut not_made = not_made.lock();
+                let failures = not_made
+                    .get_or_insert_mut(key, BTreeMap::new)
+                    .entry(at)
+                    .or_default();
+                *failures = failures.saturating_add(1);
+                EngineEvent::Failed { key, reason }
+            }
             Err(RecvError::Lagged(lost)) => {
                 tracing::warn!(proof_engine = name, lost, "events of a proof engine were lost");
                 continue;
@@ -354,11 +397,7 @@ impl ProofEngine for Router {
         request: Arc<NewPayloadRequest>,
         types: &[ProofType],
     ) -> Result<ProofGenId, EngineError> {
-        let makers = |t: &ProofType| {
-            let mut places = self.endpoints_of(*t);
-            places.retain(|at| self.endpoints[*at].engine().makes_proofs());
-            places.into_iter()
-        };
+        let makers = |t: &ProofType| self.makers_of(&new_payload_request_root, *t).into_iter();
         let mut places: BTreeMap<ProofType, std::vec::IntoIter<usize>> =
             types.iter().map(|t| (*t, makers(t))).collect();
         let mut open = dedup(types.to_vec());

@@ -561,6 +561,35 @@ async fn requests_are_split_and_failed_over() {
     assert!(events.try_recv().is_err(), "an error is told once");
 }
 
+/// Taking a request is not making the proof: who failed to make one is asked for it again after the others.
+#[tokio::test]
+async fn who_failed_to_make_a_proof_is_asked_for_it_after_the_others() {
+    let (one, two) = (Root::from([1; 32]), Root::from([2; 32]));
+    let (a, b) = (
+        Scripted::new("a", &[1], Say(Valid)),
+        Scripted::new("b", &[1], Say(Valid)),
+    );
+    let router = router(&[&a, &b]);
+    let mut events = router.events();
+    let mut asked = Vec::new();
+    for root in [one, one, one, two] {
+        router.request(root, payload_request(), &[1]).await.unwrap();
+        let counts = (a.requests.lock().len(), b.requests.lock().len());
+        asked.push(counts);
+        let last = if counts.0 > counts.1 { &a } else { &b };
+        let key = ProofKey {
+            new_payload_request_root: root,
+            proof_type: 1,
+        };
+        let reason = "out of memory".to_owned();
+        last.events.send(EngineEvent::Failed { key, reason }).unwrap();
+        let told = timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
+        assert!(matches!(told, EngineEvent::Failed { .. }), "{told:?}");
+    }
+    // Of the first payload in turn; the second is another matter.
+    assert_eq!(asked, [(1, 0), (1, 1), (2, 1), (3, 1)]);
+}
+
 #[tokio::test]
 async fn what_makes_no_proofs_is_not_asked_for_any() {
     let (a, b) = (
