@@ -106,6 +106,8 @@ struct Inner {
     alarms: Mutex<BTreeMap<&'static str, SeenAlarm>>,
     recall: Option<ProofRecall>,
     next_call: AtomicU64,
+    /// How often a VALID that was decided was not told; changes under the machine's lock.
+    untold: AtomicU64,
 }
 
 /// The gate, shared. Clones are the same gate.
@@ -135,17 +137,20 @@ impl GateHandle {
             alarms: Mutex::default(),
             recall,
             next_call: AtomicU64::new(0),
+            untold: AtomicU64::new(0),
         };
         let handle = Self(Arc::new(inner));
         let mut outcome = handle.0.take_in(actions);
-        handle.0.tell(&outcome);
-        let recalls = std::mem::take(&mut outcome.recalls);
+        handle.0.tell(&outcome.events);
+        // Nothing is told of before the writer runs.
+        (outcome.events, outcome.wait_for) = (Vec::new(), None);
         let inner = Arc::clone(&handle.0);
+        let mut rest = Rest::new(&handle.0, outcome);
         let writer = tokio::spawn(async move {
             tokio::join!(write_behind(&inner, persistence, stop.clone()), async {
                 tokio::select! {
-                    () = inner.recall(recalls) => {}
-                    () = stop.cancelled() => {}
+                    _ = rest.carry_out() => {}
+                    () = stop.cancelled() => rest.forget(),
                 }
             });
         });
@@ -276,15 +281,12 @@ impl GateHandle {
 
     /// Any other event. Returns once what it changed is durable where the machine asks for it.
     pub async fn apply(&self, event: Event) {
-        let outcome = self.0.run(event);
-        let durable = self.0.durable(outcome.wait_for).await;
-        if !durable {
+        let mut rest = Rest::new(&self.0, self.0.run(event));
+        if !rest.carry_out().await {
             tracing::warn!(
                 "gate records are not on disk yet; the verdicts they carry may be lost by a crash"
             );
         }
-        self.0.tell(&outcome);
-        self.0.recall(outcome.recalls).await;
     }
 
     /// A payload by its execution block hash.
@@ -405,10 +407,10 @@ impl GateHandle {
             // An earlier event may have recorded what this answer rests on.
             outcome.wait_for = outcome.wait_for.max(Some(self.0.unwritten.lock().awaited));
         }
-        let durable = self.0.durable(outcome.wait_for).await;
-        self.0.tell(&outcome);
-        self.0.recall(outcome.recalls).await;
-        if tells_valid && !durable {
+        let (wait_for, untold) = (outcome.wait_for, outcome.untold);
+        let told_first = std::mem::take(&mut outcome.told_first);
+        Rest::new(&self.0, outcome).carry_out().await;
+        if tells_valid && !self.0.may_tell_valid(wait_for, untold, told_first) {
             // Rule 4: a VALID that a crash would forget is not told.
             return (Decision::LowerToSyncing(HeldBy::NotPersisted), false);
         }
@@ -425,6 +427,102 @@ struct Outcome {
     wait_for: Option<u64>,
     /// Payloads whose proofs are to be asked for, with the types that are known.
     recalls: Vec<(Root, Vec<ProofType>)>,
+    /// Payloads that are VALID to the beacon node for the first time by the answer.
+    told_first: Vec<BlockHash>,
+    /// `Inner::untold` at the event.
+    untold: u64,
+}
+
+/// What an event leaves to be done: wait for its records, tell of it, bring proofs that it asks for. Where whoever caused the
+/// event goes away in between (a caller hangs up, a sink's time is over) it is done all the same.
+struct Rest {
+    inner: Arc<Inner>,
+    outcome: Option<Outcome>,
+    /// Nobody is there to go away.
+    detached: bool,
+}
+
+impl Rest {
+    fn new(inner: &Arc<Inner>, outcome: Outcome) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+            outcome: Some(outcome),
+            detached: false,
+        }
+    }
+
+    /// Says whether the records are on disk.
+    async fn carry_out(&mut self) -> bool {
+        let wait_for = self.outcome.as_ref().and_then(|o| o.wait_for);
+        let durable = self.inner.durable(wait_for).await;
+        self.tell();
+        while let Some(key) = self.next_recall() {
+            if self
+                .inner
+                .recall
+                .as_ref()
+                .is_some_and(|r| r.known.has_valid(&key))
+            {
+                let outcome = self.inner.run(Event::ProofVerified { key });
+                let mut rest = Self::new(&self.inner, outcome);
+                rest.detached = self.detached;
+                self.inner
+                    .durable(rest.outcome.as_ref().and_then(|o| o.wait_for))
+                    .await;
+                rest.tell();
+                // A proof asks for no others.
+                rest.forget();
+            }
+        }
+        self.forget();
+        durable
+    }
+
+    fn tell(&mut self) {
+        if let Some(outcome) = &mut self.outcome {
+            self.inner.tell(&std::mem::take(&mut outcome.events));
+        }
+    }
+
+    /// A proof whose way from the store to the gate was cut off, by a crash or by a payload that came late, is found by this.
+    fn next_recall(&mut self) -> Option<ProofKey> {
+        let recall = self.inner.recall.as_ref()?;
+        let recalls = &mut self.outcome.as_mut()?.recalls;
+        loop {
+            let (new_payload_request_root, known) = recalls.first_mut()?;
+            let next = recall.proof_types.iter().copied().find(|t| !known.contains(t));
+            if let Some(proof_type) = next {
+                known.push(proof_type);
+                return Some(ProofKey {
+                    new_payload_request_root: *new_payload_request_root,
+                    proof_type,
+                });
+            }
+            recalls.remove(0);
+        }
+    }
+
+    /// There is nothing left to do.
+    fn forget(&mut self) {
+        self.outcome = None;
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        let Some(outcome) = self.outcome.take() else {
+            return;
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if !self.detached => {
+                let mut rest = Self::new(&self.inner, outcome);
+                rest.detached = true;
+                runtime.spawn(async move { rest.carry_out().await });
+            }
+            // The program ends.
+            _ => self.inner.tell(&outcome.events),
+        }
+    }
 }
 
 impl Inner {
@@ -434,9 +532,31 @@ impl Inner {
         self.take_in(actions)
     }
 
+    /// Whether a VALID may be told now that its records had their time. Where it may not, nobody hears it, and the machine is
+    /// told so: else an INVALID of the execution client's would be taken for one that takes it back. Others that were decided
+    /// meanwhile rest on the same records, and are not told either.
+    fn may_tell_valid(&self, wait_for: Option<u64>, untold: u64, told_first: Vec<BlockHash>) -> bool {
+        let mut gate = self.gate.lock();
+        let written = wait_for.is_none_or(|change| *self.written.borrow() >= change);
+        if written && self.untold.load(Ordering::Relaxed) == untold {
+            return true;
+        }
+        if !told_first.is_empty() {
+            self.untold.fetch_add(1, Ordering::Relaxed);
+            let event = Event::NotTold { payloads: told_first };
+            let outcome = self.take_in(gate.on_event(event, UnixMillis::now()));
+            drop(gate);
+            self.tell(&outcome.events);
+        }
+        false
+    }
+
     /// Under the machine's lock, so that records keep the order of the events.
     fn take_in(&self, actions: Vec<Action>) -> Outcome {
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome {
+            untold: self.untold.load(Ordering::Relaxed),
+            ..Outcome::default()
+        };
         for action in actions {
             match action {
                 Action::Persist { changes, durability } => {
@@ -464,28 +584,10 @@ impl Inner {
                 } => {
                     outcome.recalls.push((new_payload_request_root, known));
                 }
+                Action::ToldFirst(payloads) => outcome.told_first = payloads,
             }
         }
         outcome
-    }
-
-    /// Brings what the store has for payloads that found their place. A proof whose way from the store to the gate was
-    /// cut off, by a crash or by a payload that came late, is found here.
-    async fn recall(&self, recalls: Vec<(Root, Vec<ProofType>)>) {
-        let Some(recall) = &self.recall else { return };
-        for (new_payload_request_root, known) in recalls {
-            for proof_type in recall.proof_types.iter().copied().filter(|t| !known.contains(t)) {
-                let key = ProofKey {
-                    new_payload_request_root,
-                    proof_type,
-                };
-                if recall.known.has_valid(&key) {
-                    let outcome = self.run(Event::ProofVerified { key });
-                    self.durable(outcome.wait_for).await;
-                    self.tell(&outcome);
-                }
-            }
-        }
     }
 
     /// Waits until the change is on disk. False where that takes too long.
@@ -500,9 +602,9 @@ impl Inner {
         matches!(tokio::time::timeout(WRITE_PATIENCE, reached).await, Ok(Ok(_)))
     }
 
-    fn tell(&self, outcome: &Outcome) {
-        let each_has_a_line = log_changes(&outcome.events);
-        for event in &outcome.events {
+    fn tell(&self, events: &[GateEvent]) {
+        let each_has_a_line = log_changes(events);
+        for event in events {
             match event {
                 GateEvent::VerdictChanged(change) => {
                     if each_has_a_line {

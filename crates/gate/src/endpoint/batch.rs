@@ -10,7 +10,7 @@ use super::{
     capabilities, forkchoice,
     new_payload::{self, ABANDONED_PATIENCE},
     observed_batch, proof_methods,
-    service::{get_payload_held, intake_failed, is_get_payload, kind_of},
+    service::{get_payload_held, intake_failed, is_get_payload, kind_of, only_reads},
     sniff::{Sniffed, Sniffer},
     stats::count,
     turns::{Turn, Turns, Unanswered},
@@ -83,7 +83,17 @@ pub(super) async fn batch(
             .any(|part| part.is_ordered() || builds(part) || unclear(part))
     {
         count(&shared.stats.passed_calls);
-        return match shared.upstream.send(&head, full(held.bytes.clone())).await {
+        let reads = parts.iter().all(|part| only_reads(&part.method));
+        let sent = match shared.upstream.are_several() && reads {
+            true => {
+                shared
+                    .upstream
+                    .send_held(&head.with_new_length(), &held.bytes)
+                    .await
+            }
+            false => shared.upstream.send(&head, full(held.bytes.clone())).await,
+        };
+        return match sent {
             Ok(response) => pass(response),
             Err(no_answer) => {
                 shared.upstream.note_no_answer(&no_answer);
@@ -282,17 +292,23 @@ async fn other(
         _ if shared.upstream.are_several() && is_get_payload(&part.method) => {
             body_of(get_payload_held(shared, head, id, &bytes).await).await
         }
-        _ => match shared.upstream.send(head, full(bytes)).await {
-            Ok(response) => match read(response).await {
+        _ => {
+            let answer = match only_reads(&part.method) && shared.upstream.are_several() {
+                true => shared.upstream.ask(head, &bytes, read).await,
+                false => match shared.upstream.send(head, full(bytes)).await {
+                    Ok(response) => read(response).await,
+                    Err(no_answer) => {
+                        shared.upstream.note_no_answer(&no_answer);
+                        return Err(answers::no_answer(&no_answer.why));
+                    }
+                },
+            };
+            match answer {
                 Ok(answer) if answer.is_plain_success() => Ok(answer.body.to_vec()),
                 Ok(answer) => Err(answers::no_answer(&format!("HTTP {}", answer.status()))),
                 Err(no_answer) => Err(answers::no_answer(&no_answer.why)),
-            },
-            Err(no_answer) => {
-                shared.upstream.note_no_answer(&no_answer);
-                Err(answers::no_answer(&no_answer.why))
             }
-        },
+        }
     }
 }
 

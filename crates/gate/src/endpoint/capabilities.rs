@@ -25,11 +25,7 @@ pub(super) async fn held(shared: &Arc<Shared>, head: &Head, id: Id, body: &Bytes
     count(&shared.stats.passed_calls);
     // The list is read: it must not come compressed.
     let head = head.clone().uncompressed();
-    let answer = match shared.upstream.send_held(&head, body).await {
-        Ok(response) => read(response).await,
-        Err(no_answer) => Err(no_answer),
-    };
-    let answer = match answer {
+    let answer = match shared.upstream.ask(&head, body, read).await {
         Ok(answer) => answer,
         Err(no_answer) => {
             shared.upstream.note_no_answer(&no_answer);

@@ -129,14 +129,55 @@ impl Clients {
         self.send_to(self.active(), head, body).await
     }
 
+    /// As `send`; where there are several clients an HTTP error of one's own is no answer, since another may have one.
+    pub(super) async fn send_for_answer(
+        &self,
+        head: &Head,
+        body: AnyBody,
+    ) -> Result<Response<Incoming>, NoAnswer> {
+        let index = self.active();
+        self.send_to(index, head, body)
+            .await
+            .and_then(|answer| self.usable(index, answer))
+    }
+
+    fn usable(&self, index: usize, answer: Response<Incoming>) -> Result<Response<Incoming>, NoAnswer> {
+        match answer.status() {
+            status if status.is_server_error() && self.are_several() => {
+                Err(NoAnswer::server_error(status).of(index))
+            }
+            _ => Ok(answer),
+        }
+    }
+
     /// As `Upstream::send_held`, to the active client or, where that gives no answer, to the next that does: it is the
     /// active one from then on.
     pub(super) async fn send_held(&self, head: &Head, body: &Bytes) -> Result<Response<Incoming>, NoAnswer> {
+        self.ask(head, body, |answer| std::future::ready(Ok(answer)))
+            .await
+    }
+
+    /// As `send_held`, and reads the answer: one that breaks off is none.
+    pub(super) async fn ask<T, R>(
+        &self,
+        head: &Head,
+        body: &Bytes,
+        read: impl Fn(Response<Incoming>) -> R,
+    ) -> Result<T, NoAnswer>
+    where
+        R: Future<Output = Result<T, NoAnswer>>,
+    {
         let mut index = self.active();
         let mut tried = 1;
         loop {
-            let no_answer = match self.member(index)?.upstream.send_held(head, body).await {
-                Ok(answer) => return Ok(by(index, answer)),
+            let sent = self.member(index)?.upstream.send_held(head, body).await;
+            let sent = sent.and_then(|answer| self.usable(index, by(index, answer)));
+            let answer = match sent {
+                Ok(answer) => read(answer).await,
+                Err(no_answer) => Err(no_answer),
+            };
+            let no_answer = match answer {
+                Ok(answer) => return Ok(answer),
                 Err(no_answer) => no_answer.of(index),
             };
             if tried >= self.list.len() {
@@ -149,26 +190,30 @@ impl Clients {
     }
 
     /// The second try of a call, after `no_answer`.
-    pub(super) async fn send_again(
+    pub(super) async fn ask_again<T, R>(
         &self,
         no_answer: &NoAnswer,
         head: &Head,
         body: &Bytes,
-    ) -> Result<Response<Incoming>, NoAnswer> {
+        read: impl Fn(Response<Incoming>) -> R,
+    ) -> Result<T, NoAnswer>
+    where
+        R: Future<Output = Result<T, NoAnswer>>,
+    {
         if self.are_several() {
             self.note_no_answer(no_answer);
-            return self.send_held(&head.clone().with_new_length(), body).await;
+            return self.ask(&head.clone().with_new_length(), body, read).await;
         }
         let index = self.active();
-        let again = self.member(index)?.upstream.send_again(head, body).await;
-        again.map(|answer| by(index, answer))
+        let again = self.member(index)?.upstream.send_again(head, body).await?;
+        read(by(index, again)).await
     }
 
     /// Says that a call stays without an answer. Another client is the active one from then on, if one may answer.
     pub(super) fn note_no_answer(&self, no_answer: &NoAnswer) {
         let index = no_answer.client.unwrap_or_else(|| self.active());
         let Ok(member) = self.member(index) else { return };
-        member.upstream.note_no_answer(&no_answer.why);
+        member.upstream.note_no_answer(no_answer);
         let after = (1..self.list.len()).map(|step| (index + step) % self.list.len());
         let next = after
             .into_iter()
@@ -310,8 +355,11 @@ pub(super) fn tell_others(
             };
             let answer = match tokio::time::timeout(ABANDONED_PATIENCE, sent).await {
                 Ok(Ok(answer)) => answer,
-                Ok(Err(no_answer)) => return member.upstream.note_no_answer(&no_answer.why),
-                Err(_) => return member.upstream.note_no_answer("it takes too long"),
+                Ok(Err(no_answer)) => return member.upstream.note_no_answer(&no_answer),
+                Err(_) => {
+                    let no_answer = NoAnswer::after(ABANDONED_PATIENCE);
+                    return member.upstream.note_no_answer(&no_answer);
+                }
             };
             drop(ticket);
             let said = judge(shape, &answer).said;

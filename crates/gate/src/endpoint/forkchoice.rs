@@ -137,10 +137,7 @@ impl Call {
         }
         let mut ticket = Some(ticket);
         let sent = {
-            let answered = async {
-                let response = shared.upstream.send_held(&head, &body.bytes).await?;
-                read(response).await
-            };
+            let answered = shared.upstream.ask(&head, &body.bytes, read);
             // The machine hears of the call before its answer.
             let heard = async {
                 if let Some(state) = state {

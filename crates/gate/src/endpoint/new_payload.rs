@@ -6,7 +6,7 @@
 
 use super::{
     Shared, answers,
-    body::{Answer, AnyBody, HeldPart, Intake, IntakeError, Kept, relay_kept},
+    body::{Answer, AnyBody, Held, HeldPart, Intake, IntakeError, Kept, relay_kept},
     callers::Caller,
     clients::{heard, tell_others, too_long},
     examine::{Examined, Unexamined, Unreadable, examine},
@@ -94,15 +94,25 @@ pub(super) async fn streamed(
     let id = intake.id();
     let arrived = taken.map(|kept| {
         let (joined, body) = oneshot::channel();
+        let about = watch::Sender::new(None);
+        // Its place among what the others are told is that of its last byte's arrival.
+        let gathered = match shared.upstream.are_several() {
+            true => {
+                let held = Arc::new(kept.join());
+                tell_others(&shared, Shape::NewPayload, &head, &held.all(), &about.subscribe());
+                Gathered::Joined(held)
+            }
+            false => Gathered::Kept(kept),
+        };
         let work = Received {
-            head,
             method,
             id: id.clone(),
             caller,
             asked,
             joined,
+            about,
         };
-        let work = shared.spawn(work.examine(Arc::clone(&shared), kept, begin));
+        let work = shared.spawn(work.examine(Arc::clone(&shared), gathered, begin));
         Arrived { work, body }
     });
     // Given up on: nobody is there to hear of it.
@@ -120,38 +130,43 @@ struct Arrived {
 
 type Arriving = oneshot::Receiver<(Id, Result<Arrived, IntakeError>)>;
 
+/// A request's body, in one piece or not.
+enum Gathered {
+    Kept(Kept),
+    Joined(Arc<Held>),
+}
+
 /// A call whose body is here; what is to be done with it beside the forwarded call.
 struct Received {
-    head: Head,
     method: String,
     id: Id,
     caller: Caller,
     asked: oneshot::Sender<(Id, Asked)>,
     joined: oneshot::Sender<HeldPart>,
+    about: watch::Sender<Option<BlockHash>>,
 }
 
 impl Received {
     async fn examine(
         self,
         shared: Arc<Shared>,
-        kept: Kept,
+        gathered: Gathered,
         begin: impl Future<Output = ()> + Send,
     ) -> Result<Examined, Unexamined> {
         // At the latest.
         let _ = tokio::time::timeout(FORWARDING_FIRST, begin).await;
-        let joined = tokio::task::spawn_blocking(move || Arc::new(kept.join())).await;
-        let Ok(held) = joined else {
-            return Err(unread("its bytes could not be put together".to_owned()));
+        let held = match gathered {
+            Gathered::Joined(held) => held,
+            Gathered::Kept(kept) => tokio::task::spawn_blocking(move || Arc::new(kept.join()))
+                .await
+                .map_err(|_| unread("its bytes could not be put together".to_owned()))?,
         };
-        let about = watch::Sender::new(None);
-        let body = held.all();
-        tell_others(&shared, Shape::NewPayload, &self.head, &body, &about.subscribe());
         // Wanted for a second try alone.
-        let _ = self.joined.send(body);
+        let _ = self.joined.send(held.all());
         // Counted against the budget until the work is done.
         let examined = work_on(shared, self.caller, &self.method, held.bytes.clone()).await;
         tell_asked(self.asked, self.id, &examined);
-        about.send_replace(hash_of(&examined));
+        self.about.send_replace(hash_of(&examined));
         examined
     }
 }
@@ -222,8 +237,8 @@ pub(super) async fn held(
         examined
     });
     let (mut reply, sent) = while_wanted(&shared, reply, async {
-        let response = shared.upstream.send_held(&head, &body.bytes).await?;
-        read_answer(&shared, with_witness, response).await
+        let read = |response| read_answer(&shared, with_witness, response);
+        shared.upstream.ask(&head, &body.bytes, read).await
     })
     .await;
     match sent {
@@ -261,7 +276,7 @@ async fn run_streamed(
 ) {
     count(&shared.stats.new_payload_calls);
     let (mut reply, sent) = while_wanted(&shared, reply, async {
-        let first = match shared.upstream.send(&head, relayed).await {
+        let first = match shared.upstream.send_for_answer(&head, relayed).await {
             Ok(response) => read_answer(&shared, with_witness, response)
                 .await
                 .map_err(|e| (e, false)),
@@ -293,10 +308,13 @@ async fn run_streamed(
             false => None,
         };
         let answer = match body {
-            Some(body) => match shared.upstream.send_again(&no_answer, &head, &body.bytes).await {
-                Ok(response) => read_answer(&shared, with_witness, response).await,
-                Err(no_answer) => Err(no_answer),
-            },
+            Some(body) => {
+                let read = |response| read_answer(&shared, with_witness, response);
+                shared
+                    .upstream
+                    .ask_again(&no_answer, &head, &body.bytes, read)
+                    .await
+            }
             None => Err(no_answer),
         };
         Ok((id, answer, arrived.work))

@@ -149,6 +149,11 @@ async fn route(
             MethodKind::Other if shared.upstream.are_several() && is_get_payload(intake.method()) => {
                 get_payload(shared, head, intake).await
             }
+            MethodKind::ExchangeCapabilities | MethodKind::Proofs(_) | MethodKind::Other
+                if shared.upstream.are_several() && only_reads(intake.method()) =>
+            {
+                asked_of_any(shared, head, intake).await
+            }
             MethodKind::ExchangeCapabilities | MethodKind::Proofs(_) | MethodKind::Other => {
                 relayed(shared, head, intake).await
             }
@@ -207,6 +212,38 @@ pub(super) async fn get_payload_held(shared: &Arc<Shared>, head: &Head, id: Id, 
         None => {
             let why = "no execution client here builds a payload under this id";
             answers::error(id, ErrorObject::new(ErrorCode::UnknownPayload, why))
+        }
+    }
+}
+
+/// Methods by their beginnings that may be asked of two execution clients without harm.
+const READS: [&str; 5] = ["engine_get", "engine_exchange", "eth_", "net_", "web3_"];
+/// What begins like one of `READS` and does more than read.
+const DEEDS: [&str; 3] = ["eth_send", "eth_submit", "eth_sign"];
+
+/// Whether a method only reads: where one execution client gives no answer to it, another may be asked.
+pub(super) fn only_reads(method: &str) -> bool {
+    let begins = |with: &&str| method.starts_with(with);
+    READS.iter().any(begins) && !DEEDS.iter().any(begins)
+}
+
+/// As `relayed`, of a call that only reads, where there are several execution clients: it is held, so that it can go to the
+/// next one.
+async fn asked_of_any(shared: &Arc<Shared>, head: Head, mut intake: Intake) -> Answer {
+    count(&shared.stats.passed_calls);
+    let held = match intake.hold().await {
+        Ok(held) => held,
+        Err(why) => return intake_failed(shared, intake.id(), &why),
+    };
+    match shared
+        .upstream
+        .send_held(&head.with_new_length(), &held.bytes)
+        .await
+    {
+        Ok(response) => pass(response),
+        Err(no_answer) => {
+            shared.upstream.note_no_answer(&no_answer);
+            answers::error(intake.id(), answers::no_answer(&no_answer.why))
         }
     }
 }

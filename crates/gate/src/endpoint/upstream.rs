@@ -55,6 +55,8 @@ pub(super) struct NoAnswer {
     broke_off: bool,
     /// Which client gave none, where that is known.
     pub(super) client: Option<usize>,
+    /// It refuses our token: it is there, and `State::RefusesToken` says what is wrong.
+    refused: bool,
 }
 
 /// What a request is made of, besides its body.
@@ -130,7 +132,8 @@ impl Upstream {
 
     /// Whether the last call was answered; true before the first.
     pub(super) fn is_up(&self) -> bool {
-        self.state.load(Ordering::Relaxed) != State::Down as u8
+        let state = self.state.load(Ordering::Relaxed);
+        state == State::Unknown as u8 || state == State::Answers as u8
     }
 
     fn uri(&self, path: Option<&PathAndQuery>) -> Result<Uri, http::Error> {
@@ -150,11 +153,7 @@ impl Upstream {
 
     /// Sends one request, with a fresh token where there is a secret; else with the caller's.
     pub(super) async fn send(&self, head: &Head, body: AnyBody) -> Result<Response<Incoming>, NoAnswer> {
-        let setup = |e: String| NoAnswer {
-            why: e,
-            broke_off: false,
-            client: None,
-        };
+        let setup = NoAnswer::because;
         let mut request = Request::new(body);
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = self.uri(head.path.as_ref()).map_err(|e| setup(e.to_string()))?;
@@ -166,14 +165,29 @@ impl Upstream {
             request.headers_mut().insert(AUTHORIZATION, token);
         }
         match self.client.request(request).await {
+            // A caller's own token says nothing about ours; of ours the caller knows nothing, and would look for the fault in
+            // its own.
+            Ok(response)
+                if self.jwt.is_some()
+                    && matches!(
+                        response.status(),
+                        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+                    ) =>
+            {
+                self.note(State::RefusesToken);
+                Err(NoAnswer {
+                    why: format!(
+                        "it refuses Assay's JWT (HTTP {}): the secret Assay has for it is not its own, or the clocks differ ({})",
+                        response.status().as_u16(),
+                        self.authority
+                    ),
+                    broke_off: false,
+                    client: None,
+                    refused: true,
+                })
+            }
             Ok(response) => {
-                self.note(match response.status() {
-                    // A caller's own token says nothing about ours.
-                    StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if self.jwt.is_some() => {
-                        State::RefusesToken
-                    }
-                    _ => State::Answers,
-                });
+                self.note(State::Answers);
                 Ok(response)
             }
             Err(error) => {
@@ -181,6 +195,7 @@ impl Upstream {
                     why: format!("{} ({})", chain(&error), self.authority),
                     broke_off: !error.is_connect() && broke_off(&error),
                     client: None,
+                    refused: false,
                 };
                 Err(no_answer)
             }
@@ -188,10 +203,14 @@ impl Upstream {
     }
 
     /// Says that a call stays without an answer.
-    pub(super) fn note_no_answer(&self, why: &str) {
+    pub(super) fn note_no_answer(&self, no_answer: &NoAnswer) {
         count(&self.stats.unanswered_calls);
-        if self.set(State::Down) != State::Down as u8 {
-            tracing::error!(execution_client = %self.authority, error = why, "execution client does not answer");
+        if !no_answer.refused && self.set(State::Down) != State::Down as u8 {
+            tracing::error!(
+                execution_client = %self.authority,
+                error = no_answer.why,
+                "execution client does not answer"
+            );
         }
     }
 
@@ -206,7 +225,7 @@ impl Upstream {
             State::Answers => tracing::info!(execution_client = %self.authority, "execution client answers"),
             State::RefusesToken => tracing::error!(
                 execution_client = %self.authority,
-                "execution client refuses our JWT: its secret is another, or the clocks differ"
+                "execution client refuses Assay's JWT: check --execution-jwt against its secret, and the clocks"
             ),
             State::Down | State::Unknown => {}
         }
@@ -237,22 +256,28 @@ impl Upstream {
 }
 
 impl NoAnswer {
-    /// There is nobody to ask.
-    pub(super) fn no_client() -> Self {
+    fn because(why: String) -> Self {
         Self {
-            why: "there is none".to_owned(),
+            why,
             broke_off: false,
             client: None,
+            refused: false,
         }
+    }
+
+    /// It answers with an HTTP error of its own.
+    pub(super) fn server_error(status: StatusCode) -> Self {
+        Self::because(format!("HTTP {status}"))
+    }
+
+    /// There is nobody to ask.
+    pub(super) fn no_client() -> Self {
+        Self::because("there is none".to_owned())
     }
 
     /// It takes too long.
     pub(super) fn after(time: Duration) -> Self {
-        Self {
-            why: format!("no answer in {} ms", time.as_millis()),
-            broke_off: false,
-            client: None,
-        }
+        Self::because(format!("no answer in {} ms", time.as_millis()))
     }
 
     /// The same, of that client.
@@ -366,9 +391,8 @@ async fn read_bounded(
 ) -> Result<ReadAnswer, NoAnswer> {
     let client = response.extensions().get::<ClientIndex>().map(|c| c.0);
     let no_answer = |why: String| NoAnswer {
-        why,
-        broke_off: false,
         client,
+        ..NoAnswer::because(why)
     };
     let (head, mut body) = response.into_parts();
     let mut bytes = BytesMut::new();

@@ -124,11 +124,113 @@ async fn valid_is_not_told_while_the_disk_fails() {
         .forkchoice_updated_answered(Some(state(2)), valid(2))
         .await;
     assert_eq!(held, Decision::LowerToSyncing(HeldBy::NotPersisted));
+    let view = open.gate.payload(&hash(2)).unwrap();
+    assert!(!view.told_valid && view.times.told_valid_at.is_none() && view.first_told_syncing);
     disk.fails.store(false, Ordering::SeqCst);
     let told = open.gate.new_payload_answered(asked(2), valid(2)).await;
     assert_eq!(told, Decision::PassThrough);
     let again = super::tests::open(require(), &disk);
     assert!(again.gate.payload(&hash(2)).unwrap().told_valid);
+}
+
+fn invalid() -> ElAnswer {
+    ElAnswer::Status {
+        status: StatusWord::Invalid,
+        latest_valid_hash: Some(hash(1)),
+    }
+}
+
+/// What nobody heard is taken back by nothing: the execution client's INVALID passes.
+#[tokio::test(start_paused = true)]
+async fn a_valid_that_was_not_told_makes_no_conflict() {
+    let disk = Arc::new(Disk::default());
+    let open = started(require(), &disk).await;
+    for n in [2, 3] {
+        open.gate.new_payload(asked(n)).await;
+        open.gate.proof_verified(key(n)).await;
+        // Its parent is VALID by it, and is not told of either.
+        let answer = if n == 3 { valid(3) } else { ElAnswer::Unavailable };
+        disk.fails.store(n == 3, Ordering::SeqCst);
+        let decision = open.gate.new_payload_answered(asked(n), answer).await;
+        let held = Decision::LowerToSyncing(HeldBy::NotPersisted);
+        assert_eq!(decision, if n == 3 { held } else { Decision::PassThrough });
+    }
+    disk.fails.store(false, Ordering::SeqCst);
+    let decision = open.gate.new_payload_answered(asked(2), invalid()).await;
+    assert_eq!(decision, Decision::PassThrough);
+    assert!(open.gate.conflicts(9).is_empty() && open.gate.stats().alarms == 0);
+    // One that was told is in conflict with the same answer.
+    let told = Arc::new(Disk::default());
+    let open = started(require(), &told).await;
+    open.gate.new_payload(asked(2)).await;
+    open.gate.proof_verified(key(2)).await;
+    let decision = open.gate.new_payload_answered(asked(2), valid(2)).await;
+    assert_eq!(decision, Decision::PassThrough);
+    let decision = open.gate.new_payload_answered(asked(2), invalid()).await;
+    assert_eq!(decision, Decision::LowerToSyncing(HeldBy::Conflict(hash(2))));
+}
+
+/// Two calls of one payload, a second apart, and a disk that is back between the ends of their waits: the second rests on the
+/// mark that the first took back, so that it may be told only if the payload counts as told.
+#[tokio::test(start_paused = true)]
+async fn a_valid_is_not_told_on_a_mark_that_was_taken_back() {
+    for back_after_ms in [1500, 1990, 2010, 2500, 2990, 3500] {
+        let disk = Arc::new(Disk::default());
+        let open = started(require(), &disk).await;
+        open.gate.new_payload(asked(2)).await;
+        open.gate.proof_verified(key(2)).await;
+        disk.fails.store(true, Ordering::SeqCst);
+        let first = open.gate.new_payload_answered(asked(2), valid(2));
+        let second = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            open.gate
+                .forkchoice_updated_answered(Some(state(2)), valid(2))
+                .await
+        };
+        let disk_is_back = async {
+            tokio::time::sleep(Duration::from_millis(back_after_ms)).await;
+            disk.fails.store(false, Ordering::SeqCst);
+        };
+        let (first, second, ()) = tokio::join!(first, second, disk_is_back);
+        let told = [first, second].contains(&Decision::PassThrough);
+        assert_eq!(
+            open.gate.payload(&hash(2)).unwrap().told_valid,
+            told,
+            "{back_after_ms}: {first:?}, {second:?}"
+        );
+    }
+}
+
+/// A caller that goes away, or a sink whose time is over, takes nothing of the event with it.
+#[tokio::test(start_paused = true)]
+async fn an_event_is_told_of_although_its_cause_has_gone() {
+    let disk = Arc::new(Disk::default());
+    let open = started(require(), &disk).await;
+    open.gate.new_payload(asked(2)).await;
+    open.gate.new_payload_answered(asked(2), valid(2)).await;
+    disk.fails.store(true, Ordering::SeqCst);
+    let mut events = open.gate.subscribe();
+    let mut changes = open.gate.verdict_changes();
+    changes.mark_unchanged();
+    let anchor = Event::AnchorSet { block_hash: hash(2) };
+    let gone = tokio::time::timeout(Duration::from_millis(100), open.gate.apply(anchor)).await;
+    assert!(gone.is_err(), "it waits for the disk");
+    assert!(
+        events.try_recv().is_err(),
+        "nothing is told before its record had its time"
+    );
+    let told = async {
+        loop {
+            if let GateEvent::VerdictChanged(change) = events.recv().await.unwrap() {
+                return change;
+            }
+        }
+    };
+    let told = tokio::time::timeout(WRITE_PATIENCE * 2, told).await;
+    let change = told.expect("in time");
+    assert_eq!((change.block_hash, change.to), (hash(2), PayloadVerdict::Valid));
+    assert!(changes.has_changed().unwrap());
+    assert_eq!(open.gate.recent().last(), Some(&change));
 }
 
 #[tokio::test(start_paused = true)]

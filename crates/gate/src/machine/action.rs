@@ -396,4 +396,7 @@ pub enum Action {
         /// The types that are known here already.
         known: Vec<ProofType>,
     },
+    /// The event's answer is the first VALID that the beacon node is told of these. Where it does not reach it,
+    /// `Event::NotTold` is to follow.
+    ToldFirst(Vec<BlockHash>),
 }

@@ -244,6 +244,11 @@ pub enum Event {
         /// The chain id its transactions have.
         chain_id: u64,
     },
+    /// The VALID of `Action::ToldFirst` was not told: SYNCING was, its records not being on disk.
+    NotTold {
+        /// The payloads of that action.
+        payloads: Vec<BlockHash>,
+    },
     /// The operator decided a conflict (rule 4).
     ConflictResolved {
         /// The payload whose `conflict` is decided.

@@ -79,8 +79,10 @@ pub struct Gate {
     prune_again: bool,
     max_payloads: usize,
     slot: Slot,
-    /// Canonical payloads up to this slot were looked at for missing proofs.
+    /// Canonical payloads up to this slot were looked for, and those that lack proofs told of.
     alerted_to: Slot,
+    /// Of this payload and all its ancestors in the tree that is so; none is missing among them.
+    alerted_below: Option<BlockHash>,
     stats: GateStats,
     out: Out,
 }
@@ -99,6 +101,8 @@ struct Out {
     alarms: Vec<Alarm>,
     answers: Vec<(CallId, Decision, bool)>,
     recalls: Vec<Root>,
+    /// See `Action::ToldFirst`.
+    told_first: Vec<BlockHash>,
 }
 
 /// Proofs of payloads that are not in the tree.
@@ -151,6 +155,7 @@ impl Gate {
             max_payloads: MAX_PAYLOADS,
             slot: Slot(0),
             alerted_to: Slot(0),
+            alerted_below: None,
             stats: GateStats::default(),
             out: Out {
                 meta: true,
@@ -196,6 +201,7 @@ impl Gate {
             Event::ForeignPayload { block_hash, chain_id } => {
                 self.alarm(Alarm::ForeignPayload { block_hash, chain_id });
             }
+            Event::NotTold { payloads } => self.not_told(&payloads, now),
             Event::ConflictResolved {
                 block_hash,
                 resolution,
@@ -271,23 +277,42 @@ impl Gate {
         let counted = self.config.counted_types;
         let mut cursor = self.head;
         let mut alarms = Vec::new();
-        while let Some(node) = cursor.and_then(|hash| self.tree.get_mut(&hash)) {
-            let Some(facts) = node.facts else { break };
-            if facts.slot <= self.alerted_to {
-                break;
+        let mut newest_due = None;
+        // A payload may become canonical, or fill a hole, long after its slot: how far back was looked is told by the
+        // payload, not by the slot.
+        let complete = loop {
+            let Some(hash) = cursor else { break false };
+            if self.alerted_below == Some(hash) {
+                break true;
             }
-            let have = node.proof_count(&counted);
-            if facts.slot <= due && have < need && !node.anchor && !node.alerted {
-                node.alerted = true;
-                self.out.dirty.insert(facts.block_hash);
-                alarms.push(Alarm::Unproven {
-                    block_hash: facts.block_hash,
-                    slot: facts.slot,
-                    have,
-                    need,
-                });
+            let Some(node) = self.tree.get_mut(&hash) else {
+                break false;
+            };
+            if node.anchor {
+                break true;
+            }
+            let Some(facts) = node.facts else { break false };
+            if facts.slot <= due {
+                newest_due.get_or_insert(hash);
+                let have = node.proof_count(&counted);
+                if have < need && !node.alerted {
+                    node.alerted = true;
+                    self.out.dirty.insert(hash);
+                    alarms.push(Alarm::Unproven {
+                        block_hash: hash,
+                        slot: facts.slot,
+                        have,
+                        need,
+                    });
+                }
+            }
+            if node.rooted.is_some() && !self.tree.contains(&facts.parent_hash) {
+                break true;
             }
             cursor = Some(facts.parent_hash);
+        };
+        if complete && newest_due.is_some() {
+            self.alerted_below = newest_due;
         }
         self.alerted_to = due;
         for alarm in alarms.into_iter().rev() {

@@ -386,6 +386,9 @@ impl Gate {
                     waits,
                 }),
         );
+        if !out.told_first.is_empty() {
+            actions.push(Action::ToldFirst(out.told_first));
+        }
         actions.extend(out.recalls.into_iter().map(|root| self.recall(root)));
         actions
     }

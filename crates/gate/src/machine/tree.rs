@@ -372,6 +372,7 @@ impl Gate {
             && !settled.told_valid
         {
             settled.told_valid = true;
+            self.out.told_first.push(hash);
             self.out.dirty.insert(hash);
             self.out.durable |= self.config.policy != ImportPolicy::Observe;
         }
@@ -389,10 +390,31 @@ impl Gate {
                 break;
             }
             first = false;
+            if !node.told_valid {
+                self.out.told_first.push(at);
+            }
             node.told_valid = true;
             node.times.told_valid_at.get_or_insert(now);
             self.out.dirty.insert(at);
             cursor = node.parent();
+        }
+    }
+
+    /// The beacon node was told SYNCING of the first of these in place of VALID, and with it VALID of none of them.
+    pub(super) fn not_told(&mut self, payloads: &[BlockHash], now: UnixMillis) {
+        for hash in payloads {
+            if let Some(settled) = self.settled.get_mut(hash) {
+                settled.told_valid = false;
+                self.out.dirty.insert(*hash);
+            }
+            if let Some(node) = self.tree.get_mut(hash) {
+                node.told_valid = false;
+                node.times.told_valid_at = None;
+                self.out.dirty.insert(*hash);
+            }
+        }
+        if let Some(asked) = payloads.first() {
+            self.tell_syncing(*asked, now);
         }
     }
 

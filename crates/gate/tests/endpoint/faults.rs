@@ -8,7 +8,7 @@ use assay_gate::ImportPolicy;
 use assay_types::Hash256;
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 #[tokio::test]
@@ -133,18 +133,53 @@ async fn hanging_for_as_long_as_the_caller_waits() {
     assert_eq!(rig.call(r#"{"id":3,"method":"eth_x"}"#).await.json()["id"], 3);
 }
 
+/// The caller's token was right: told 401, it would look for the fault in its own secret.
 #[tokio::test]
-async fn an_execution_client_that_refuses_our_token_is_passed_on() {
-    let el = MockEl::start(|_| async { Reply::Bytes(response("401 Unauthorized", "", b"token")) }).await;
-    let rig = Rig::start(&el, ImportPolicy::RequireProofs).await;
-    let payload = rig.payload(8, Hash256([7; 32]), 1000);
-    for call in [
-        new_payload(&payload, 1),
-        forkchoice(Hash256([7; 32]), 2),
-        r#"{"id":1,"method":"m"}"#.to_owned(),
-    ] {
-        let answer = rig.call(call).await;
-        assert_eq!((answer.status(), answer.text()), (401, "token".to_owned()));
+async fn an_execution_client_that_refuses_our_token_is_an_error_of_ours() {
+    let refuses = Arc::new(AtomicBool::new(true));
+    let of_client = Arc::clone(&refuses);
+    for status in ["401 Unauthorized", "403 Forbidden"] {
+        refuses.store(true, Ordering::SeqCst);
+        let refuses = Arc::clone(&of_client);
+        let el = MockEl::start(move |message| {
+            let refuses = refuses.load(Ordering::SeqCst);
+            async move {
+                if refuses {
+                    Reply::Bytes(response(status, "", b"token"))
+                } else if message.text().contains("engine_") {
+                    valid(&message)
+                } else {
+                    ok(r#"{"id":1,"result":"r"}"#)
+                }
+            }
+        })
+        .await;
+        let rig = Rig::start(&el, ImportPolicy::RequireProofs).await;
+        let payload = rig.payload(8, Hash256([7; 32]), 1000);
+        let calls = [
+            new_payload(&payload, 1),
+            forkchoice(Hash256([7; 32]), 1),
+            r#"{"id":1,"method":"m"}"#.to_owned(),
+        ];
+        let told_by = |answer: &serde_json::Value| {
+            assert_eq!(answer["error"]["code"], -32603, "{answer}");
+            let why = answer["error"]["message"].as_str().unwrap().to_owned();
+            assert!(why.contains("refuses Assay's JWT"), "{why}");
+        };
+        for call in &calls {
+            let answer = rig.call(call).await;
+            assert_eq!(answer.status(), 200);
+            told_by(&answer.json());
+            let batch = rig.call(format!("[{call}]")).await.json();
+            told_by(&batch[0]);
+        }
+        let get = format!("GET / HTTP/1.1\r\nhost: a\r\nauthorization: {}\r\n\r\n", bearer());
+        assert_eq!(rig.caller().await.exchange(get.as_bytes()).await.status(), 502);
+        assert!(!rig.endpoint.execution_client_is_up());
+        of_client.store(false, Ordering::SeqCst);
+        for call in &calls {
+            assert!(rig.call(call).await.json()["error"].is_null());
+        }
+        assert!(rig.endpoint.execution_client_is_up());
     }
-    assert!(rig.endpoint.execution_client_is_up());
 }

@@ -1,7 +1,7 @@
 //! Several execution clients: one answers, all hear, and another takes its place (design.md gate rule 11).
 
 use crate::{
-    http::{Message, MockEl, Reply, eventually, ok, post},
+    http::{Message, MockEl, Reply, eventually, ok, post, response},
     rig::{Rig, bearer, forkchoice, new_payload, short, upstream_secret, valid},
 };
 use assay_gate::{GateConfig, ImportPolicy, UpstreamConfig};
@@ -26,6 +26,9 @@ async fn rig(clients: &[&MockEl], policy: ImportPolicy) -> Rig {
 fn building(message: &Message, payload_id: &str) -> Reply {
     if message.text().contains("engine_getPayload") {
         return ok(&format!(r#"{{"id":9,"result":"built by {payload_id}"}}"#));
+    }
+    if message.text().contains("eth_a") {
+        return ok(r#"{"id":4,"result":"r"}"#);
     }
     let Reply::Bytes(bytes) = valid(message) else {
         panic!()
@@ -179,6 +182,91 @@ async fn an_active_one_that_hangs_is_replaced() {
         assert_eq!(
             answer["result"]["payloadStatus"]["status"], "VALID",
             "{as_head}: {answer}"
+        );
+    }
+}
+
+/// What only reads, and what may be told twice, is answered by the next client, whatever the active one does in place of
+/// answering.
+#[tokio::test]
+async fn what_the_active_one_does_not_answer_another_does() {
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Fault {
+        Closes,
+        BreaksOff,
+        Status(&'static str),
+    }
+    for fault in [
+        Fault::Closes,
+        Fault::BreaksOff,
+        Fault::Status("503 Service Unavailable"),
+        Fault::Status("401 Unauthorized"),
+    ] {
+        let first = MockEl::start(move |_| async move {
+            let whole = response("200 OK", "", br#"{"id":1,"result":"first"}"#);
+            match fault {
+                Fault::Closes => Reply::Last(Vec::new()),
+                Fault::BreaksOff => Reply::Last(whole[..whole.len() - 3].to_vec()),
+                Fault::Status(status) => Reply::Bytes(response(status, "", b"{}")),
+            }
+        })
+        .await;
+        let second = MockEl::start(|message: Message| async move {
+            let text = message.text();
+            if text.contains("newPayload") || text.contains("forkchoice") {
+                valid(&message)
+            } else if text.starts_with('[') {
+                ok(r#"[{"id":1,"result":"second"}]"#)
+            } else {
+                ok(r#"{"id":1,"result":"second"}"#)
+            }
+        })
+        .await;
+        let anchor = BlockHash::from([7; 32]);
+        for n in 0..9 {
+            let rig = rig(&[&first, &second], ImportPolicy::AcceptProofs).await;
+            let payload = rig.payload(8, anchor, 300_000);
+            let with_head = |other: &str| format!("[{},{other}]", forkchoice(anchor, 2));
+            let call = match n {
+                0 => new_payload(&payload, 1),
+                1 => forkchoice(anchor, 1),
+                2 => r#"{"id":1,"method":"engine_exchangeCapabilities","params":[[]]}"#.to_owned(),
+                3 => format!("[{}]", new_payload(&payload, 1)),
+                4 => with_head(r#"{"id":1,"method":"eth_call"}"#),
+                // Passed as they come: an answer that breaks off does so here too.
+                5 => r#"{"id":1,"method":"eth_blockNumber"}"#.to_owned(),
+                6 => r#"{"id":1,"method":"engine_getBlobsV2","params":[[]]}"#.to_owned(),
+                7 => r#"[{"id":1,"method":"eth_a"},{"id":2,"method":"net_b"}]"#.to_owned(),
+                _ => format!(
+                    r#"{{"id":1,"method":"eth_call","params":["{}"]}}"#,
+                    "a".repeat(300_000)
+                ),
+            };
+            if fault == Fault::BreaksOff && n >= 5 || matches!((fault, n), (Fault::BreaksOff, 2)) {
+                continue;
+            }
+            let answer = rig.call(&call).await;
+            assert_eq!(answer.status(), 200, "{fault:?} {n}");
+            let text = answer.text();
+            assert!(
+                text.contains("VALID") || text.contains("second"),
+                "{fault:?} {n}: {text}"
+            );
+            assert!(!text.contains("error\""), "{fault:?} {n}: {text}");
+            // And from then on.
+            assert!(rig.call(forkchoice(anchor, 3)).await.text().contains("VALID"));
+            assert!(rig.endpoint.execution_client_is_up(), "{fault:?} {n}");
+        }
+        // What does something is not done twice.
+        let rig = rig(&[&first, &second], ImportPolicy::AcceptProofs).await;
+        let send = r#"{"id":1,"method":"eth_sendRawTransaction","params":["0x00"]}"#;
+        let mut caller = rig.caller().await;
+        caller.send(&post(&bearer(), "", send.as_bytes())).await;
+        // Whatever the answer is.
+        let _ = caller.answer().await;
+        assert!(
+            second.received().iter().all(|m| !m.text().contains("eth_send")),
+            "{fault:?}"
         );
     }
 }

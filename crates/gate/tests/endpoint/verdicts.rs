@@ -100,7 +100,7 @@ async fn errors_and_invalid_pass_and_what_cannot_be_read_is_syncing() {
         ),
         // Never VALID.
         (
-            response("401 No", "", format!(r#"{{"result":{valid_status}}}"#).as_bytes()),
+            response("502 No", "", format!(r#"{{"result":{valid_status}}}"#).as_bytes()),
             200,
             Some("SYNCING"),
         ),

@@ -469,7 +469,10 @@ impl Sim<'_> {
                     }
                 }
                 Action::Alarm(alarm) => self.run.alarms.push(alarm),
-                Action::Answer { .. } | Action::VerdictChanged(_) | Action::Reached(_) => {}
+                Action::Answer { .. }
+                | Action::VerdictChanged(_)
+                | Action::Reached(_)
+                | Action::ToldFirst(_) => {}
             }
         }
     }
