@@ -8,8 +8,8 @@ use crate::{
     machine::{
         Action, Alarm, Asked, AskedPayload, CallId, ConflictResolution, Decision, Durability, ElAnswer,
         Event, ForkchoiceState, Gate, GateConfig, GateStats, HeldBy, HoldingAncestor, ImportPolicy,
-        Milestone, PayloadView, RecordChange, RememberedPayload, RestoreError, StatusWord, UnixMillis,
-        VerdictChange,
+        Milestone, PastChange, PayloadView, RecordChange, RememberedPayload, RestoreError, StatusWord,
+        UnixMillis, VerdictChange,
     },
     origins::{Origins, ProofOrigin},
     persistence::{GatePersistence, PersistenceError},
@@ -332,6 +332,11 @@ impl GateHandle {
     /// Payloads that are proven and that the execution client calls INVALID; see `Gate::disagreements`.
     pub fn disagreements(&self, limit: usize) -> Vec<BlockHash> {
         self.0.gate.lock().disagreements(limit)
+    }
+
+    /// The last changes of a payload's verdict, oldest first, before this start too; see `Gate::changes`.
+    pub fn changes(&self, block_hash: &BlockHash) -> Vec<PastChange> {
+        self.0.gate.lock().changes(block_hash).to_vec()
     }
 
     /// What is remembered of a payload that left the tree.

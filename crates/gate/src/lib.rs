@@ -28,7 +28,7 @@ pub use endpoint::{
 pub use handle::{GateEvent, GateHandle, OpenError, ProofRecall, SeenAlarm};
 pub use machine::{
     Alarm, Asked, AskedPayload, ConflictResolution, Decision, ElAnswer, ForkchoiceState, Gate, GateConfig,
-    GateStats, HeldBy, HoldingAncestor, ImportPolicy, Milestone, OnMissingProofs, PayloadFacts,
+    GateStats, HeldBy, HoldingAncestor, ImportPolicy, Milestone, OnMissingProofs, PastChange, PayloadFacts,
     PayloadVerdict, PayloadView, ProofTypeSet, RememberedPayload, RequestCheck, StatusWord, Step, UnixMillis,
     VerdictChange,
 };

@@ -7,7 +7,7 @@ use crate::{
     openapi::{Operation, data, list_of},
     routes::assay_payloads::row,
 };
-use assay_gate::{HeldBy, PayloadVerdict, PayloadView, RememberedPayload, VerdictChange};
+use assay_gate::{HeldBy, PastChange, PayloadVerdict, PayloadView, RememberedPayload};
 use assay_types::{BlockHash, ProofType, Root, Slot, ValidatorIndex};
 use axum::{
     Json,
@@ -89,11 +89,9 @@ async fn explained(state: &ApiState, payload: &PayloadView) -> Result<Value, Api
     Ok(data)
 }
 
-/// The newest changes of its verdict, in this run.
+/// The last changes of its verdict, oldest first.
 fn changes_of(state: &ApiState, block_hash: &BlockHash) -> Value {
-    let recent = state.gate.recent();
-    let of_it = recent.iter().filter(|change| change.block_hash == *block_hash);
-    of_it.map(changed).collect()
+    state.gate.changes(block_hash).iter().map(changed).collect()
 }
 
 /// Who signed what is on disk.
@@ -107,7 +105,7 @@ async fn signers_of(state: &ApiState, root: Root) -> Result<BTreeMap<ProofType, 
     Ok(signers.collect())
 }
 
-fn changed(change: &VerdictChange) -> Value {
+fn changed(change: &PastChange) -> Value {
     json!({
         "at_ms": change.at.0,
         "from": change.from.map(|v| v.as_str()),

@@ -7,6 +7,7 @@
 //! | `config` | what the operator chooses |
 //! | `node` | one payload |
 //! | `tree` | payloads by hash, and what follows from each for its descendants |
+//! | `history` | the last changes of a payload's verdict |
 //! | `settled` | what is remembered of payloads that left the tree |
 //! | `startup` | which block the beacon node started from (rule 2) |
 //! | `decide` | what calls are answered |
@@ -22,6 +23,7 @@ mod config;
 mod decide;
 mod event;
 mod explain;
+mod history;
 mod invalid;
 mod node;
 mod persist;
@@ -45,6 +47,7 @@ pub use event::{
     RequestCheck, StatusWord, UnixMillis,
 };
 pub use explain::{HoldingAncestor, RememberedPayload};
+pub use history::PastChange;
 pub use node::{ElStatus, Times};
 pub use persist::RestoreError;
 pub use prune::MAX_PAYLOADS;
@@ -53,7 +56,9 @@ pub use snapshot::{GateStats, PayloadView};
 use assay_types::{BlockHash, ProofKey, ProofType, Root, Slot};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use self::{prune::Pruned, settled::Settled, startup::Startup, streams::HeadStreams, tree::Tree};
+use self::{
+    history::Histories, prune::Pruned, settled::Settled, startup::Startup, streams::HeadStreams, tree::Tree,
+};
 
 /// Request roots whose proofs are kept although their payload is not in the tree; the oldest is forgotten first, and
 /// asked for again (`Action::RecallProofs`) when the payload comes.
@@ -68,6 +73,7 @@ pub struct Gate {
     config: GateConfig,
     tree: Tree,
     settled: Settled,
+    histories: Histories,
     early: EarlyProofs,
     /// `Some` until the block the beacon node started from is known.
     startup: Option<Startup>,
@@ -146,6 +152,7 @@ impl Gate {
             config,
             tree: Tree::default(),
             settled: Settled::default(),
+            histories: Histories::default(),
             early: EarlyProofs::default(),
             startup: Some(Startup::default()),
             head: None,

@@ -1,22 +1,28 @@
-//! The gate's records: one per payload under its block hash, and one for the gate under the zero hash. Until the beacon
-//! node named its first head, each newPayload has one more, under its block hash with every bit inverted.
+//! The gate's records: one per payload under its block hash, one of its last changes under that with its first half inverted,
+//! and one for the gate under the zero hash. Until the beacon node named its first head, each newPayload has one more, under
+//! its block hash with every bit inverted.
 //!
 //! A record is a version byte, a kind byte and fixed-width little-endian fields. Whatever is read is checked; a record
 //! that is not one of these stops the start with a clear error instead of being taken for less than it says.
 
 use super::{
     Gate, Out,
-    action::{Action, Cause, Durability, Record, RecordChange, VerdictChange},
+    action::{Action, Cause, Durability, HeldBy, PayloadVerdict, Record, RecordChange, VerdictChange},
     config::{GateConfig, ImportPolicy, OnMissingProofs, ProofTypeSet},
     event::{PayloadFacts, UnixMillis},
     explain::Holders,
+    history::{MAX_CHANGES_KEPT, PastChange},
     node::{ElStatus, Node, Times},
     prune::Pruned,
     settled::SettledPayload,
     startup::Startup,
 };
 use assay_types::{BlockHash, ForkName, Hash256, Slot};
-use std::{collections::HashMap, hash::Hash, num::NonZeroU8};
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::Hash,
+    num::NonZeroU8,
+};
 
 /// Verdicts that change at once and are each told with what holds them; with more, as by a change of policy, the reason is
 /// left to be asked for.
@@ -27,6 +33,7 @@ const KIND_GATE: u8 = 0;
 const KIND_PAYLOAD: u8 = 1;
 const KIND_SETTLED: u8 = 2;
 const KIND_CLAIMED: u8 = 3;
+const KIND_HISTORY: u8 = 4;
 
 /// Why records could not be restored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -266,6 +273,105 @@ fn read_behind(r: &mut Reader<'_>) -> Option<Option<u32>> {
     }
 }
 
+const VERDICTS: [PayloadVerdict; 3] = [
+    PayloadVerdict::Valid,
+    PayloadVerdict::Syncing,
+    PayloadVerdict::Invalid,
+];
+
+const CAUSES: [Cause; 7] = [
+    Cause::Proof,
+    Cause::ExecutionClient,
+    Cause::Payload,
+    Cause::Anchor,
+    Cause::Operator,
+    Cause::Grace,
+    Cause::Pruning,
+];
+
+fn write_history(changes: &[PastChange]) -> Vec<u8> {
+    let mut w = Writer::new(KIND_HISTORY);
+    w.byte(u8::try_from(changes.len()).unwrap_or(u8::MAX));
+    for change in changes.iter().take(usize::from(u8::MAX)) {
+        w.number(change.at.0);
+        w.byte(u8::from(change.from.is_some()));
+        w.byte(change.from.map_or(0, |from| place_in(&VERDICTS, &from)));
+        w.byte(place_in(&VERDICTS, &change.to));
+        w.byte(place_in(&CAUSES, &change.cause));
+        write_held(&mut w, change.held_by);
+    }
+    w.0
+}
+
+fn write_held(w: &mut Writer, held: Option<HeldBy>) {
+    match held {
+        None => w.byte(0),
+        Some(HeldBy::El(status)) => {
+            w.byte(1);
+            w.byte(place_in(&EL_STATUSES, &status));
+        }
+        Some(HeldBy::Proofs { have, need }) => {
+            w.byte(2);
+            w.byte(have);
+            w.byte(need);
+        }
+        Some(HeldBy::Ancestor(hash)) => {
+            w.byte(3);
+            w.hash(&hash);
+        }
+        Some(HeldBy::UnknownAncestor(hash)) => {
+            w.byte(4);
+            w.hash(&hash);
+        }
+        Some(HeldBy::Conflict(hash)) => {
+            w.byte(5);
+            w.hash(&hash);
+        }
+        Some(HeldBy::OtherRequestRoot) => w.byte(6),
+        Some(HeldBy::Unreadable) => w.byte(7),
+        Some(HeldBy::OtherLatestValidHash) => w.byte(8),
+        Some(HeldBy::UnknownPayload) => w.byte(9),
+        Some(HeldBy::NotPersisted) => w.byte(10),
+    }
+}
+
+fn read_history(mut r: Reader<'_>) -> Option<Vec<PastChange>> {
+    let mut changes = Vec::new();
+    for _ in 0..r.byte()? {
+        let at = UnixMillis(r.number()?);
+        let (has_from, from) = (r.bool()?, *VERDICTS.get(usize::from(r.byte()?))?);
+        changes.push(PastChange {
+            at,
+            from: has_from.then_some(from),
+            to: *VERDICTS.get(usize::from(r.byte()?))?,
+            cause: *CAUSES.get(usize::from(r.byte()?))?,
+            held_by: read_held(&mut r)?,
+        });
+    }
+    (changes.len() <= MAX_CHANGES_KEPT).then_some(())?;
+    r.end(changes)
+}
+
+fn read_held(r: &mut Reader<'_>) -> Option<Option<HeldBy>> {
+    Some(Some(match r.byte()? {
+        0 => return Some(None),
+        1 => HeldBy::El(*EL_STATUSES.get(usize::from(r.byte()?))?),
+        2 => HeldBy::Proofs {
+            have: r.byte()?,
+            need: r.byte()?,
+        },
+        3 => HeldBy::Ancestor(r.hash()?),
+        4 => HeldBy::UnknownAncestor(r.hash()?),
+        5 => HeldBy::Conflict(r.hash()?),
+        6 => HeldBy::OtherRequestRoot,
+        7 => HeldBy::Unreadable,
+        8 => HeldBy::OtherLatestValidHash,
+        9 => HeldBy::UnknownPayload,
+        10 => HeldBy::NotPersisted,
+        _ => return None,
+    }))
+}
+
 struct GateRecord {
     config: GateConfig,
     started: bool,
@@ -348,6 +454,14 @@ impl Gate {
     /// The event's actions: records first, then what they make true.
     pub(super) fn flush(&mut self) -> Vec<Action> {
         let out: Out = std::mem::take(&mut self.out);
+        let mut verdicts = merged(out.changes);
+        if verdicts.len() <= MAX_EXPLAINED_CHANGES {
+            let mut known = Holders::default();
+            for change in &mut verdicts {
+                change.held_by = self.held_by_among(&change.block_hash, Some(&mut known));
+            }
+        }
+        let histories = self.note_changes(&verdicts, &out.dirty);
         let mut changes: Vec<RecordChange> =
             out.dirty.iter().map(|hash| (hash.0, self.record(hash))).collect();
         changes.extend(
@@ -355,6 +469,7 @@ impl Gate {
                 .iter()
                 .map(|hash| (inverted(hash).0, self.claim_record(hash))),
         );
+        changes.extend(histories);
         if out.meta {
             changes.push((Hash256::ZERO.0, Some(self.write_gate())));
         }
@@ -368,15 +483,8 @@ impl Gate {
             actions.push(Action::Persist { changes, durability });
         }
         actions.extend(out.alarms.into_iter().map(Action::Alarm));
-        let mut changes = merged(out.changes);
-        if changes.len() <= MAX_EXPLAINED_CHANGES {
-            let mut known = Holders::default();
-            for change in &mut changes {
-                change.held_by = self.held_by_among(&change.block_hash, Some(&mut known));
-            }
-        }
         actions.extend(out.reached.into_iter().map(Action::Reached));
-        actions.extend(changes.into_iter().map(Action::VerdictChanged));
+        actions.extend(verdicts.into_iter().map(Action::VerdictChanged));
         actions.extend(
             out.answers
                 .into_iter()
@@ -391,6 +499,29 @@ impl Gate {
         }
         actions.extend(out.recalls.into_iter().map(|root| self.recall(root)));
         actions
+    }
+
+    /// Keeps the changes of an event, and forgets those of payloads that nothing else is known of; gives the records.
+    fn note_changes(&mut self, changes: &[VerdictChange], dirty: &BTreeSet<BlockHash>) -> Vec<RecordChange> {
+        let is_known =
+            |gate: &Self, hash: &BlockHash| gate.tree.contains(hash) || gate.settled.contains(hash);
+        let mut records = Vec::new();
+        for change in changes {
+            let hash = change.block_hash;
+            if is_known(self, &hash) {
+                self.histories.push(hash, change.into());
+                records.push((
+                    half_inverted(&hash).0,
+                    Some(write_history(self.histories.of(&hash))),
+                ));
+            }
+        }
+        for hash in dirty {
+            if !is_known(self, hash) && self.histories.remove(hash) {
+                records.push((half_inverted(hash).0, None));
+            }
+        }
+        records
     }
 
     fn recall(&self, new_payload_request_root: Hash256) -> Action {
@@ -455,6 +586,10 @@ impl Gate {
                         .claimed
                         .insert(inverted(&key), r.end(parent).ok_or_else(damaged)?);
                 }
+                KIND_HISTORY => {
+                    let changes = read_history(r).ok_or_else(damaged)?;
+                    gate.histories.insert(half_inverted(&key), changes);
+                }
                 _ => return Err(damaged()),
             }
         }
@@ -466,6 +601,10 @@ impl Gate {
         for (hash, payload) in settled {
             gate.out.dirty.extend(gate.settled.insert(hash, payload));
         }
+        // Of what left meanwhile, by a smaller limit of this program.
+        let strangers = |hash: &&BlockHash| !gate.tree.contains(hash) && !gate.settled.contains(hash);
+        let strangers: Vec<BlockHash> = gate.histories.hashes().filter(strangers).copied().collect();
+        gate.out.dirty.extend(strangers);
         if let Some(ran_with) = &ran_with {
             gate.config = ran_with.config;
             gate.head = ran_with.head;
@@ -496,6 +635,15 @@ impl Gate {
 /// The key of a claim, which may stand beside the payload's own record.
 fn inverted(hash: &BlockHash) -> BlockHash {
     Hash256(hash.0.map(|byte| !byte))
+}
+
+/// The key of a payload's changes.
+fn half_inverted(hash: &BlockHash) -> BlockHash {
+    let mut key = *hash;
+    for byte in key.0.iter_mut().take(16) {
+        *byte = !*byte;
+    }
+    key
 }
 
 /// One change per payload: from what it was before the event to what it is after, in the order in which each changed first.
@@ -529,7 +677,6 @@ fn merged_by<K: Hash + Eq>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::action::PayloadVerdict;
     use std::{cell::Cell, hash::Hasher};
 
     thread_local! {
@@ -570,6 +717,45 @@ mod tests {
             proven_at: None,
             held_by: None,
             first_told_syncing: false,
+        }
+    }
+
+    #[test]
+    fn every_reason_is_read_as_it_was_written() {
+        let hash = Hash256([7; 32]);
+        let reasons = [
+            None,
+            Some(HeldBy::El(ElStatus::Invalid)),
+            Some(HeldBy::Proofs { have: 1, need: 2 }),
+            Some(HeldBy::Ancestor(hash)),
+            Some(HeldBy::UnknownAncestor(hash)),
+            Some(HeldBy::Conflict(hash)),
+            Some(HeldBy::OtherRequestRoot),
+        ];
+        let more = [
+            Some(HeldBy::Unreadable),
+            Some(HeldBy::OtherLatestValidHash),
+            Some(HeldBy::UnknownPayload),
+            Some(HeldBy::NotPersisted),
+        ];
+        for reasons in [&reasons[..], &more] {
+            let changes: Vec<PastChange> = reasons
+                .iter()
+                .zip(CAUSES)
+                .zip([None, Some(VERDICTS[0]), Some(VERDICTS[2])].into_iter().cycle())
+                .map(|((held_by, cause), from)| PastChange {
+                    at: UnixMillis(u64::MAX),
+                    from,
+                    to: VERDICTS[1],
+                    cause,
+                    held_by: *held_by,
+                })
+                .collect();
+            let written = write_history(&changes);
+            assert_eq!(read_history(Reader(&written[2..])), Some(changes));
+            for end in 2..written.len() {
+                assert_eq!(read_history(Reader(&written[2..end])), None, "{end}");
+            }
         }
     }
 

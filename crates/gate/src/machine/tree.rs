@@ -377,12 +377,16 @@ impl Gate {
             self.out.durable |= self.config.policy != ImportPolicy::Observe;
         }
         if self.tree.get(&hash).is_some_and(|n| !n.told_valid) {
-            self.spread_told_valid(hash, now);
+            // Not what a payload has from descendants that were told of before it had its place: that was heard.
+            let told_first = self.spread_told_valid(hash, now);
+            self.out.told_first.extend(told_first);
             self.out.durable |= self.config.policy != ImportPolicy::Observe;
         }
     }
 
-    fn spread_told_valid(&mut self, hash: BlockHash, now: UnixMillis) {
+    /// Gives those that were not told before.
+    fn spread_told_valid(&mut self, hash: BlockHash, now: UnixMillis) -> Vec<BlockHash> {
+        let mut told_first = Vec::new();
         let mut cursor = Some(hash);
         let mut first = true;
         while let Some((at, node)) = cursor.and_then(|h| self.tree.get_mut(&h).map(|n| (h, n))) {
@@ -391,13 +395,14 @@ impl Gate {
             }
             first = false;
             if !node.told_valid {
-                self.out.told_first.push(at);
+                told_first.push(at);
             }
             node.told_valid = true;
             node.times.told_valid_at.get_or_insert(now);
             self.out.dirty.insert(at);
             cursor = node.parent();
         }
+        told_first
     }
 
     /// The beacon node was told SYNCING of the first of these in place of VALID, and with it VALID of none of them.

@@ -175,3 +175,65 @@ fn claims_come_before_the_answer() {
     let claims = bench.records.values().filter(|r| r[1] == 3).count();
     assert_eq!(claims, 0, "their records go with the start");
 }
+
+/// Why a payload had its verdict can be asked after a restart and after finality took it out of the tree; of what is known
+/// nowhere else nothing is kept.
+#[test]
+fn the_changes_of_a_verdict_outlive_restarts_and_finality() {
+    let mut bench = Bench::started(require(1));
+    for (n, parent) in [(2, 1), (3, 2), (4, 3), (9, 2)] {
+        bench.import(payload(n, parent), valid(n));
+    }
+    for n in [2, 3, 4] {
+        bench.prove(n, 1);
+    }
+    let of = |bench: &Bench, n: u8| bench.gate.changes(&hash(n)).to_vec();
+    let seen = of(&bench, 2);
+    let told: Vec<_> = seen.iter().map(|c| (c.from, c.to, c.cause, c.held_by)).collect();
+    let proofs = HeldBy::Proofs { have: 0, need: 1 };
+    use PayloadVerdict::{Syncing, Valid};
+    assert_eq!(
+        told.first().unwrap(),
+        &(None, Syncing, Cause::Payload, Some(HeldBy::El(ElStatus::Unknown)))
+    );
+    assert_eq!(told.last().unwrap(), &(Some(Syncing), Valid, Cause::Proof, None));
+    assert_eq!(
+        of(&bench, 9).last().unwrap().held_by,
+        Some(HeldBy::El(ElStatus::Unknown))
+    );
+    assert_eq!(bench.gate.holds_back(&hash(9)), Some(proofs));
+    let mut bench = bench.restarted(require(1));
+    assert_eq!(of(&bench, 2), seen);
+    let with_branch = bench.records.len();
+    bench.head_finalized(4, 3, valid(4));
+    assert!(bench.gate.payload(&hash(2)).is_none() && bench.gate.remembered(&hash(2)).is_some());
+    assert_eq!(of(&bench, 2), seen);
+    assert!(of(&bench, 9).is_empty(), "its branch was cut off");
+    assert!(
+        bench.records.len() <= with_branch - 2,
+        "with its record and that of its changes"
+    );
+    let mut bench = bench.restarted(require(1));
+    assert_eq!(of(&bench, 2), seen);
+    // The execution client goes back and forth: the newest are kept.
+    for _ in 0..9 {
+        bench.head(4, SYNCING);
+        bench.head(4, valid(4));
+    }
+    let last = of(&bench, 4);
+    assert_eq!(last.len(), super::super::history::MAX_CHANGES_KEPT);
+    assert_eq!(last.last().unwrap().at, UnixMillis(bench.now));
+    assert_eq!(of(&bench.restarted(require(1)), 4), last);
+}
+
+/// A record of changes without its payload, as an older version of this program may leave one, goes at the next start.
+#[test]
+fn changes_of_nothing_are_forgotten() {
+    let mut bench = Bench::started(require(1));
+    bench.import(payload(2, 1), valid(2));
+    let before = bench.records.len();
+    bench.records.remove(&hash(2).0);
+    let again = bench.restarted(require(1));
+    assert!(again.gate.changes(&hash(2)).is_empty());
+    assert_eq!(again.records.len(), before - 2);
+}

@@ -506,3 +506,47 @@ fn rule_11_another_node_does_not_say_where_the_primary_started() {
     assert_eq!(bench.head(2, valid(2)), Decision::PassThrough);
     assert!(bench.gate.payload(&hash(2)).unwrap().anchor);
 }
+
+/// Rule 4: what an answer tells for the first time can be taken back where it was not told; what a payload has from a
+/// descendant that was told before it had its place cannot.
+#[test]
+fn rule_4_only_what_an_answer_itself_tells_is_taken_back() {
+    let told_first = |actions: &[Action]| -> Vec<BlockHash> {
+        let of = |action: &Action| match action {
+            Action::ToldFirst(payloads) => Some(payloads.clone()),
+            _ => None,
+        };
+        actions.iter().filter_map(of).flatten().collect()
+    };
+    // Payload 3 is where the beacon node started, by its hash alone; 2, on which it stands, came before it.
+    let mut bench = Bench::started(require(1));
+    bench.import(payload(2, 1), valid(2));
+    bench.event(Event::AnchorSet { block_hash: hash(3) });
+    bench.head(3, valid(3));
+    let before = bench.actions.len();
+    assert_eq!(
+        bench.import_checked(payload(3, 2), RequestCheck::NotChecked, valid(3)),
+        Decision::PassThrough
+    );
+    assert!(
+        bench.gate.payload(&hash(2)).unwrap().told_valid,
+        "with its descendant"
+    );
+    assert_eq!(told_first(&bench.actions[before..]), []);
+    // A chain of its own: both, and both are taken back.
+    for n in [4, 5] {
+        bench.prove(n, 1);
+        bench.import(payload(n, n - 1), SYNCING);
+    }
+    let before = bench.actions.len();
+    assert_eq!(bench.head(5, valid(5)), Decision::PassThrough);
+    let told = told_first(&bench.actions[before..]);
+    assert_eq!(told, [hash(5), hash(4)]);
+    bench.event(Event::NotTold { payloads: told });
+    for (n, told) in [(5, false), (4, false), (3, true), (2, true)] {
+        assert_eq!(bench.gate.payload(&hash(n)).unwrap().told_valid, told, "{n}");
+    }
+    // Kept so.
+    let again = bench.restarted(require(1));
+    assert!(!again.gate.payload(&hash(4)).unwrap().told_valid);
+}
