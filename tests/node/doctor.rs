@@ -185,11 +185,11 @@ async fn what_is_broken_on_this_machine_is_named() {
     let datadir = world.datadir(0);
     let home = world.home.path();
 
-    // 1: settings that contradict each other.
+    // Settings that contradict each other.
     let found = doctor(&datadir, &with(&flags, "--proof-lag", "3")).await;
     found.fails_for("settings", &["--proof-lag"]);
 
-    // 2, 3: the secret is not there, or is none.
+    // The secret is not there, or is none.
     let missing = home.join("missing.hex").display().to_string();
     let found = doctor(&datadir, &with(&flags, "--execution-jwt", &missing)).await;
     found.fails_for("JWT secret", &["missing.hex", "openssl rand -hex 32"]);
@@ -202,7 +202,7 @@ async fn what_is_broken_on_this_machine_is_named() {
     .await;
     found.fails_for("JWT secret", &["fewer digits"]);
 
-    // 4: a secret that everybody can read.
+    // A secret that everybody can read.
     let open = home.join("open.hex");
     std::fs::copy(&world.jwt_file, &open).unwrap();
     std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
@@ -210,13 +210,13 @@ async fn what_is_broken_on_this_machine_is_named() {
     assert_eq!(found.code, Some(0), "{:#?}", found.checks);
     found.says("WARN", "JWT secret", &["chmod"]);
 
-    // 5: a port that another program has.
+    // A port that another program has.
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let found = doctor(&datadir, &with(&flags, "--http-port", &port)).await;
     found.fails_for("port TCP", &["another program has it", "ss -lpn"]);
 
-    // 6: a data directory that is a file, and a database that is none.
+    // A data directory that is a file, and a database that is none.
     let file = home.join("file");
     std::fs::write(&file, "x").unwrap();
     doctor(&file.join("below"), &flags)
@@ -229,7 +229,7 @@ async fn what_is_broken_on_this_machine_is_named() {
         .await
         .fails_for("database", &["not a database of this program"]);
 
-    // 7: a peer that cannot be read.
+    // A peer that cannot be read.
     let found = doctor(&datadir, &with(&flags, "--peer", "enr:-rubbish")).await;
     found.fails_for("--peer", &["enr:-rubbish", "assay enr decode"]);
 }
@@ -240,11 +240,11 @@ async fn a_beacon_node_that_is_not_what_it_should_be_is_named() {
     let flags = world.flags(0, "observe", &[]);
     let datadir = world.datadir(0);
 
-    // 8: nobody there.
+    // Nobody there.
     let found = doctor(&datadir, &with(&flags, "--beacon-node", "http://127.0.0.1:1")).await;
     found.fails_for("beacon node", &["http://127.0.0.1:1", "--http"]);
 
-    // 9: Assay itself.
+    // Assay itself.
     let ours = serve(Router::new().fallback(any(|| async {
         Json(json!({ "data": { "version": "assay/0.1.0/x" } }))
     })))
@@ -252,7 +252,7 @@ async fn a_beacon_node_that_is_not_what_it_should_be_is_named() {
     let found = doctor(&datadir, &with(&flags, "--beacon-node", &ours)).await;
     found.fails_for("beacon node", &["Assay's own HTTP API"]);
 
-    // 10: a clock an hour behind, as the beacon node's slots show.
+    // A clock an hour behind, as the beacon node's slots show.
     let now = slot_now(&world).await;
     let state = |head: u64, distance: u64, syncing: bool| {
         json!({ "head_slot": head.to_string(), "sync_distance": distance.to_string(), "is_syncing": syncing,
@@ -262,7 +262,7 @@ async fn a_beacon_node_that_is_not_what_it_should_be_is_named() {
     let found = doctor(&datadir, &with(&flags, "--beacon-node", &ahead)).await;
     found.fails_for("clock", &["behind", "timedatectl"]);
 
-    // 11: one that syncs, or has no execution client.
+    // One that syncs, or has no execution client.
     let syncs = beacon(&world, state(2, now, true)).await;
     let found = doctor(&datadir, &with(&flags, "--beacon-node", &syncs)).await;
     found.says("WARN", "beacon node's sync", &["slots behind", "wait for it"]);
@@ -276,7 +276,22 @@ async fn a_beacon_node_that_is_not_what_it_should_be_is_named() {
         &["execution client is offline", "Engine API"],
     );
 
-    // 12: a value of the protocol that there is not.
+    // A further beacon node that is not there, and one of another network.
+    let mut second = with(&flags, "--secondary-beacon-node", "http://127.0.0.1:1");
+    let other = world.home.path().join("second.hex");
+    JwtSecret::generate().write_new_file(&other).unwrap();
+    second.extend(["--secondary-engine-jwt".to_owned(), other.display().to_string()]);
+    let found = doctor(&datadir, &second).await;
+    found.says("WARN", "secondary beacon node", &["HTTP 503"]);
+    let foreign = serve(Router::new().fallback(any(|| async {
+        let root = format!("0x{}", "77".repeat(32));
+        Json(json!({ "data": { "genesis_time": "1", "genesis_validators_root": root } }))
+    })))
+    .await;
+    let found = doctor(&datadir, &with(&second, "--secondary-beacon-node", &foreign)).await;
+    found.fails_for("secondary beacon node", &["another network", "HTTP 403"]);
+
+    // A value of the protocol that there is not.
     let found = doctor(&datadir, &with(&flags, "--spec", "MAX_PROF_SIZE=1")).await;
     found.fails_for("network", &["MAX_PROF_SIZE"]);
 }
@@ -288,11 +303,11 @@ async fn an_execution_client_or_proof_engine_that_is_not_what_it_should_be_is_na
     let datadir = world.datadir(0);
     let client = |url: &str| with(&flags, "--execution-endpoint", url);
 
-    // 13: nobody there.
+    // Nobody there.
     let found = doctor(&datadir, &client("http://127.0.0.1:1")).await;
     found.fails_for("execution client", &["not reachable", "--authrpc.addr"]);
 
-    // 14: it has another secret.
+    // It has another secret.
     let other = world.home.path().join("other.hex");
     JwtSecret::generate().write_new_file(&other).unwrap();
     let found = doctor(
@@ -302,12 +317,12 @@ async fn an_execution_client_or_proof_engine_that_is_not_what_it_should_be_is_na
     .await;
     found.fails_for("execution client", &["401", "is not the secret it has"]);
 
-    // 15: its plain RPC port.
+    // Its plain RPC port.
     let plain = rpc(&[("eth_chainId", || json!("0x539"))]).await;
     let found = doctor(&datadir, &client(&plain)).await;
     found.fails_for("execution client", &["no Engine API", "8551"]);
 
-    // 16: another network's.
+    // Another network's.
     let mainnet = rpc(&[
         ("engine_exchangeCapabilities", || json!(["engine_newPayloadV4"])),
         ("eth_chainId", || json!("0x1")),
@@ -316,7 +331,7 @@ async fn an_execution_client_or_proof_engine_that_is_not_what_it_should_be_is_na
     let found = doctor(&datadir, &client(&mainnet)).await;
     found.fails_for("execution client", &["chain id is 1", "1337"]);
 
-    // 17: too old for the fork.
+    // Too old for the fork.
     let old = rpc(&[
         ("engine_exchangeCapabilities", || json!(["engine_newPayloadV1"])),
         ("eth_chainId", || json!("0x539")),
@@ -325,7 +340,7 @@ async fn an_execution_client_or_proof_engine_that_is_not_what_it_should_be_is_na
     let found = doctor(&datadir, &client(&old)).await;
     found.fails_for("execution client", &["lacks engine_newPayloadV"]);
 
-    // 18: one that syncs.
+    // One that syncs.
     let syncs = rpc(&[
         ("engine_exchangeCapabilities", || {
             json!(
@@ -341,7 +356,7 @@ async fn an_execution_client_or_proof_engine_that_is_not_what_it_should_be_is_na
     let found = doctor(&datadir, &client(&syncs)).await;
     found.says("WARN", "execution client", &["it syncs"]);
 
-    // 19: Assay's own Engine API.
+    // Assay's own Engine API.
     static PORT: AtomicU16 = AtomicU16::new(0);
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     PORT.store(free.local_addr().unwrap().port(), Ordering::Relaxed);
@@ -356,7 +371,7 @@ async fn an_execution_client_or_proof_engine_that_is_not_what_it_should_be_is_na
         .await
         .fails_for("execution client", &["it would call itself"]);
 
-    // 20: a proof node that is not there, and one that names its types otherwise.
+    // A proof node that is not there, and one that names its types otherwise.
     let engine = |url: &str| with(&flags, "--proof-engine-endpoint", url);
     let found = doctor(&datadir, &engine("http://127.0.0.1:1")).await;
     found.fails_for("proof engine", &["nobody listens there"]);
@@ -370,7 +385,7 @@ async fn an_execution_client_or_proof_engine_that_is_not_what_it_should_be_is_na
     let found = doctor(&datadir, &named).await;
     found.says("OK", "proof engine", &["mine-1"]);
 
-    // 21: an Engine API without proof methods.
+    // An Engine API without proof methods.
     let mut flags = engine(&format!("engine+{mainnet}"));
     flags.extend([
         "--proof-engine-jwt".to_owned(),
@@ -379,7 +394,22 @@ async fn an_execution_client_or_proof_engine_that_is_not_what_it_should_be_is_na
     let found = doctor(&datadir, &flags).await;
     found.fails_for("proof engine", &["engine_verifyExecutionProofV1"]);
 
-    // 22: development proofs where they would mean something.
+    // A remote signer that is not there, keys that are not.
+    let mut flags = world.flags(0, "observe", &[]);
+    flags.extend(["--web3-signer-url", "http://127.0.0.1:1"].map(str::to_owned));
+    let found = doctor(&datadir, &flags).await;
+    found.fails_for("keys", &["remote signer http://127.0.0.1:1"]);
+    let mut flags = world.flags(0, "observe", &[]);
+    let none = world.home.path().join("none").display().to_string();
+    flags.extend([
+        "--keystores".to_owned(),
+        none,
+        "--password-file".to_owned(),
+        "x".to_owned(),
+    ]);
+    doctor(&datadir, &flags).await.fails_for("keys", &["not there"]);
+
+    // Development proofs where they would mean something.
     let flags = with(&world.flags(0, "observe", &[]), "--spec", "DEPOSIT_CHAIN_ID=1");
     let found = doctor(&datadir, &flags).await;
     found.says("FAIL", "proof engine dev", &["chain id 1"]);

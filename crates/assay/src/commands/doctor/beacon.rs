@@ -89,7 +89,39 @@ pub(super) async fn look(config: &NodeConfig, report: &mut Report) -> Option<Net
         .unwrap_or_default();
     let epoch = spec.epoch_at_slot(assay_types::Slot(slot));
     forks(&spec, epoch, report);
+    let root = genesis.genesis_validators_root;
+    for node in &config.secondary_beacon_node {
+        secondary(node, &root, report).await;
+    }
     Some(Network { spec, epoch, api })
+}
+
+/// A further beacon node: there, and of the same network. It is served nothing before it has told which.
+async fn secondary(url: &str, root: &Root, report: &mut Report) {
+    let check = format!("secondary beacon node {}", crate::config::shown_endpoint(url));
+    let asked = async {
+        let api = NodeApi::new(url)?;
+        api.get_json::<GenesisData>("/eth/v1/beacon/genesis", "").await
+    };
+    match tokio::time::timeout(TIMEOUT, asked).await {
+        Ok(Ok(answer)) if answer.data.genesis_validators_root == *root => {
+            report.ok(check, "of the same network")
+        }
+        Ok(Ok(answer)) => report.fail(
+            check,
+            format_args!(
+                "it is on another network (genesis validators root {})",
+                answer.data.genesis_validators_root
+            ),
+            "its calls get HTTP 403: take it out of --secondary-beacon-node, or see its network flag",
+        ),
+        Ok(Err(error)) => report.warn(check, error, "until it tells its network, its calls get HTTP 503"),
+        Err(_) => report.warn(
+            check,
+            format_args!("no answer within {TIMEOUT:?}"),
+            "until it tells its network, its calls get HTTP 503",
+        ),
+    }
 }
 
 /// Its config and genesis, with what the settings lay over them.

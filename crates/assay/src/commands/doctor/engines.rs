@@ -31,7 +31,7 @@ pub(super) async fn look(config: &NodeConfig, network: Option<&Network>, report:
             EngineKind::EngineApi(url) => engine_api(&check, config, url, report).await,
         }
     }
-    keys(config, report);
+    keys(config, report).await;
 }
 
 fn dev(check: &str, config: &NodeConfig, network: Option<&Network>, report: &mut Report) {
@@ -151,22 +151,40 @@ async fn engine_api(check: &str, config: &NodeConfig, url: &Url, report: &mut Re
     }
 }
 
-/// Keys are looked for where they would be used; they are not decrypted here.
-fn keys(config: &NodeConfig, report: &mut Report) {
-    if !config.prover {
+/// Keys are looked for where they would be used; they are not decrypted here, and nothing is signed.
+async fn keys(config: &NodeConfig, report: &mut Report) {
+    const CHECK: &str = "keys";
+    if let Some(path) = &config.keystores {
+        match path.exists() {
+            true => report.ok(CHECK, format_args!("keystores in {}", path.display())),
+            false => report.fail(
+                CHECK,
+                format_args!("--keystores {}: not there", path.display()),
+                "name the keystore file or the directory of keystores",
+            ),
+        }
+    }
+    let Some(url) = &config.web3_signer_url else {
+        return;
+    };
+    let shown = shown_endpoint(url);
+    if config.web3_signer_client_cert.is_some() || config.web3_signer_ca.is_some() {
+        report.ok(
+            CHECK,
+            format_args!("remote signer {shown}; it is not asked with the certificates here"),
+        );
         return;
     }
-    match (&config.keystores, &config.web3_signer_url) {
-        (Some(path), _) if !path.exists() => report.fail(
-            "prover's keys",
-            format_args!("--keystores {}: not there", path.display()),
-            "name the keystore file or the directory of keystores",
+    let asked = async {
+        let url = format!("{}/upcheck", url.trim_end_matches('/'));
+        http()?.get(url).send().await?.error_for_status()
+    };
+    match asked.await {
+        Ok(_) => report.ok(CHECK, format_args!("remote signer {shown} answers")),
+        Err(error) => report.fail(
+            CHECK,
+            format_args!("remote signer {shown}: {}", error.without_url()),
+            "is it running, and is --web3-signer-url its address (/upcheck must answer)?",
         ),
-        (Some(path), _) => report.ok("prover's keys", path.display()),
-        (None, Some(url)) => report.ok(
-            "prover's keys",
-            format_args!("remote signer {}", shown_endpoint(url)),
-        ),
-        (None, None) => {}
     }
 }
