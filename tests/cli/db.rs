@@ -2,7 +2,7 @@
 
 use crate::{assay, binary};
 use assay_store::{BlockUpdate, ChainIdentity, Editor, RecordKey};
-use assay_types::{ExecutionProof, PublicInput, Root, SignatureBytes, SignedExecutionProof, Slot};
+use assay_types::{ExecutionProof, PublicInput, Revision, Root, SignatureBytes, SignedExecutionProof, Slot};
 use serde_json::Value;
 use std::path::Path;
 
@@ -36,7 +36,7 @@ fn fill(datadir: &Path) {
         for proof_type in [1, 2] {
             let key = RecordKey {
                 slot: Slot(slot),
-                new_payload_request_root: root(3, slot),
+                root: root(3, slot),
                 proof_type,
                 validator_index: 7,
             };
@@ -45,13 +45,15 @@ fn fill(datadir: &Path) {
                     proof_data: vec![proof_type; 3000].into(),
                     proof_type,
                     public_input: PublicInput {
-                        new_payload_request_root: key.new_payload_request_root,
+                        new_payload_request_root: key.root,
                     },
                 },
                 validator_index: 7,
                 signature: SignatureBytes([9; 96]),
             };
-            editor.take_proofs(&[(key, proof.to_ssz_bytes())]).unwrap();
+            editor
+                .take_proofs(&[(key, Revision::Alpha, proof.to_ssz_bytes())])
+                .unwrap();
         }
     }
 }

@@ -186,7 +186,7 @@ async fn proofs_asked_for_over_the_engine_api_and_brought_unsigned() {
     let answer: ProofStatusV1 = engine
         .call_within(
             "engine_verifyExecutionProofV1",
-            (ExecutionProofJson(&proof(1)),),
+            (ExecutionProofJson(&proof(1).into()),),
             TIMEOUT,
         )
         .await
@@ -290,7 +290,7 @@ async fn in_a_node_with_keys_what_comes_unsigned_is_signed_and_published() {
     };
     // A proof to be verified, once: signed behind the answer by the validator whose key is here, though the signer may learn
     // of its validators from the beacon node only now, and told to the other node.
-    let params = (ExecutionProofJson(&proof(1)),);
+    let params = (ExecutionProofJson(&proof(1).into()),);
     let answer: ProofStatusV1 = engine
         .call_within("engine_verifyExecutionProofV1", params, TIMEOUT)
         .await

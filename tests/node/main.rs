@@ -11,6 +11,7 @@
 mod support;
 
 mod bad_input;
+mod beta;
 mod dashboard;
 mod devnet;
 mod doctor;

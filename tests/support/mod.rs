@@ -10,7 +10,9 @@ use assay_simulator::{
     prover::{ProofMaker, SimProver},
     simulation::now_ms,
 };
-use assay_types::{ProofType, SignedExecutionProof, Slot, Spec};
+use assay_types::{
+    ProofMessage, ProofType, Revision, SecretKey, SignedExecutionProof, SignedProof, Slot, Spec,
+};
 use serde_json::Value;
 use std::{
     path::{Path, PathBuf},
@@ -282,6 +284,37 @@ impl World {
         self.signed(block, proof_type, size, validator, maker)
     }
 
+    /// The same proof as an envelope of `beta`, which names the block.
+    pub(crate) fn envelope(
+        &self,
+        block: &SimBlock,
+        proof_type: ProofType,
+        size: usize,
+        validator: u64,
+    ) -> SignedProof {
+        let dev = DevProver::new(assay::config::DEFAULT_DEV_SEED, 4 << 20);
+        let payload = block.payload.as_ref().unwrap();
+        let message = ProofMessage {
+            proof_data: dev.prove(&payload.request_root, proof_type, size).unwrap(),
+            proof_type,
+            root: block.block_root,
+        };
+        let (mut spec, genesis) = {
+            let chain = self.simulation.chain().lock();
+            (Spec::clone(chain.spec()), chain.genesis())
+        };
+        spec.revision = Revision::Beta;
+        let epoch = spec.epoch_at_slot(block.slot);
+        let root = spec.proof_message_root(epoch, &message);
+        let signing_root = spec.execution_proof_signing_root(&genesis, epoch, &root);
+        SignedProof {
+            revision: Revision::Beta,
+            message,
+            validator_index: validator,
+            signature: SecretKey::interop(validator).sign(&signing_root),
+        }
+    }
+
     /// A proof that the engine calls invalid, signed as it should be.
     pub(crate) fn invalid_proof(
         &self,
@@ -312,6 +345,8 @@ impl World {
         .unwrap();
         prover
             .signed_proof(self.simulation.chain(), block, proof_type)
+            .unwrap()
+            .as_alpha()
             .unwrap()
     }
 }

@@ -11,6 +11,8 @@ use assay_types::{Root, Slot};
 /// A block that an id names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NamedBlock {
+    /// The zero root of the genesis block, which brings no payload.
+    pub(crate) block_root: Root,
     pub(crate) slot: Slot,
     pub(crate) new_payload_request_root: Option<Root>,
     pub(crate) execution_optimistic: bool,
@@ -18,6 +20,7 @@ pub(crate) struct NamedBlock {
 }
 
 const GENESIS: NamedBlock = NamedBlock {
+    block_root: Root::ZERO,
     slot: Slot(0),
     new_payload_request_root: None,
     execution_optimistic: false,
@@ -46,6 +49,7 @@ pub(crate) async fn resolve(chain: &dyn Chain, store: &Store, id: &str) -> Resul
                 .is_some_and(|b| b.block_root == block.block_root)
         };
         return Ok(NamedBlock {
+            block_root: block.block_root,
             slot: block.slot,
             new_payload_request_root: block.new_payload_request_root,
             execution_optimistic: block.execution_optimistic,
@@ -69,6 +73,7 @@ pub(crate) async fn resolve(chain: &dyn Chain, store: &Store, id: &str) -> Resul
         .filter(|block| chain.head().is_none() || behind(block.slot))
         .ok_or_else(|| ApiError::not_found(format!("block {id} is not known")))?;
     Ok(NamedBlock {
+        block_root: kept.block_root,
         slot: kept.slot,
         new_payload_request_root: kept.new_payload_request_root,
         // No better than what is built on it; while nothing of that is known, not good at all.

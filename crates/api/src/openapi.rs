@@ -3,7 +3,7 @@
 
 use crate::ApiState;
 use assay_types::{
-    Spec,
+    Revision, Spec,
     containers::{ContainerContext, lookup},
     schema::Schema,
 };
@@ -12,6 +12,8 @@ use serde_json::{Map, Value, json};
 
 /// Containers whose schemas are made from their SSZ shapes.
 const CONTAINERS: [&str; 3] = ["PublicInput", "ExecutionProof", "SignedExecutionProof"];
+/// Those of `beta`.
+const ENVELOPES: [&str; 2] = ["ExecutionProofEnvelope", "SignedExecutionProofEnvelope"];
 
 /// One path: what answers it, and what is said of that.
 pub(crate) struct Route {
@@ -250,10 +252,11 @@ fn json_of(shape: &Schema, max_proof_size: u64) -> Value {
 
 fn schemas(spec: &Spec) -> Value {
     let mut out = Map::new();
-    // The fork that the first slots of a network with proofs are of says the revision.
-    let context = ContainerContext::new(assay_types::ForkName::Fulu, spec);
-    for name in CONTAINERS {
-        if let Ok(shape) = lookup(name, &context) {
+    let of = |revision| ContainerContext::with_revision(assay_types::ForkName::Gloas, spec, revision);
+    let alpha = CONTAINERS.map(|name| (name, Revision::Alpha));
+    let beta = ENVELOPES.map(|name| (name, Revision::Beta));
+    for (name, revision) in alpha.into_iter().chain(beta) {
+        if let Ok(shape) = lookup(name, &of(revision)) {
             out.insert(name.to_owned(), json_of(&shape, spec.max_proof_size));
         }
     }
@@ -269,6 +272,7 @@ fn schemas(spec: &Spec) -> Value {
             { "type": "string", "pattern": "^[0-9]{1,19}$" },
             root,
         ]},
+        "SignedProof": { "anyOf": [schema("SignedExecutionProof"), schema("SignedExecutionProofEnvelope")] },
         "GeneratedProof": object(json!({ "proof_gen_id": hex(8), "execution_proof": schema("ExecutionProof") })),
         "IndexedFailure": object(json!({ "index": integer, "message": text })),
         "Error": {

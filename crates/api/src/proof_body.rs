@@ -1,8 +1,9 @@
-//! Bodies that hold one or several `SignedExecutionProof`s, as JSON or SSZ (protocol.md section 8).
+//! Bodies that hold one or several `SignedExecutionProof`s or `SignedExecutionProofEnvelope`s, as JSON or SSZ (protocol.md
+//! section 8). JSON says which it is; SSZ is of one frame in both, and is told apart later.
 
 use super::ssz_split::SszSplit;
 use crate::ApiError;
-use assay_types::SignedExecutionProof;
+use assay_types::SignedProof;
 use assay_verification::Candidate;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
@@ -79,7 +80,7 @@ fn from_json(body: &Bytes) -> Result<Vec<Result<Candidate, String>>, ApiError> {
         return Ok(items
             .iter()
             .map(|raw| {
-                serde_json::from_str::<SignedExecutionProof>(raw.get())
+                serde_json::from_str::<SignedProof>(raw.get())
                     .map(Candidate::Signed)
                     .map_err(|e| format!("not a SignedExecutionProof in JSON: {e}"))
             })
@@ -126,7 +127,7 @@ pub(crate) fn ssz_list(elements: &[Bytes]) -> Option<Vec<u8>> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use assay_types::{ExecutionProof, PublicInput, Root, SignatureBytes};
+    use assay_types::{ExecutionProof, PublicInput, Root, SignatureBytes, SignedExecutionProof};
 
     fn proof(size: usize, index: u64) -> SignedExecutionProof {
         SignedExecutionProof {
@@ -148,7 +149,8 @@ mod tests {
             .into_iter()
             .map(|c| match c.unwrap() {
                 Candidate::Ssz(bytes) => SignedExecutionProof::from_ssz_bytes(&bytes).unwrap(),
-                Candidate::Signed(signed) => signed,
+                Candidate::Signed(signed) => signed.as_alpha().unwrap(),
+                Candidate::Envelope(_) => unreachable!("SSZ is not told apart here"),
             })
             .collect())
     }

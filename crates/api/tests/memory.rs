@@ -120,7 +120,7 @@ fn posted_proofs_are_in_memory_once() {
             .iter()
             .map(|c| match c.as_ref().unwrap() {
                 Candidate::Ssz(ssz) => ssz.as_ptr_range(),
-                Candidate::Signed(_) => unreachable!("SSZ stays SSZ"),
+                _ => unreachable!("SSZ stays SSZ"),
             })
             .collect();
         for candidate in found {

@@ -34,7 +34,7 @@ use assay_network::{NetworkConfig, NetworkParts, PeerAddress, ProofSync, ProofSy
 use assay_proof_engine::RequestBook;
 use assay_prover::{KeySigner, OwnProofs, RecentRequests};
 use assay_store::{Store, StoreConfig};
-use assay_types::{Epoch, Revision, Spec, spec::ConfigMap};
+use assay_types::{Spec, spec::ConfigMap};
 use assay_verification::{KnownProofs, ProofSigner, UnsignedProofs, Verifier, VerifierConfig, VerifierParts};
 use engine_side::{Early, EngineSide};
 use parking_lot::Mutex;
@@ -168,7 +168,7 @@ impl Node {
         let peers = parse_all("peer", &config.peers)?;
         let boot_nodes = parse_all("boot-nodes", &config.boot_nodes)?;
         network_config(&config).check()?;
-        let overrides = spec_overrides(config.network_config.as_deref(), &config.spec)?;
+        let overrides = spec_overrides(config.network_config.as_deref(), config.revision, &config.spec)?;
         std::fs::create_dir_all(&config.datadir)
             .with_context(|| format!("--datadir {}", config.datadir.display()))?;
 
@@ -207,7 +207,6 @@ impl Node {
             genesis,
             ..
         } = bootstrap;
-        check_revisions(&spec)?;
         let mut tasks = JoinSet::new();
         let mut registry = Registry::default();
 
@@ -592,22 +591,6 @@ pub fn version() -> String {
         std::env::consts::ARCH,
         std::env::consts::OS
     )
-}
-
-/// The network side of `beta` is not there: its messages would be read as `alpha`'s.
-pub(crate) fn check_revisions(spec: &Spec) -> Result<(), ConfigError> {
-    for (fork, _, epoch) in &spec.fork_schedule {
-        if *epoch != Epoch::FAR_FUTURE && spec.revision_at(*fork) != Revision::Alpha {
-            return Err(ConfigError::Value {
-                flag: "spec",
-                why: format!(
-                    "EIP8025_REVISION: a node speaks alpha only, {fork} is set to {}",
-                    spec.revision_at(*fork)
-                ),
-            });
-        }
-    }
-    Ok(())
 }
 
 /// A task without an end of its own, until `stop`.

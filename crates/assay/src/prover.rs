@@ -17,7 +17,7 @@ use assay_proof_engine::RequestBook;
 use assay_prover::{
     BeaconEndpoint, DutyConfig, KeySigner, Prover, ProverMetrics, ProverParts, ValidatorSigner,
 };
-use assay_types::{ProofType, Spec};
+use assay_types::{ProofType, Revision, Spec};
 use clap::Args;
 use figment::{Figment, providers::Serialized};
 use parking_lot::Mutex;
@@ -52,6 +52,9 @@ pub struct ProverArgs {
     /// The network's config.yaml, laid over what the beacon node says
     #[arg(long, value_name = "FILE", help_heading = "Beacon node")]
     pub network_config: Option<PathBuf>,
+    /// The state of the EIP-8025 texts, alpha or beta, for every fork [default: beta from Gloas on, alpha before]
+    #[arg(long, value_name = "REVISION", help_heading = "Beacon node")]
+    pub revision: Option<Revision>,
     /// One protocol value by its upper-case name; comes last, may be repeated
     #[arg(long = "spec", value_name = "KEY=VALUE", help_heading = "Beacon node")]
     pub spec: Vec<String>,
@@ -206,7 +209,7 @@ async fn prove(
             .await
             .context("--metrics-port")?;
     }
-    let overrides = spec_overrides(args.network_config.as_deref(), &args.spec)?;
+    let overrides = spec_overrides(args.network_config.as_deref(), args.revision, &args.spec)?;
     let told = assay_chain::connect(&args.beacon_node, &overrides)
         .await
         .context("--beacon-node")?;

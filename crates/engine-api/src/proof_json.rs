@@ -5,7 +5,9 @@ use crate::{
     fields::quantity_text,
     payload_writer::{Data, DataList, ExecutionPayloadJson, write_common_fields},
 };
-use assay_types::{ExecutionProof, ForkName, NewPayloadRequest, NewPayloadRequestHeader, ProofType};
+use assay_types::{
+    EngineInput, ForkName, NewPayloadRequest, NewPayloadRequestHeader, ProofType, StatedInput,
+};
 use serde::{
     Deserialize, Serialize, Serializer,
     ser::{SerializeMap, SerializeSeq},
@@ -18,9 +20,10 @@ pub const VERIFY_EXECUTION_PROOF: &str = "engine_verifyExecutionProofV1";
 /// `engine_verifyNewPayloadRequestHeaderV1`.
 pub const VERIFY_NEW_PAYLOAD_REQUEST_HEADER: &str = "engine_verifyNewPayloadRequestHeaderV1";
 
-/// `ExecutionProofV1`: {proofData, proofType, publicInput: {newPayloadRequestRoot}}.
+/// `ExecutionProofV1`: {proofData, proofType, publicInput: {newPayloadRequestRoot}}; in `beta` publicInput also has
+/// successfulValidation, chainId and schemaId.
 #[derive(Debug, Clone, Copy)]
-pub struct ExecutionProofJson<'a>(pub &'a ExecutionProof);
+pub struct ExecutionProofJson<'a>(pub &'a EngineInput);
 
 impl Serialize for ExecutionProofJson<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
@@ -28,17 +31,33 @@ impl Serialize for ExecutionProofJson<'_> {
         #[serde(rename_all = "camelCase")]
         struct PublicInput {
             new_payload_request_root: assay_types::Root,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            successful_validation: Option<bool>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            chain_id: Option<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            schema_id: Option<String>,
         }
         let proof = self.0;
         let mut map = s.serialize_map(Some(3))?;
         map.serialize_entry("proofData", &Data(&proof.proof_data))?;
         map.serialize_entry("proofType", &quantity_text(proof.proof_type))?;
-        map.serialize_entry(
-            "publicInput",
-            &PublicInput {
-                new_payload_request_root: proof.public_input.new_payload_request_root,
+        let new_payload_request_root = proof.new_payload_request_root();
+        let input = match &proof.public_input {
+            StatedInput::Alpha(_) => PublicInput {
+                new_payload_request_root,
+                successful_validation: None,
+                chain_id: None,
+                schema_id: None,
             },
-        )?;
+            StatedInput::Beta(input) => PublicInput {
+                new_payload_request_root,
+                successful_validation: Some(input.successful_validation),
+                chain_id: Some(quantity_text(input.chain_id)),
+                schema_id: Some(quantity_text(input.schema_id)),
+            },
+        };
+        map.serialize_entry("publicInput", &input)?;
         map.end()
     }
 }
@@ -146,7 +165,7 @@ pub struct ProofStatusV1 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use assay_types::{PublicInput, Root};
+    use assay_types::{ExecutionProof, PublicInput, Revision, Root, Spec};
     use serde_json::json;
 
     #[test]
@@ -161,9 +180,19 @@ mod tests {
         let expected = json!({"proofData": "0xab00", "proofType": "0x10", "publicInput": {
             "newPayloadRequestRoot": format!("0x{}", "01".repeat(32))}});
         assert_eq!(
-            serde_json::to_value(ExecutionProofJson(&proof)).unwrap(),
+            serde_json::to_value(ExecutionProofJson(&proof.clone().into())).unwrap(),
             expected
         );
+        // `beta` says more of the payload.
+        let mut beta = EngineInput::new(&Spec::mainnet(), Revision::Beta, proof.key(), proof.proof_data);
+        let json = serde_json::to_value(ExecutionProofJson(&beta)).unwrap();
+        let mut expected = expected;
+        expected["publicInput"]["successfulValidation"] = true.into();
+        expected["publicInput"]["chainId"] = "0x1".into();
+        expected["publicInput"]["schemaId"] = "0x1501".into();
+        assert_eq!(json, expected);
+        beta.proof_type = 0;
+        assert_ne!(serde_json::to_value(ExecutionProofJson(&beta)).unwrap(), expected);
     }
 
     #[test]

@@ -381,7 +381,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let text = serde_json::to_string(&(ExecutionProofJson(&proof()),)).unwrap();
+        let text = serde_json::to_string(&(ExecutionProofJson(&proof().into()),)).unwrap();
         assert_eq!(execution_proof(&text, 2).unwrap(), proof());
         let spec = Spec::minimal();
         for fork in [

@@ -69,7 +69,7 @@ pub(crate) fn post_body(data: &[u8]) -> Seen {
 /// A candidate's bytes. SSZ is decoded only by the verifier, which is where it is refused.
 fn ssz_of(candidate: Candidate) -> Bytes {
     match candidate {
-        Candidate::Ssz(bytes) => {
+        Candidate::Ssz(bytes) | Candidate::Envelope(bytes) => {
             assert!(bytes.len() >= SIGNED_PROOF_OVERHEAD);
             bytes
         }

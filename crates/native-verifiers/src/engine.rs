@@ -2,7 +2,7 @@
 
 use crate::{guest::Guest, metrics::NativeMetrics, pool::Pool, system::ProofSystem};
 use assay_proof_engine::{EngineError, EngineEvent, ProofEngine, ProofGenId, Verification};
-use assay_types::{ExecutionProof, NewPayloadRequest, ProofType, Root};
+use assay_types::{EngineInput, NewPayloadRequest, ProofType, Root};
 use async_trait::async_trait;
 use std::{
     collections::BTreeMap, num::NonZeroUsize, sync::Arc, thread::available_parallelism, time::Duration,
@@ -139,7 +139,7 @@ impl ProofEngine for NativeEngine {
         false
     }
 
-    async fn verify(&self, proof: &ExecutionProof) -> Result<Verification, EngineError> {
+    async fn verify(&self, proof: &EngineInput) -> Result<Verification, EngineError> {
         match self.verifiers.get(&proof.proof_type) {
             Some(verifier) => self.pool.judge(verifier, proof).await,
             None => Ok(Verification::Unsupported),

@@ -11,7 +11,7 @@ use crate::{
     metrics::NativeMetrics,
 };
 use assay_proof_engine::{EngineError, Verification};
-use assay_types::{ExecutionProof, ProofType, Root};
+use assay_types::{EngineInput, ProofType, Root};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -70,10 +70,10 @@ impl Pool {
     }
 
     /// Judges a proof on a thread of its own, once a place is free; waiting and judging take `limits.timeout` at most.
-    pub(crate) async fn judge(&self, verifier: &Arc<NativeVerifier>, proof: &ExecutionProof) -> Verdict {
+    pub(crate) async fn judge(&self, verifier: &Arc<NativeVerifier>, proof: &EngineInput) -> Verdict {
         let subject = Subject {
             proof_type: proof.proof_type,
-            root: proof.public_input.new_payload_request_root,
+            root: proof.new_payload_request_root(),
             proof_data: proof.proof_data.clone(),
         };
         let until = tokio::time::Instant::now() + self.limits.timeout;

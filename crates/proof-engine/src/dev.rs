@@ -4,7 +4,7 @@ use crate::{
     DevProofSizeError, DevProver, EngineError, EngineEvent, ProofEngine, ProofGenId, Verification,
     dev_proof::MIN_DEV_PROOF_SIZE,
 };
-use assay_types::{ExecutionProof, NewPayloadRequest, ProofKey, ProofType, Root};
+use assay_types::{EngineInput, NewPayloadRequest, ProofKey, ProofType, Root};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::{
@@ -230,14 +230,17 @@ impl ProofEngine for DevEngine {
         true
     }
 
-    async fn verify(&self, proof: &ExecutionProof) -> Result<Verification, EngineError> {
+    async fn verify(&self, proof: &EngineInput) -> Result<Verification, EngineError> {
         pause(self.inner.config.verification_delay).await;
         self.inner.answer_unless_unavailable()?;
         if !self.inner.config.proof_types.contains(&proof.proof_type) {
             return Ok(Verification::Unsupported);
         }
         let (prover, proof) = (self.inner.prover.clone(), proof.clone());
-        let checked = off_thread(proof.proof_data.len(), move || prover.check(&proof)).await;
+        let checked = off_thread(proof.proof_data.len(), move || {
+            prover.check_data(&proof.key(), &proof.proof_data)
+        })
+        .await;
         match checked.map_err(EngineError::Unavailable)? {
             Ok(()) => Ok(Verification::Valid),
             Err(why) => Ok(Verification::Invalid(why)),

@@ -4,7 +4,7 @@
 //! root, the type, the whole length and every filler byte; the filler is pseudo-random and does not compress, as real
 //! proofs do not. Such a proof shows that its maker knows the seed, and NOTHING about execution.
 
-use assay_types::{ExecutionProof, ProofType, PublicInput, Root};
+use assay_types::{ExecutionProof, ProofKey, ProofType, PublicInput, Root};
 use bytes::{Bytes, BytesMut};
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
@@ -109,16 +109,16 @@ impl DevProver {
 
     /// Checks a proof; the error says what is wrong with it. In constant time over the MAC.
     pub fn check(&self, proof: &ExecutionProof) -> Result<(), String> {
-        self.check_size(proof.proof_data.len())
-            .map_err(|e| e.to_string())?;
-        let (mac, filler) = proof.proof_data.split_at(MIN_DEV_PROOF_SIZE);
-        self.mac(
-            &proof.public_input.new_payload_request_root,
-            proof.proof_type,
-            filler,
-        )
-        .verify_slice(mac)
-        .map_err(|_| "the MAC of the development proof does not match".into())
+        self.check_data(&proof.key(), &proof.proof_data)
+    }
+
+    /// As `check`, of a proof's bytes for a payload and type.
+    pub fn check_data(&self, key: &ProofKey, proof_data: &[u8]) -> Result<(), String> {
+        self.check_size(proof_data.len()).map_err(|e| e.to_string())?;
+        let (mac, filler) = proof_data.split_at(MIN_DEV_PROOF_SIZE);
+        self.mac(&key.new_payload_request_root, key.proof_type, filler)
+            .verify_slice(mac)
+            .map_err(|_| "the MAC of the development proof does not match".into())
     }
 
     /// A number in [0, 1) that depends on the seed and `parts` alone: failures that can be repeated.

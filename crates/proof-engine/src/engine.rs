@@ -1,6 +1,6 @@
 //! The `ProofEngine` trait.
 
-use assay_types::{ExecutionProof, NewPayloadRequest, ProofKey, ProofType, Root};
+use assay_types::{EngineInput, NewPayloadRequest, ProofKey, ProofType, Root};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -78,8 +78,9 @@ pub trait ProofEngine: Send + Sync + 'static {
     fn makes_proofs(&self) -> bool {
         true
     }
-    /// Judges a proof.
-    async fn verify(&self, proof: &ExecutionProof) -> Result<Verification, EngineError>;
+    /// Judges a proof against what it must prove. An engine that knows payloads by their request roots alone judges `beta`'s
+    /// proofs by that root: chain and schema are then its own configuration's.
+    async fn verify(&self, proof: &EngineInput) -> Result<Verification, EngineError>;
     /// Asks for proofs of a payload; they come as `EngineEvent`s.
     async fn request(
         &self,

@@ -15,7 +15,7 @@ use assay_engine_api::{
     },
     shown_url,
 };
-use assay_types::{ExecutionProof, ForkName, NewPayloadRequest, NewPayloadRequestHeader, ProofType, Root};
+use assay_types::{EngineInput, ForkName, NewPayloadRequest, NewPayloadRequestHeader, ProofType, Root};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -173,7 +173,7 @@ impl ProofEngine for EngineApiEngine {
         self.proof_types.clone()
     }
 
-    async fn verify(&self, proof: &ExecutionProof) -> Result<Verification, EngineError> {
+    async fn verify(&self, proof: &EngineInput) -> Result<Verification, EngineError> {
         let answer: ProofStatusV1 = self
             .call(VERIFY_EXECUTION_PROOF, (ExecutionProofJson(proof),))
             .await

@@ -15,7 +15,7 @@ use crate::{
     EngineError, EngineEvent, ProofEngine, ProofGenId, ProofTypeNames, Verification, router::proof_gen_id,
 };
 use assay_engine_api::shown_url;
-use assay_types::{ExecutionProof, NewPayloadRequest, ProofKey, ProofType, Root};
+use assay_types::{EngineInput, NewPayloadRequest, ProofKey, ProofType, Root};
 use async_trait::async_trait;
 use client::NodeClient;
 use pending::{Claim, Pending, Times};
@@ -185,7 +185,7 @@ impl ProofEngine for ProofNodeEngine {
 
     /// `Unsupported` only for a type that has no name here: what the node does not know today it may know after its next
     /// start, and a proof must not be lost for that.
-    async fn verify(&self, proof: &ExecutionProof) -> Result<Verification, EngineError> {
+    async fn verify(&self, proof: &EngineInput) -> Result<Verification, EngineError> {
         let Some(name) = self.shared.names.name(proof.proof_type) else {
             return Ok(Verification::Unsupported);
         };

@@ -2,7 +2,7 @@
 //! against (protocol.md section 8, `POST /eth/v1/prover/execution_proofs`).
 
 use crate::{EngineError, EngineEvent, ProofEngine, ProofGenId, Verification};
-use assay_types::{ExecutionProof, NewPayloadRequest, ProofKey, ProofType, Root};
+use assay_types::{EngineInput, NewPayloadRequest, ProofKey, ProofType, Root};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::{
@@ -259,7 +259,7 @@ impl ProofEngine for Noted {
     fn makes_proofs(&self) -> bool {
         self.engine.makes_proofs()
     }
-    async fn verify(&self, proof: &ExecutionProof) -> Result<Verification, EngineError> {
+    async fn verify(&self, proof: &EngineInput) -> Result<Verification, EngineError> {
         self.engine.verify(proof).await
     }
     async fn request(
@@ -386,7 +386,7 @@ mod tests {
         fn makes_proofs(&self) -> bool {
             false
         }
-        async fn verify(&self, _: &ExecutionProof) -> Result<Verification, EngineError> {
+        async fn verify(&self, _: &EngineInput) -> Result<Verification, EngineError> {
             Ok(Verification::Valid)
         }
         async fn request(

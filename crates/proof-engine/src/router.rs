@@ -6,7 +6,7 @@ use crate::{
     metrics::RouterMetrics,
     notifications::Notification,
 };
-use assay_types::{ExecutionProof, NewPayloadRequest, ProofKey, ProofType, Root};
+use assay_types::{EngineInput, NewPayloadRequest, ProofKey, ProofType, Root};
 use async_trait::async_trait;
 use futures::{StreamExt, stream::FuturesUnordered};
 use lru::LruCache;
@@ -128,7 +128,7 @@ struct Calls {
 
 impl Calls {
     /// Asks these endpoints one after the other until one decides.
-    async fn in_turn(&self, places: Vec<usize>, proof: ExecutionProof) -> Result<Verification, EngineError> {
+    async fn in_turn(&self, places: Vec<usize>, proof: EngineInput) -> Result<Verification, EngineError> {
         let mut failed = None;
         for at in places {
             let (proof, endpoint, began) = (proof.clone(), &self.endpoints[at], Instant::now());
@@ -357,7 +357,7 @@ impl ProofEngine for Router {
         self.endpoints.iter().any(Endpoint::is_insecure)
     }
 
-    async fn verify(&self, proof: &ExecutionProof) -> Result<Verification, EngineError> {
+    async fn verify(&self, proof: &EngineInput) -> Result<Verification, EngineError> {
         let places = self.endpoints_of(proof.proof_type);
         // One that kept its last caller waiting is asked beside the others, where there are others: a proof does not pay
         // for finding out whether it is back.

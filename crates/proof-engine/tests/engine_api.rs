@@ -100,7 +100,10 @@ async fn verdicts() {
     let proof = DevProver::new("seed", 4 << 20)
         .prove_execution(Root::from([7; 32]), 16, 4 << 20)
         .unwrap();
-    assert_eq!(engine.verify(&proof).await.unwrap(), Verification::Valid);
+    assert_eq!(
+        engine.verify(&proof.clone().into()).await.unwrap(),
+        Verification::Valid
+    );
     let call = endpoint.calls.lock()[0].clone();
     assert_eq!(call["method"], "engine_verifyExecutionProofV1");
     let sent = &call["params"][0];
@@ -138,7 +141,7 @@ async fn verdicts() {
     ];
     for (answer, verdict) in table {
         *endpoint.answer.lock() = answer;
-        let got = engine.verify(&proof).await;
+        let got = engine.verify(&proof.clone().into()).await;
         assert_eq!(got.clone().ok(), verdict, "{got:?} of {}", answer(&json!(null)));
         let said = answer(&json!(null));
         let unreadable = matches!(got, Err(EngineError::Unreadable(_)));
@@ -251,7 +254,7 @@ async fn nobody_there() {
     let proof = DevProver::new("seed", 4096)
         .prove_execution(Root::ZERO, 1, 64)
         .unwrap();
-    let got = engine.verify(&proof).await;
+    let got = engine.verify(&proof.clone().into()).await;
     assert!(matches!(got, Err(EngineError::Unavailable(_))), "{got:?}");
     assert!(
         !format!("{got:?} {engine:?}").contains("secret"),

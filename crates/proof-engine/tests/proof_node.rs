@@ -309,7 +309,7 @@ async fn verdicts_are_the_nodes_about_exactly_these_bytes() {
     let engine = engine(&stub);
     for size in [32, 65_536, 1_000_000, MAX] {
         assert_eq!(
-            engine.verify(&proof(5, size)).await.unwrap(),
+            engine.verify(&proof(5, size).into()).await.unwrap(),
             Verification::Valid,
             "{size}"
         );
@@ -327,7 +327,7 @@ async fn verdicts_are_the_nodes_about_exactly_these_bytes() {
     };
     for bad in [flipped, retyped] {
         assert!(matches!(
-            engine.verify(&bad).await.unwrap(),
+            engine.verify(&bad.clone().into()).await.unwrap(),
             Verification::Invalid(_)
         ));
     }
@@ -335,13 +335,16 @@ async fn verdicts_are_the_nodes_about_exactly_these_bytes() {
         proof_type: 200,
         ..good.clone()
     };
-    assert_eq!(engine.verify(&nameless).await.unwrap(), Verification::Unsupported);
+    assert_eq!(
+        engine.verify(&nameless.clone().into()).await.unwrap(),
+        Verification::Unsupported
+    );
     stub.set_faults(Faults {
         say_invalid: true,
         ..Faults::default()
     });
     assert!(matches!(
-        engine.verify(&good).await.unwrap(),
+        engine.verify(&good.clone().into()).await.unwrap(),
         Verification::Invalid(_)
     ));
 }
@@ -400,7 +403,7 @@ async fn wrong_answers_are_never_a_verdict() {
     ];
     for (what, faults) in table {
         stub.set_faults(faults);
-        let got = engine.verify(&proof(5, 100_000)).await;
+        let got = engine.verify(&proof(5, 100_000).into()).await;
         assert!(got.is_err(), "{what}: {got:?}");
     }
     // An answer to a body that was not read is not about these bytes.
@@ -408,11 +411,11 @@ async fn wrong_answers_are_never_a_verdict() {
         answer_early: true,
         ..Faults::default()
     });
-    let got = engine.verify(&proof(5, MAX)).await;
+    let got = engine.verify(&proof(5, MAX).into()).await;
     assert!(got.is_err(), "early: {got:?}");
     stub.set_faults(Faults::default());
     assert_eq!(
-        engine.verify(&proof(5, 100_000)).await.unwrap(),
+        engine.verify(&proof(5, 100_000).into()).await.unwrap(),
         Verification::Valid,
         "afterwards"
     );
@@ -424,7 +427,7 @@ async fn wrong_answers_are_never_a_verdict() {
         ..config(&stub.url())
     })
     .unwrap();
-    let got = elsewhere.verify(&proof(5, 100)).await.unwrap_err();
+    let got = elsewhere.verify(&proof(5, 100).into()).await.unwrap_err();
     assert_eq!(
         got.to_string(),
         "proof engine not available: HTTP 404 Not Found: unknown proof_type"
@@ -446,14 +449,14 @@ async fn a_node_that_comes_late_or_is_no_node_is_unavailable() {
             let _ = socket.write_all(b"SSH-2.0-nonsense\r\n").await;
         }
     });
-    let got = engine.verify(&proof(5, 100)).await;
+    let got = engine.verify(&proof(5, 100).into()).await;
     assert!(
         matches!(&got, Err(EngineError::Unavailable(why)) if !why.contains("secret")),
         "{got:?}"
     );
     answering.abort();
     let _ = answering.await;
-    let got = engine.verify(&proof(5, 100)).await;
+    let got = engine.verify(&proof(5, 100).into()).await;
     assert!(matches!(got, Err(EngineError::Unavailable(_))), "{got:?}");
     let (root, request) = payload(7);
     let got = engine.request(root, request, &[5]).await;
@@ -490,7 +493,10 @@ async fn a_second_node_takes_over() {
     });
     let router = Router::new(routes.into(), RouterConfig::default()).unwrap();
     let mut events = router.events();
-    assert_eq!(router.verify(&proof(5, 1000)).await.unwrap(), Verification::Valid);
+    assert_eq!(
+        router.verify(&proof(5, 1000).into()).await.unwrap(),
+        Verification::Valid
+    );
     let (root, request) = payload(8);
     router.request(root, request, &[5]).await.unwrap();
     assert_eq!(expect_proof(&mut events, root).await, 5);

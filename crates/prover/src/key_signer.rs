@@ -1,7 +1,7 @@
 //! Who holds keys and signs with them: this process (`LocalKeys`) or a remote signer (`Web3Signer`).
 
 use assay_types::{
-    Epoch, ExecutionProof, ForkVersion, PublicKeyBytes, Root, SignatureBytes, Spec, spec::Genesis,
+    Epoch, ForkVersion, ProofMessage, PublicKeyBytes, Revision, Root, SignatureBytes, Spec, spec::Genesis,
 };
 use async_trait::async_trait;
 
@@ -13,8 +13,10 @@ pub const MAX_KEYS: usize = 1000;
 pub struct SigningMessage {
     /// What the signature is over (protocol.md section 3).
     pub signing_root: Root,
-    /// The proof the root was made from.
-    pub proof: ExecutionProof,
+    /// The revision of the message.
+    pub revision: Revision,
+    /// The message the root was made from.
+    pub message: ProofMessage,
     /// The fork whose version is in the domain.
     pub fork: SigningFork,
     /// The network.
@@ -34,12 +36,19 @@ pub struct SigningFork {
 
 impl SigningMessage {
     /// For a proof of a payload of `epoch`. Hashes megabytes: off the async threads.
-    pub fn new(spec: &Spec, genesis: &Genesis, epoch: Epoch, proof: ExecutionProof) -> Self {
-        let proof_root = spec.execution_proof_root(epoch, &proof);
+    pub fn new(
+        spec: &Spec,
+        genesis: &Genesis,
+        epoch: Epoch,
+        revision: Revision,
+        message: ProofMessage,
+    ) -> Self {
+        let proof_root = spec.proof_message_root(epoch, &message);
         let first = spec.fork_epoch(spec.fork_at_epoch(epoch)).unwrap_or(Epoch(0));
         Self {
             signing_root: spec.execution_proof_signing_root(genesis, epoch, &proof_root),
-            proof,
+            revision,
+            message,
             fork: SigningFork {
                 previous_version: spec.fork_version_at_epoch(first.saturating_sub(1)),
                 current_version: spec.fork_version_at_epoch(epoch),
@@ -78,6 +87,7 @@ pub trait KeySigner: Send + Sync + 'static {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use assay_types::ExecutionProof;
     use assay_types::{ForkName, PublicInput};
 
     #[test]
@@ -106,7 +116,13 @@ mod tests {
             (8, 5, 6, 3),
             (9, 6, 7, 9),
         ] {
-            let message = SigningMessage::new(&spec, &genesis, Epoch(epoch), proof.clone());
+            let message = SigningMessage::new(
+                &spec,
+                &genesis,
+                Epoch(epoch),
+                Revision::Alpha,
+                proof.clone().into(),
+            );
             let expected = SigningFork {
                 previous_version: ForkVersion([previous; 4]),
                 current_version: ForkVersion([current; 4]),

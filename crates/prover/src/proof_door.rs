@@ -2,7 +2,7 @@
 //! the node that this prover is part of.
 
 use crate::{duty::Outcome, http};
-use assay_types::SignedExecutionProof;
+use assay_types::SignedProof;
 use assay_verification::{Candidate, IgnoreReason, Intake, Source, Verdict, Waited};
 use async_trait::async_trait;
 use reqwest::{StatusCode, Url, header::CONTENT_TYPE};
@@ -20,7 +20,7 @@ const POST_TIMEOUT: Duration = Duration::from_secs(30);
 #[async_trait]
 pub trait ProofDoor: Send + Sync + 'static {
     /// Brings one: it is on the network, not now, or refused.
-    async fn post(&self, proof: &SignedExecutionProof) -> Outcome;
+    async fn post(&self, proof: &SignedProof) -> Outcome;
 }
 
 /// Why there can be no endpoint.
@@ -85,7 +85,7 @@ impl BeaconEndpoint {
 #[async_trait]
 impl ProofDoor for BeaconEndpoint {
     /// Posts one proof as SSZ. 200: it is on the network; 400, 404, 405, 413 and 415: refused; anything else: tried again.
-    async fn post(&self, proof: &SignedExecutionProof) -> Outcome {
+    async fn post(&self, proof: &SignedProof) -> Outcome {
         let body = proof.to_ssz_bytes();
         let post = self
             .http
@@ -112,7 +112,7 @@ impl ProofDoor for BeaconEndpoint {
 #[async_trait]
 impl ProofDoor for Intake {
     /// As a POST would answer it.
-    async fn post(&self, proof: &SignedExecutionProof) -> Outcome {
+    async fn post(&self, proof: &SignedProof) -> Outcome {
         let candidate = Candidate::Signed(proof.clone());
         match self
             .submit_and_wait(candidate, Source::Prover, POST_TIMEOUT)
@@ -123,7 +123,7 @@ impl ProofDoor for Intake {
             }
             Waited::Decided(Verdict::Reject(reason)) => Outcome::Refused(reason.to_string()),
             Waited::Decided(Verdict::Ignore(
-                reason @ (IgnoreReason::UnsupportedType | IgnoreReason::TooOld),
+                reason @ (IgnoreReason::UnsupportedType | IgnoreReason::TooOld | IgnoreReason::WrongRevision),
             )) => Outcome::Refused(reason.to_string()),
             Waited::Decided(Verdict::Ignore(reason)) => Outcome::NotNow(reason.to_string()),
             Waited::StillWaiting(reason) => Outcome::NotNow(reason.map_or_else(

@@ -8,7 +8,7 @@ use crate::{
 };
 use assay_chain::{BlockInfo, Chain, ChainEvent, Clock, NodeApi, clock};
 use assay_proof_engine::{EngineEvent, ProofEngine};
-use assay_types::{NewPayloadRequest, ProofKey, ProofType, Root, SignedExecutionProof, Slot};
+use assay_types::{NewPayloadRequest, ProofKey, ProofType, Root, SignedProof, Slot};
 use assay_verification::CheckedProof;
 use bytes::Bytes;
 use std::{
@@ -52,7 +52,7 @@ struct Held {
     request: Option<Arc<NewPayloadRequest>>,
     made: HashMap<ProofType, Bytes>,
     checked: HashMap<ProofType, CheckedProof>,
-    signed: HashMap<ProofType, SignedExecutionProof>,
+    signed: HashMap<ProofType, SignedProof>,
 }
 
 enum Done {
@@ -63,7 +63,7 @@ enum Done {
         outcome: Outcome,
     },
     Verified(ProofKey, Result<CheckedProof, Outcome>),
-    Signed(ProofKey, Result<Box<SignedExecutionProof>, Outcome>),
+    Signed(ProofKey, Result<Box<SignedProof>, Outcome>),
     Posted(ProofKey, Outcome),
 }
 
@@ -309,11 +309,13 @@ impl Prover {
                 let Some(held) = self.held.get(&key.new_payload_request_root) else {
                     return;
                 };
-                let (slot, Some(checked)) = (held.slot, held.checked.get(&key.proof_type).cloned()) else {
+                let (block_root, Some(checked)) =
+                    (held.block_root, held.checked.get(&key.proof_type).cloned())
+                else {
                     return;
                 };
                 self.tasks.spawn(async move {
-                    let signed = steps::sign(&asked, slot, checked).await;
+                    let signed = steps::sign(&asked, block_root, checked).await;
                     Done::Signed(key, signed.map(Box::new))
                 });
             }

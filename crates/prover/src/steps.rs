@@ -1,11 +1,11 @@
 //! One step each of a proof's way. None of them decides what comes next: that is `duty`.
 
 use crate::{ProofDoor, RecentRequests, duty::Outcome};
-use assay_chain::{Chain, NodeApi};
+use assay_chain::{Chain, NodeApi, PayloadInfo};
 use assay_proof_engine::ProofEngine;
 use assay_types::{
-    ExecutionProof, NewPayloadRequest, ProofKey, ProofType, PublicInput, Root, SignedExecutionProof, Slot,
-    Spec, block::BlockPayload,
+    ExecutionProof, NewPayloadRequest, ProofKey, ProofType, PublicInput, Root, SignedProof, Spec,
+    block::BlockPayload,
 };
 use assay_verification::{CheckError, CheckedProof, ProofSigner};
 use bytes::Bytes;
@@ -100,7 +100,11 @@ pub(crate) async fn verify(
             new_payload_request_root: key.new_payload_request_root,
         },
     };
-    let checked = CheckedProof::check(asked.engine.as_ref(), asked.chain.spec(), proof).await;
+    let spec = asked.chain.spec();
+    let payload = asked.chain.payload(&key.new_payload_request_root);
+    let slot = payload.map_or_else(|| asked.chain.current_slot(), |payload| payload.slot);
+    let revision = spec.revision_at_epoch(spec.epoch_at_slot(slot));
+    let checked = CheckedProof::check(asked.engine.as_ref(), spec, revision, proof).await;
     checked.map_err(|error| match error {
         CheckError::Unsupported => not_now("the proof engine cannot verify what it made"),
         CheckError::Unavailable(error) => not_now(error),
@@ -111,8 +115,17 @@ pub(crate) async fn verify(
 /// Signs what was verified.
 pub(crate) async fn sign(
     asked: &Asked,
-    slot: Slot,
+    block_root: Root,
     proof: CheckedProof,
-) -> Result<SignedExecutionProof, Outcome> {
-    asked.signer.sign(proof, slot).await.map_err(not_now)
+) -> Result<SignedProof, Outcome> {
+    let root = proof.key().new_payload_request_root;
+    let Some(payload) = asked.chain.payload(&root) else {
+        return Err(not_now("the payload is not known any more"));
+    };
+    // Of several blocks with this payload, the one that it was proven for.
+    let payload = PayloadInfo {
+        block_root: Some(block_root),
+        ..payload
+    };
+    asked.signer.sign(proof, &payload).await.map_err(not_now)
 }

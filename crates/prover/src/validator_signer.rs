@@ -5,9 +5,9 @@ use crate::{
     key_signer::{KeyError, KeySigner, SigningMessage},
     validators::{self, Standing, Validator},
 };
-use assay_chain::{Chain, NodeApi};
-use assay_types::{Epoch, PublicKey, PublicKeyBytes, SignedExecutionProof, Slot, ValidatorIndex};
-use assay_verification::{CheckedProof, ProofSigner, SignError};
+use assay_chain::{Chain, NodeApi, PayloadInfo};
+use assay_types::{Epoch, PublicKey, PublicKeyBytes, SignedProof, Slot, ValidatorIndex};
+use assay_verification::{CheckedProof, ProofSigner, SignError, message_of};
 use async_trait::async_trait;
 use parking_lot::RwLock;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -196,11 +196,7 @@ impl ValidatorSigner {
     }
 
     /// Asks one key; what comes back is verified before it is used.
-    async fn sign_with(
-        &self,
-        known: &Known,
-        message: &SigningMessage,
-    ) -> Result<SignedExecutionProof, KeyError> {
+    async fn sign_with(&self, known: &Known, message: &SigningMessage) -> Result<SignedProof, KeyError> {
         let Some(signer) = self.sources.get(known.source) else {
             return Err(KeyError::NoKey);
         };
@@ -212,8 +208,9 @@ impl ValidatorSigner {
                 "the signature it gave does not verify".to_owned(),
             ));
         }
-        Ok(SignedExecutionProof {
-            message: message.proof.clone(),
+        Ok(SignedProof {
+            revision: message.revision,
+            message: message.message.clone(),
             validator_index: known.validator.index,
             signature,
         })
@@ -227,8 +224,9 @@ impl ProofSigner for ValidatorSigner {
         active.iter().map(|known| known.validator.index).collect()
     }
 
-    async fn sign(&self, proof: CheckedProof, slot: Slot) -> Result<SignedExecutionProof, SignError> {
-        let (spec, genesis) = (self.chain.spec().clone(), self.chain.genesis());
+    async fn sign(&self, proof: CheckedProof, payload: &PayloadInfo) -> Result<SignedProof, SignError> {
+        let (spec, genesis, slot) = (self.chain.spec().clone(), self.chain.genesis(), payload.slot);
+        let (revision, message) = message_of(&spec, proof.into_proof(), payload)?;
         let epoch = spec.epoch_at_slot(slot);
         let mut active = self.active(epoch);
         if active.is_empty() {
@@ -238,7 +236,7 @@ impl ProofSigner for ValidatorSigner {
         let turn = slot.0 % active.len() as u64;
         active.rotate_left(usize::try_from(turn).unwrap_or(0));
         let message = tokio::task::spawn_blocking(move || {
-            SigningMessage::new(&spec, &genesis, epoch, proof.into_proof())
+            SigningMessage::new(&spec, &genesis, epoch, revision, message)
         });
         let message = message
             .await

@@ -14,7 +14,7 @@ use crate::{
     key_signer::{KeyError, KeySigner, MAX_KEYS, SigningMessage},
     keystore_files::{FilesError, read},
 };
-use assay_types::{ExecutionProof, ForkVersion, PublicKeyBytes, Root, SignatureBytes};
+use assay_types::{ForkVersion, PublicKeyBytes, Root, SignatureBytes, signed_proof::MessageContainer};
 use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::{
@@ -115,7 +115,7 @@ struct SignRequest<'a> {
     #[serde(rename = "signingRoot")]
     signing_root: Root,
     #[serde(skip_serializing_if = "Option::is_none")]
-    execution_proof: Option<&'a ExecutionProof>,
+    execution_proof: Option<MessageContainer>,
 }
 
 #[derive(Serialize)]
@@ -248,7 +248,7 @@ impl Web3Signer {
                     genesis_validators_root: message.genesis_validators_root,
                 },
                 signing_root: message.signing_root,
-                execution_proof: send_proof.then_some(&message.proof),
+                execution_proof: send_proof.then(|| message.message.container(message.revision)),
             };
             serde_json::to_vec(&request)
         });

@@ -12,7 +12,8 @@ use assay_prover::{
     DutyConfig, LocalKeys, ProofDoor, Prover, ProverParts, RecentRequests, ValidatorSigner, duty::Outcome,
 };
 use assay_types::{
-    BeaconBlockSummary, ForkName, ProofType, Root, SecretKey, SignedExecutionProof, Slot, Spec, spec::Genesis,
+    BeaconBlockSummary, ForkName, ProofType, Revision, Root, SecretKey, SignedProof, Slot, Spec,
+    spec::Genesis,
 };
 use async_trait::async_trait;
 use axum::{
@@ -149,11 +150,11 @@ async fn beacon_node(node: Node) -> Arc<NodeApi> {
 }
 
 /// Hands every proof to the test.
-struct Door(mpsc::UnboundedSender<SignedExecutionProof>);
+struct Door(mpsc::UnboundedSender<SignedProof>);
 
 #[async_trait]
 impl ProofDoor for Door {
-    async fn post(&self, proof: &SignedExecutionProof) -> Outcome {
+    async fn post(&self, proof: &SignedProof) -> Outcome {
         self.0.send(proof.clone()).unwrap();
         Outcome::Done
     }
@@ -253,15 +254,17 @@ async fn every_payload_from_electra_to_gloas_once_a_type_under_its_forks_version
         let mut types = Vec::new();
         for _ in TYPES {
             let proof = timeout(PATIENCE, proofs.recv()).await.unwrap().unwrap();
-            assert_eq!(
-                proof.key().new_payload_request_root,
-                block.request_root,
-                "slot {}",
-                block.slot
-            );
+            // As the revision of the block's fork has it.
+            let revision = spec.revision_at(block.fork);
+            let named = match revision {
+                Revision::Alpha => block.request_root,
+                Revision::Beta => *root,
+            };
+            assert_eq!(proof.revision, revision, "slot {}", block.slot);
+            assert_eq!(proof.message.root, named, "slot {}", block.slot);
             assert_eq!(proof.validator_index, VALIDATOR);
             let epoch = spec.epoch_at_slot(block.slot);
-            let proof_root = spec.execution_proof_root(epoch, &proof.message);
+            let proof_root = spec.proof_message_root(epoch, &proof.message);
             let signing_root = spec.execution_proof_signing_root(&genesis, epoch, &proof_root);
             assert!(
                 public_key.verify(&signing_root, &proof.signature),

@@ -1,7 +1,7 @@
 //! The simulator's prover: proves every payload, signs with an interop key, and posts the proofs to one node.
 
 use crate::{SimBlock, SimChain, SimError};
-use assay_types::{ExecutionProof, ProofType, PublicInput, Root, SecretKey, SignedExecutionProof};
+use assay_types::{ProofMessage, ProofType, Revision, Root, SecretKey, SignedProof};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
@@ -69,30 +69,33 @@ impl SimProver {
         *self.counts.lock()
     }
 
-    /// Signs one proof for a block's payload.
+    /// Signs one proof for a block's payload, of the revision that holds for its fork.
     pub fn signed_proof(
         &self,
         chain: &Mutex<SimChain>,
         block: &SimBlock,
         proof_type: ProofType,
-    ) -> Option<SignedExecutionProof> {
-        let root = block.payload.as_ref()?.request_root;
-        let message = ExecutionProof {
-            proof_data: (self.config.maker)(root, proof_type, self.config.proof_size),
-            proof_type,
-            public_input: PublicInput {
-                new_payload_request_root: root,
-            },
-        };
+    ) -> Option<SignedProof> {
+        let request_root = block.payload.as_ref()?.request_root;
         let (spec, genesis) = {
             let chain = chain.lock();
             (chain.spec().clone(), chain.genesis())
         };
         let epoch = spec.epoch_at_slot(block.slot);
-        let proof_root = spec.execution_proof_root(epoch, &message);
+        let revision = spec.revision_at_epoch(epoch);
+        let message = ProofMessage {
+            proof_data: (self.config.maker)(request_root, proof_type, self.config.proof_size),
+            proof_type,
+            root: match revision {
+                Revision::Alpha => request_root,
+                Revision::Beta => block.block_root,
+            },
+        };
+        let proof_root = spec.proof_message_root(epoch, &message);
         let signing_root = spec.execution_proof_signing_root(&genesis, epoch, &proof_root);
         let signature = SecretKey::interop(self.config.validator_index).sign(&signing_root);
-        Some(SignedExecutionProof {
+        Some(SignedProof {
+            revision,
             message,
             validator_index: self.config.validator_index,
             signature,

@@ -43,8 +43,8 @@ impl Findings {
 
 fn shown(key: &RecordKey) -> String {
     format!(
-        "proof of slot {}, payload {}, type {}, validator {}",
-        key.slot.0, key.new_payload_request_root, key.proof_type, key.validator_index
+        "proof of slot {}, of {}, type {}, validator {}",
+        key.slot.0, key.root, key.proof_type, key.validator_index
     )
 }
 
@@ -84,11 +84,13 @@ fn check_proofs(
         findings.bytes = findings.bytes.saturating_add(header_len(header.value()));
         let why = match record::read(&proofs, &chunks, key)? {
             Found::Good(proof) => match proof.signed() {
-                Err(error) => Some(format!("it is no SignedExecutionProof: {error}")),
+                Err(error) => Some(format!("it is no signed proof: {error}")),
                 Ok(signed) if signed.validator_index != key.validator_index => {
                     Some(format!("validator {} signed it", signed.validator_index))
                 }
-                Ok(signed) if signed.message.key() != key.proof_key() => {
+                Ok(signed)
+                    if (signed.message.root, signed.message.proof_type) != (key.root, key.proof_type) =>
+                {
                     Some("it is of another payload or type".to_owned())
                 }
                 Ok(_) => None,
@@ -101,7 +103,7 @@ fn check_proofs(
             if findings.damaged.len() < MAX_DAMAGED {
                 findings.damaged.push(key);
             }
-        } else if payloads.get(&key.new_payload_request_root.0)?.map(|s| s.value()) != Some(key.slot.0) {
+        } else if payloads.get(&key.root.0)?.map(|s| s.value()) != Some(key.slot.0) {
             findings.add(|| format!("{}: the index of payloads does not lead to it", shown(&key)));
         }
         progress(findings.proofs, all);

@@ -52,5 +52,5 @@ pub use record::{MAX_RECORD_BYTES, ProofPiece, RecordKey, StoredProof};
 pub use shared::MAX_CONTAINED;
 pub use store::{GateRecord, PutOutcome, Store, StoredGateRecord};
 pub use stream::ProofStream;
-pub use tables::{SCHEMA_VERSION, Table};
+pub use tables::{OLDEST_SCHEMA_VERSION, SCHEMA_VERSION, Table};
 pub use writer::{BATCH_BYTES, BATCH_COMMANDS, MAX_SMALL_RECORD_BYTES, QUEUE_COMMANDS};

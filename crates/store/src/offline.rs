@@ -14,12 +14,10 @@ use crate::{
     reader::Reader,
     record::{MAX_RECORD_BYTES, RecordKey},
     store::PutOutcome,
-    tables::{
-        BLOCKS, BLOCKS_BY_SLOT, CANONICAL, CONTAINED, GATE, Marks, SCHEMA_VERSION, Tables, be_u64, meta,
-    },
+    tables::{BLOCKS, BLOCKS_BY_SLOT, CANONICAL, CONTAINED, GATE, Marks, Tables, be_u64, meta},
     writer::{self, State},
 };
-use assay_types::{Root, Slot, ValidatorIndex};
+use assay_types::{Revision, Root, Slot, ValidatorIndex};
 use bytes::Bytes;
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 use std::{path::Path, sync::Arc};
@@ -103,7 +101,7 @@ fn summary(tx: &ReadTransaction, identity: &ChainIdentity) -> TxResult<Summary> 
         contained.push((validator.value(), Slot(until.value())));
     }
     Ok(Summary {
-        schema_version: SCHEMA_VERSION,
+        schema_version: open::schema_version(tx)?,
         identity: identity.clone(),
         finalized_slot: Slot(marks.finalized_slot),
         serve_range_start: Slot(marks.serve_range_start),
@@ -259,16 +257,19 @@ impl Editor {
 
     /// Takes in proofs that nobody verifies, in one commit: the caller answers for them. What became of each; `None`: its
     /// slot is below what is kept.
-    pub fn take_proofs(&self, proofs: &[(RecordKey, Bytes)]) -> Result<Vec<Option<PutOutcome>>, StoreError> {
-        for (_, ssz) in proofs {
+    pub fn take_proofs(
+        &self,
+        proofs: &[(RecordKey, Revision, Bytes)],
+    ) -> Result<Vec<Option<PutOutcome>>, StoreError> {
+        for (_, _, ssz) in proofs {
             crate::store::check_size("a proof", ssz.len(), MAX_RECORD_BYTES)?;
         }
         self.transaction(|tables, state| {
             let mut outcomes = Vec::with_capacity(proofs.len());
-            for (key, ssz) in proofs {
+            for (key, revision, ssz) in proofs {
                 let kept = key.slot.0 >= state.marks.cutoff;
                 outcomes.push(match kept {
-                    true => Some(writer::put(tables, state, *key, ssz)?),
+                    true => Some(writer::put(tables, state, *key, *revision, ssz)?),
                     false => None,
                 });
             }

@@ -5,7 +5,7 @@ use crate::{
     error::{StoreError, TxError, TxResult},
     overlay::Overlay,
     shared::{Contained, OpenDatabase, Opener, Shared, guarded},
-    tables::{CONTAINED, META, SCHEMA_VERSION, Tables, le_u64, meta},
+    tables::{CONTAINED, META, OLDEST_SCHEMA_VERSION, SCHEMA_VERSION, Tables, le_u64, meta},
 };
 use assay_types::{Root, Slot};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend as _};
@@ -31,7 +31,13 @@ pub(crate) fn open_with(path: &Path, config: &StoreConfig, opener: Opener) -> Re
     let database = opener()?;
     database.with(path, |db| initialize(db, &config.identity))?;
     let found = database.read(path, read_identity)?;
+    let version = found.0;
     check_identity(path, found, &config.identity)?;
+    if version < SCHEMA_VERSION {
+        database.with(path, migrate)?;
+        tracing::info!(database = %path.display(), from = version, to = SCHEMA_VERSION,
+            "the database has this version's schema now; an older Assay does not open it any more");
+    }
     let contained = database.read(path, read_contained)?;
     remove_leftovers(path);
     Ok(Shared::new(path.to_owned(), opener, database, contained))
@@ -64,6 +70,10 @@ pub(crate) fn open_exclusive(path: &Path) -> Result<(Shared, ChainIdentity), Sto
     let file = path.to_owned();
     let opener: Opener = Box::new(move || open_file(&file, CACHE_BYTES));
     let database = opener()?;
+    let (version, _) = database.read(path, read_identity)?;
+    if (OLDEST_SCHEMA_VERSION..SCHEMA_VERSION).contains(&version) {
+        database.with(path, migrate)?;
+    }
     of_any_chain(path, opener, database)
 }
 
@@ -174,7 +184,7 @@ fn initialize(database: &Database, identity: &ChainIdentity) -> TxResult<()> {
     Ok(())
 }
 
-/// Schema version and chain; the identity only where the version is ours, since a later one may keep it otherwise.
+/// Schema version and chain; the identity only of versions we know, since a later one may keep it otherwise.
 fn read_identity(read: &ReadTransaction) -> TxResult<(u32, Option<ChainIdentity>)> {
     const NO_META: TxError = TxError::Damaged("it does not say what it is");
     let meta = match read.open_table(META) {
@@ -185,7 +195,7 @@ fn read_identity(read: &ReadTransaction) -> TxResult<(u32, Option<ChainIdentity>
     let get = |name| -> TxResult<Vec<u8>> { Ok(meta.get(name)?.ok_or(NO_META)?.value().to_vec()) };
     let version = get(meta::SCHEMA_VERSION)?.try_into().map_err(|_| NO_META)?;
     let version = u32::from_le_bytes(version);
-    if version != SCHEMA_VERSION {
+    if !(OLDEST_SCHEMA_VERSION..=SCHEMA_VERSION).contains(&version) {
         return Ok((version, None));
     }
     let identity = ChainIdentity {
@@ -195,6 +205,31 @@ fn read_identity(read: &ReadTransaction) -> TxResult<(u32, Option<ChainIdentity>
         config_name: String::from_utf8_lossy(&get(meta::CONFIG_NAME)?).into_owned(),
     };
     Ok((version, Some(identity)))
+}
+
+/// The version that a database says it has.
+pub(crate) fn schema_version(read: &ReadTransaction) -> TxResult<u32> {
+    let bytes = read.open_table(META)?;
+    let version = bytes.get(meta::SCHEMA_VERSION)?;
+    let version = version.and_then(|version| version.value().try_into().ok());
+    version
+        .map(u32::from_le_bytes)
+        .ok_or(TxError::Damaged("it does not say what it is"))
+}
+
+/// Brings an older schema up to this one, all of it in one commit. What schema 1 wrote is what this one writes for
+/// `alpha`, byte for byte, so its number is all that changes.
+fn migrate(database: &Database) -> TxResult<()> {
+    let mut tx = database.begin_write()?;
+    tx.set_quick_repair(true);
+    {
+        let mut tables = Tables::open(&tx)?;
+        tables
+            .meta
+            .insert(meta::SCHEMA_VERSION, &SCHEMA_VERSION.to_le_bytes()[..])?;
+    }
+    tx.commit()?;
+    Ok(())
 }
 
 /// The chain, where the schema is ours.

@@ -8,11 +8,11 @@ use crate::{
     error::TxResult,
     index::{self, Gaps},
     offline::{PruneLimits, Removed},
-    record::{self, RecordKey},
+    record::{self, RecordKey, header_revision},
     tables::{Marks, Tables, be_u64},
 };
 use assay_chain::Checkpoint;
-use assay_types::{Root, Slot};
+use assay_types::{Revision, Root, Slot};
 use redb::ReadableTable;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -24,7 +24,7 @@ const STEP_BLOCKS: usize = 512;
 /// Pruning under way.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pruning {
-    /// Payloads of branches that finality cut off, with their slots.
+    /// What proofs name that finality cut off, payloads and blocks, with their slots.
     orphans: VecDeque<(u64, Root)>,
     /// Whether finality moved, or a step left something.
     pub(crate) has_work: bool,
@@ -61,28 +61,38 @@ pub(crate) fn on_finalized(
     }
     let chain = linked(tables, &checkpoint.root, marks.finalized_slot)?;
     for root in orphaned {
-        let is_on_chain = chain.values().any(|payload| payload.as_ref() == Some(root));
-        if let Some(at) = tables.payloads.get(&root.0)?
-            && !is_on_chain
-        {
-            pruning.orphans.push_back((at.value(), *root));
+        let is_on_chain = chain.values().any(|(_, payload)| payload.as_ref() == Some(root));
+        let at = tables.payloads.get(&root.0)?.map(|at| at.value());
+        if let (Some(at), false) = (at, is_on_chain) {
+            pruning.orphans.push_back((at, *root));
+            // Proofs of `beta` name its blocks.
+            for block in index::blocks_at(tables, at)? {
+                if index::row(tables, &block)?.is_some_and(|row| row.payload.as_ref() == Some(root)) {
+                    pruning.orphans.push_back((at, block));
+                }
+            }
         }
     }
-    // What the chain view did not name: every payload of the finalized stretch that is not on the chain.
+    // What the chain view did not name: whatever of the finalized stretch is not on the chain.
     if let Some((first, _)) = chain.first_key_value() {
         let (first, last) = (Slot(*first), Slot(slot.0));
         let (from, _) = RecordKey::bounds(first, &Root::ZERO, None);
         let (_, to) = RecordKey::bounds(last, &Root::from([0xff; 32]), None);
         for entry in tables.proofs.range::<&[u8; 49]>(&from..=&to)? {
-            let key = RecordKey::from_bytes(entry?.0.value());
-            let is_orphan = match chain.get(&key.slot.0) {
+            let (key, header) = entry?;
+            let (key, revision) = (
+                RecordKey::from_bytes(key.value()),
+                header_revision(header.value()),
+            );
+            let is_orphan = match (chain.get(&key.slot.0), revision) {
                 // A skipped slot: nothing of it is canonical.
-                None => true,
+                (None, _) => true,
+                (Some((block, _)), Revision::Beta) => *block != key.root,
                 // A block whose payload is not known yet (Gloas) may turn out to be this one.
-                Some(None) => false,
-                Some(Some(payload)) => *payload != key.new_payload_request_root,
+                (Some((_, None)), Revision::Alpha) => false,
+                (Some((_, Some(payload))), Revision::Alpha) => *payload != key.root,
             };
-            let orphan = (key.slot.0, key.new_payload_request_root);
+            let orphan = (key.slot.0, key.root);
             if is_orphan && pruning.orphans.back() != Some(&orphan) {
                 pruning.orphans.push_back(orphan);
             }
@@ -100,8 +110,8 @@ pub(crate) fn on_finalized(
 }
 
 /// The finalized chain from `root` down to the block at or below `until` (the last finalized), or to a hole: slot →
-/// payload.
-fn linked(tables: &Tables<'_>, root: &Root, until: u64) -> TxResult<BTreeMap<u64, Option<Root>>> {
+/// block and payload.
+fn linked(tables: &Tables<'_>, root: &Root, until: u64) -> TxResult<BTreeMap<u64, (Root, Option<Root>)>> {
     let mut chain = BTreeMap::new();
     let mut at = *root;
     while let Some(row) = index::row(tables, &at)? {
@@ -111,7 +121,7 @@ fn linked(tables: &Tables<'_>, root: &Root, until: u64) -> TxResult<BTreeMap<u64
         {
             break;
         }
-        chain.insert(row.slot, row.payload);
+        chain.insert(row.slot, (at, row.payload));
         if row.slot <= until {
             break;
         }
@@ -239,7 +249,7 @@ pub(crate) fn remove_proof(tables: &mut Tables<'_>, marks: &mut Marks, key: Reco
         marks.proofs = marks.proofs.saturating_sub(1);
         marks.proof_bytes = marks.proof_bytes.saturating_sub(bytes);
     }
-    forget_payload(tables, key.slot.0, &key.new_payload_request_root)
+    forget_payload(tables, key.slot.0, &key.root)
 }
 
 fn forget_payload(tables: &mut Tables<'_>, slot: u64, root: &Root) -> TxResult<()> {

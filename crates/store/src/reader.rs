@@ -3,12 +3,12 @@
 use crate::{
     error::{StoreError, TxResult},
     index::{BlockRow, StoredBlock},
-    record::{self, Found, ProofPiece, RecordKey, StoredProof, header_len},
+    record::{self, Found, ProofPiece, RecordKey, StoredProof, header_len, header_revision},
     shared::Shared,
     store::StoredGateRecord,
-    tables::{BLOCKS, CANONICAL, CHUNKS, GATE, Marks, NODE, PAYLOADS, PROOFS},
+    tables::{BLOCKS, BLOCKS_BY_SLOT, CANONICAL, CHUNKS, GATE, Marks, NODE, PAYLOADS, PROOFS, slot_root},
 };
-use assay_types::{ProofKey, ProofType, Root, Slot};
+use assay_types::{ProofKey, ProofName, ProofType, Revision, Root, Slot};
 use redb::{ReadTransaction, ReadableTable};
 use std::sync::{Arc, atomic::Ordering};
 
@@ -23,6 +23,8 @@ pub struct Reader {
 pub struct ProofSummary {
     /// Where it is kept.
     pub key: RecordKey,
+    /// The revision it is of.
+    pub revision: Revision,
     /// Bytes of its SSZ.
     pub bytes: u64,
 }
@@ -105,17 +107,54 @@ impl Reader {
     /// The proof under this key, without its bytes.
     pub fn summary(&self, key: &RecordKey) -> Result<Option<ProofSummary>, StoreError> {
         self.shared.read(|tx| {
-            let bytes = tx
-                .open_table(PROOFS)?
-                .get(&key.to_bytes())?
-                .map(|header| header_len(header.value()));
-            Ok(bytes.map(|bytes| ProofSummary { key: *key, bytes }))
+            let proofs = tx.open_table(PROOFS)?;
+            let header = proofs.get(&key.to_bytes())?;
+            Ok(header.map(|header| ProofSummary {
+                key: *key,
+                revision: header_revision(header.value()),
+                bytes: header_len(header.value()),
+            }))
         })
     }
 
-    /// Where the proofs of a payload are, by type and validator index.
+    /// Where the proofs of a payload are, of whichever revision: `alpha`'s first, each by type and validator index.
     pub fn keys_of(&self, new_payload_request_root: &Root) -> Result<Vec<RecordKey>, StoreError> {
         self.shared.read(|tx| keys_of(tx, new_payload_request_root, None))
+    }
+
+    /// Where the proofs of a block's payload are that are of this revision.
+    pub fn keys_of_block(
+        &self,
+        block: &StoredBlock,
+        revision: Revision,
+    ) -> Result<Vec<RecordKey>, StoreError> {
+        let named = match revision {
+            Revision::Alpha => block.new_payload_request_root,
+            Revision::Beta => Some(block.block_root),
+        };
+        let Some(root) = named else {
+            return Ok(Vec::new());
+        };
+        self.shared.read(|tx| named_keys(tx, &root, None))
+    }
+
+    /// The proofs of a block's payload that are of this revision.
+    pub fn proofs_of_block(
+        &self,
+        block: &StoredBlock,
+        revision: Revision,
+    ) -> Result<Vec<StoredProof>, StoreError> {
+        let mut proofs = Vec::new();
+        for key in self.keys_of_block(block, revision)? {
+            proofs.extend(self.read(&key)?);
+        }
+        Ok(proofs)
+    }
+
+    /// Whether a proof that goes by this name is kept.
+    pub fn has_named(&self, name: &ProofName) -> Result<bool, StoreError> {
+        self.shared
+            .read(|tx| Ok(!named_keys(tx, &name.root, Some(name.proof_type))?.is_empty()))
     }
 
     /// The types a payload is proven by, ascending.
@@ -125,6 +164,7 @@ impl Reader {
             .iter()
             .map(|key| key.proof_type)
             .collect();
+        types.sort_unstable();
         types.dedup();
         Ok(types)
     }
@@ -196,6 +236,7 @@ impl Reader {
                 let (key, header) = entry?;
                 list.push(ProofSummary {
                     key: RecordKey::from_bytes(key.value()),
+                    revision: header_revision(header.value()),
                     bytes: header_len(header.value()),
                 });
             }
@@ -252,7 +293,32 @@ impl Reader {
     }
 }
 
+/// Keys of a payload's proofs: those that name it, and those that name a block whose payload it is.
 fn keys_of(tx: &ReadTransaction, root: &Root, proof_type: Option<ProofType>) -> TxResult<Vec<RecordKey>> {
+    let mut keys = named_keys(tx, root, proof_type)?;
+    let Some(slot) = tx.open_table(PAYLOADS)?.get(&root.0)?.map(|slot| slot.value()) else {
+        return Ok(keys);
+    };
+    let blocks = tx.open_table(BLOCKS)?;
+    let (first, last) = (slot_root(slot, &[0; 32]), slot_root(slot, &[0xff; 32]));
+    for entry in tx
+        .open_table(BLOCKS_BY_SLOT)?
+        .range::<&[u8; 40]>(&first..=&last)?
+    {
+        let mut block_root = [0; 32];
+        block_root.copy_from_slice(&entry?.0.value()[8..]);
+        let row = blocks
+            .get(&block_root)?
+            .map(|row| BlockRow::from_bytes(row.value()));
+        if row.is_some_and(|row| row.payload == Some(*root)) {
+            keys.extend(named_keys(tx, &Root::from(block_root), proof_type)?);
+        }
+    }
+    Ok(keys)
+}
+
+/// Keys of the proofs that name this root.
+fn named_keys(tx: &ReadTransaction, root: &Root, proof_type: Option<ProofType>) -> TxResult<Vec<RecordKey>> {
     let Some(slot) = tx
         .open_table(PAYLOADS)?
         .get(&root.0)?

@@ -7,7 +7,7 @@ use crate::{
     error::TxResult,
     tables::{ChunkKeyBytes, ProofHeaderBytes, ProofKeyBytes, Tables, be_u64},
 };
-use assay_types::{ProofKey, ProofType, Root, SignedExecutionProof, Slot, ValidatorIndex, proof::SszError};
+use assay_types::{ProofName, ProofType, Revision, Root, SignedProof, Slot, ValidatorIndex, proof::SszError};
 use bytes::Bytes;
 use redb::ReadableTable;
 use twox_hash::xxhash3_128::Hasher;
@@ -22,8 +22,8 @@ pub const MAX_RECORD_BYTES: usize = 64 * 1024 * 1024;
 pub struct RecordKey {
     /// The payload's slot, from its timestamp.
     pub slot: Slot,
-    /// The payload.
-    pub new_payload_request_root: Root,
+    /// What the proof names: its payload's request root (`alpha`), or the beacon block's (`beta`).
+    pub root: Root,
     /// The kind of proof.
     pub proof_type: ProofType,
     /// Who signed.
@@ -31,18 +31,10 @@ pub struct RecordKey {
 }
 
 impl RecordKey {
-    /// The payload and kind.
-    pub fn proof_key(&self) -> ProofKey {
-        ProofKey {
-            new_payload_request_root: self.new_payload_request_root,
-            proof_type: self.proof_type,
-        }
-    }
-
     pub(crate) fn to_bytes(self) -> ProofKeyBytes {
         let mut key = [0; 49];
         key[..8].copy_from_slice(&self.slot.0.to_be_bytes());
-        key[8..40].copy_from_slice(self.new_payload_request_root.as_slice());
+        key[8..40].copy_from_slice(self.root.as_slice());
         key[40] = self.proof_type;
         key[41..].copy_from_slice(&self.validator_index.to_be_bytes());
         key
@@ -53,23 +45,22 @@ impl RecordKey {
         root.copy_from_slice(&key[8..40]);
         Self {
             slot: Slot(be_u64(&key[..8])),
-            new_payload_request_root: Root::from(root),
+            root: Root::from(root),
             proof_type: key[40],
             validator_index: be_u64(&key[41..]),
         }
     }
 
-    /// First and last key that any proof of a payload (and type) can have.
+    /// First and last key that any proof that names this root (and is of this type) can have.
     pub(crate) fn bounds(
         slot: Slot,
         root: &Root,
         proof_type: Option<ProofType>,
     ) -> (ProofKeyBytes, ProofKeyBytes) {
         let key = |proof_type, validator_index| {
-            let new_payload_request_root = *root;
             Self {
                 slot,
-                new_payload_request_root,
+                root: *root,
                 proof_type,
                 validator_index,
             }
@@ -93,6 +84,7 @@ impl RecordKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredProof {
     key: RecordKey,
+    revision: Revision,
     ssz: Bytes,
 }
 
@@ -101,9 +93,17 @@ impl StoredProof {
     pub fn record_key(&self) -> &RecordKey {
         &self.key
     }
-    /// The payload and kind.
-    pub fn key(&self) -> ProofKey {
-        self.key.proof_key()
+    /// The revision it is of.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+    /// What it is known by.
+    pub fn name(&self) -> ProofName {
+        ProofName {
+            revision: self.revision,
+            root: self.key.root,
+            proof_type: self.key.proof_type,
+        }
     }
     /// The payload's slot.
     pub fn slot(&self) -> Slot {
@@ -113,13 +113,13 @@ impl StoredProof {
     pub fn validator_index(&self) -> ValidatorIndex {
         self.key.validator_index
     }
-    /// SSZ of the `SignedExecutionProof`, as it came.
+    /// SSZ of the revision's container, as it came.
     pub fn ssz(&self) -> &Bytes {
         &self.ssz
     }
     /// The proof, decoded without a copy of its data.
-    pub fn signed(&self) -> Result<SignedExecutionProof, SszError> {
-        SignedExecutionProof::from_ssz_bytes(&self.ssz)
+    pub fn signed(&self) -> Result<SignedProof, SszError> {
+        SignedProof::from_ssz_bytes(&self.ssz, self.revision)
     }
 }
 
@@ -131,34 +131,65 @@ pub(crate) enum Found<T> {
     Good(T),
 }
 
+/// The bit of a header's length that says `beta`; `MAX_RECORD_BYTES` is far below.
+const BETA: u32 = 1 << 31;
+
 /// Of so many bytes of SSZ, which the hasher has had.
-fn header(len: usize, hasher: &Hasher) -> ProofHeaderBytes {
+fn header(len: usize, revision: Revision, hasher: &Hasher) -> ProofHeaderBytes {
     let mut header = [0; 20];
-    // `MAX_RECORD_BYTES` fits in 32 bits.
-    header[..4].copy_from_slice(&(len as u32).to_le_bytes());
+    let mark = match revision {
+        Revision::Alpha => 0,
+        Revision::Beta => BETA,
+    };
+    // `MAX_RECORD_BYTES` fits in 31 bits.
+    header[..4].copy_from_slice(&(len as u32 | mark).to_le_bytes());
     header[4..].copy_from_slice(&hasher.finish_128().to_le_bytes());
     header
 }
 
+fn length_and_mark(header: &ProofHeaderBytes) -> u32 {
+    u32::from_le_bytes([header[0], header[1], header[2], header[3]])
+}
+
 /// SSZ bytes that a header promises.
 pub(crate) fn header_len(header: &ProofHeaderBytes) -> u64 {
-    u64::from(u32::from_le_bytes([header[0], header[1], header[2], header[3]]))
+    u64::from(length_and_mark(header) & !BETA)
+}
+
+/// The revision of the proof that a header is of.
+pub(crate) fn header_revision(header: &ProofHeaderBytes) -> Revision {
+    if length_and_mark(header) & BETA == 0 {
+        Revision::Alpha
+    } else {
+        Revision::Beta
+    }
 }
 
 /// The checksum is over the key too: bytes under a wrong key are as wrong as wrong bytes. Against accidents, not against an
 /// adversary with write access to the disk.
-fn hasher(key: &ProofKeyBytes) -> Hasher {
+fn hasher(key: &ProofKeyBytes, revision: Revision) -> Hasher {
     let mut hasher = Hasher::new();
+    // Over the mark as well; without it what schema 1 wrote.
+    if revision == Revision::Beta {
+        hasher.write(b"beta");
+    }
     hasher.write(key);
     hasher
 }
 
 /// Writes a record.
-pub(crate) fn insert(tables: &mut Tables<'_>, key: RecordKey, ssz: &[u8]) -> TxResult<()> {
+pub(crate) fn insert(
+    tables: &mut Tables<'_>,
+    key: RecordKey,
+    revision: Revision,
+    ssz: &[u8],
+) -> TxResult<()> {
     let key = key.to_bytes();
-    let mut hasher = hasher(&key);
+    let mut hasher = hasher(&key, revision);
     hasher.write(ssz);
-    tables.proofs.insert(&key, &header(ssz.len(), &hasher))?;
+    tables
+        .proofs
+        .insert(&key, &header(ssz.len(), revision, &hasher))?;
     for (number, chunk) in ssz.chunks(CHUNK_BYTES).enumerate() {
         tables
             .chunks
@@ -202,8 +233,9 @@ pub(crate) fn read(
     Ok(match found {
         Found::Absent => Found::Absent,
         Found::Corrupt(why) => Found::Corrupt(why),
-        Found::Good(()) => Found::Good(StoredProof {
+        Found::Good(revision) => Found::Good(StoredProof {
             key,
+            revision,
             ssz: Bytes::from(ssz),
         }),
     })
@@ -225,7 +257,7 @@ pub(crate) fn read_pieces(
     chunks: &impl ReadableTable<&'static ChunkKeyBytes, &'static [u8]>,
     key: RecordKey,
     mut take: impl FnMut(ProofPiece<'_>),
-) -> TxResult<Found<()>> {
+) -> TxResult<Found<Revision>> {
     let key_bytes = key.to_bytes();
     let Some(written) = proofs.get(&key_bytes)? else {
         return Ok(Found::Absent);
@@ -237,7 +269,8 @@ pub(crate) fn read_pieces(
     }
     take(ProofPiece::Begins(len));
     let mut taken = 0;
-    let mut hasher = hasher(&key_bytes);
+    let revision = header_revision(&written);
+    let mut hasher = hasher(&key_bytes, revision);
     let (first, last) = (
         RecordKey::chunk(&key_bytes, 0),
         RecordKey::chunk(&key_bytes, u16::MAX),
@@ -252,10 +285,10 @@ pub(crate) fn read_pieces(
         hasher.write(chunk);
         take(ProofPiece::Bytes(chunk));
     }
-    if taken != len || header(len, &hasher) != written {
+    if taken != len || header(len, revision, &hasher) != written {
         return Ok(Found::Corrupt("its checksum does not match"));
     }
-    Ok(Found::Good(()))
+    Ok(Found::Good(revision))
 }
 
 #[cfg(test)]
@@ -268,7 +301,7 @@ mod tests {
         (any::<u64>(), any::<[u8; 32]>(), any::<u8>(), any::<u64>()).prop_map(
             |(slot, root, proof_type, validator_index)| RecordKey {
                 slot: Slot(slot),
-                new_payload_request_root: Root::from(root),
+                root: Root::from(root),
                 proof_type,
                 validator_index,
             },
@@ -280,9 +313,9 @@ mod tests {
         fn keys_sort_as_their_bytes_and_come_back(a in key(), b in key()) {
             prop_assert_eq!(RecordKey::from_bytes(&a.to_bytes()), a);
             prop_assert_eq!(a.to_bytes().cmp(&b.to_bytes()), a.cmp(&b));
-            let (first, last) = RecordKey::bounds(a.slot, &a.new_payload_request_root, None);
+            let (first, last) = RecordKey::bounds(a.slot, &a.root, None);
             prop_assert!(first <= a.to_bytes() && a.to_bytes() <= last);
-            let (first, last) = RecordKey::bounds(a.slot, &a.new_payload_request_root, Some(a.proof_type));
+            let (first, last) = RecordKey::bounds(a.slot, &a.root, Some(a.proof_type));
             prop_assert!(first <= a.to_bytes() && a.to_bytes() <= last);
         }
     }

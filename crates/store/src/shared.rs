@@ -224,7 +224,7 @@ impl Shared {
         self.corrupted.fetch_add(1, Ordering::Relaxed);
         tracing::error!(
             slot = key.slot.0,
-            new_payload_request_root = %key.new_payload_request_root,
+            names = %key.root,
             proof_type = key.proof_type,
             validator_index = key.validator_index,
             why,

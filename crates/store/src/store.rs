@@ -12,7 +12,7 @@ use crate::{
     writer::{self, Command, Done, Lanes, MAX_SMALL_RECORD_BYTES, Work, Writer},
 };
 use assay_chain::Checkpoint;
-use assay_types::{ProofKey, ProofType, Root, Slot, ValidatorIndex};
+use assay_types::{ProofKey, ProofName, ProofType, Revision, Root, Slot, ValidatorIndex};
 use assay_verification::{ContainmentRecord, KnownProofs, ProofSink, SinkError, Source, VerifiedProof};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -125,18 +125,29 @@ impl Store {
 
     /// Keeps a proof; it is on disk when this returns. Proofs put at the same time share a commit.
     pub async fn put(&self, proof: &VerifiedProof) -> Result<PutOutcome, StoreError> {
+        let name = proof.name();
         let key = RecordKey {
             slot: proof.slot(),
-            new_payload_request_root: proof.key().new_payload_request_root,
-            proof_type: proof.key().proof_type,
+            root: name.root,
+            proof_type: name.proof_type,
             validator_index: proof.validator_index(),
         };
-        self.put_raw(key, proof.ssz().clone()).await
+        self.put_record(key, name.revision, proof.ssz().clone()).await
     }
 
+    #[cfg(test)]
     pub(crate) async fn put_raw(&self, key: RecordKey, ssz: Bytes) -> Result<PutOutcome, StoreError> {
+        self.put_record(key, Revision::Alpha, ssz).await
+    }
+
+    pub(crate) async fn put_record(
+        &self,
+        key: RecordKey,
+        revision: Revision,
+        ssz: Bytes,
+    ) -> Result<PutOutcome, StoreError> {
         check_size("a proof", ssz.len(), MAX_RECORD_BYTES)?;
-        match self.submit(Work::Put(key, ssz)).await? {
+        match self.submit(Work::Put(key, revision, ssz)).await? {
             Done::Put(outcome) => Ok(outcome),
             Done::Done => Ok(PutOutcome::Stored),
         }
@@ -147,7 +158,16 @@ impl Store {
         self.read(move |r| r.get(&key)).await
     }
 
-    /// Every proof of a payload: up to 4 MiB for each type and validator, so mind the memory.
+    /// The proofs of a block of the index that are of this revision: up to 4 MiB for each type and validator.
+    pub async fn proofs_of_block(
+        &self,
+        block: StoredBlock,
+        revision: Revision,
+    ) -> Result<Vec<StoredProof>, StoreError> {
+        self.read(move |r| r.proofs_of_block(&block, revision)).await
+    }
+
+    /// Every proof of a payload, of whichever revision: up to 4 MiB for each type and validator, so mind the memory.
     pub async fn proofs_for(&self, new_payload_request_root: Root) -> Result<Vec<StoredProof>, StoreError> {
         self.read(move |r| r.proofs_for(&new_payload_request_root)).await
     }
@@ -173,21 +193,31 @@ impl Store {
         self.read(Reader::newest_canonical_slot).await
     }
 
-    /// Proofs of the canonical blocks in [start_slot, start_slot + count), slot-ascending, one a payload and type;
-    /// empty `proof_types` means all.
+    /// Proofs of `alpha` (what req/resp serves) of the canonical blocks in [start_slot, start_slot + count),
+    /// slot-ascending, one a payload and type; empty `proof_types` means all.
     pub fn range(&self, start_slot: Slot, count: u64, proof_types: Vec<ProofType>) -> ProofStream {
         ProofStream::range(self.inner.reader.clone(), start_slot, count, proof_types)
     }
 
-    /// What `range` would give, without the proofs' bytes.
+    /// As `range`, of these revisions: one a revision, payload and type.
+    pub fn range_of(&self, revisions: &[Revision], start_slot: Slot, count: u64) -> ProofStream {
+        self.range(start_slot, count, Vec::new()).of(revisions)
+    }
+
+    /// What `range` would give of these revisions, without the proofs' bytes.
     pub async fn range_summaries(
         &self,
+        revisions: &'static [Revision],
         start_slot: Slot,
         count: u64,
         proof_types: Vec<ProofType>,
     ) -> Result<Vec<ProofSummary>, StoreError> {
-        self.read(move |r| ProofStream::range(r.clone(), start_slot, count, proof_types).summaries_blocking())
-            .await
+        self.read(move |r| {
+            ProofStream::range(r.clone(), start_slot, count, proof_types)
+                .of(revisions)
+                .summaries_blocking()
+        })
+        .await
     }
 
     /// The proof under this key.
@@ -195,7 +225,7 @@ impl Store {
         self.read(move |r| r.read(&key)).await
     }
 
-    /// Proofs of these blocks, canonical or not, in this order, one a payload and type; empty types mean all.
+    /// Proofs of `alpha` of these blocks, canonical or not, in this order, one a payload and type; empty types mean all.
     pub fn by_root(&self, blocks: Vec<(Root, Vec<ProofType>)>) -> ProofStream {
         ProofStream::by_root(self.inner.reader.clone(), blocks)
     }
@@ -315,6 +345,13 @@ impl KnownProofs for Store {
     /// A look-up of two keys. What cannot be read is not known: a proof more is verified, none is lost.
     fn has_valid(&self, key: &ProofKey) -> bool {
         self.reader().has_valid(key).unwrap_or_else(|error| {
+            tracing::debug!(%error, "known proofs could not be read");
+            false
+        })
+    }
+
+    fn has_valid_named(&self, name: &ProofName) -> bool {
+        self.reader().has_named(name).unwrap_or_else(|error| {
             tracing::debug!(%error, "known proofs could not be read");
             false
         })

@@ -2,10 +2,11 @@
 
 use crate::{
     error::StoreError,
+    index::StoredBlock,
     reader::{ProofSummary, Reader},
     record::{ProofPiece, RecordKey, StoredProof},
 };
-use assay_types::{ProofType, Root, Slot};
+use assay_types::{ProofType, Revision, Root, Slot};
 use std::collections::VecDeque;
 
 /// Reads one proof at a time; holds no lock and no transaction between two, so that a slow peer holds up nothing.
@@ -13,8 +14,10 @@ use std::collections::VecDeque;
 pub struct ProofStream {
     reader: Reader,
     blocks: Blocks,
-    /// Proofs of the block being served.
-    open: VecDeque<RecordKey>,
+    /// Revisions whose proofs are given.
+    revisions: Vec<Revision>,
+    /// Proofs of the block being served, each with its revision.
+    open: VecDeque<(Revision, RecordKey)>,
 }
 
 enum Blocks {
@@ -39,14 +42,22 @@ impl ProofStream {
                 end,
                 proof_types,
             },
+            revisions: vec![Revision::Alpha],
             open: VecDeque::new(),
         }
+    }
+
+    /// With the proofs of these revisions.
+    pub(crate) fn of(mut self, revisions: &[Revision]) -> Self {
+        self.revisions = revisions.to_vec();
+        self
     }
 
     pub(crate) fn by_root(reader: Reader, blocks: Vec<(Root, Vec<ProofType>)>) -> Self {
         Self {
             reader,
             blocks: Blocks::Roots(blocks.into()),
+            revisions: vec![Revision::Alpha],
             open: VecDeque::new(),
         }
     }
@@ -81,24 +92,28 @@ impl ProofStream {
         mut look: impl FnMut(&Reader, &RecordKey) -> Result<Option<T>, StoreError>,
     ) -> Result<Option<T>, StoreError> {
         loop {
-            while let Some(key) = self.open.pop_front() {
+            while let Some((revision, key)) = self.open.pop_front() {
                 if let Some(found) = look(&self.reader, &key)? {
-                    self.open.retain(|other| other.proof_type != key.proof_type);
+                    self.open
+                        .retain(|(r, other)| *r != revision || other.proof_type != key.proof_type);
                     return Ok(Some(found));
                 }
             }
-            let Some((payload, proof_types)) = self.next_payload()? else {
+            let Some((block, proof_types)) = self.next_block()? else {
                 return Ok(None);
             };
-            let keys = self.reader.keys_of(&payload)?;
-            self.open.extend(
-                keys.into_iter()
-                    .filter(|key| proof_types.is_empty() || proof_types.contains(&key.proof_type)),
-            );
+            for revision in self.revisions.clone() {
+                let keys = self.reader.keys_of_block(&block, revision)?;
+                self.open.extend(
+                    keys.into_iter()
+                        .filter(|key| proof_types.is_empty() || proof_types.contains(&key.proof_type))
+                        .map(|key| (revision, key)),
+                );
+            }
         }
     }
 
-    fn next_payload(&mut self) -> Result<Option<(Root, Vec<ProofType>)>, StoreError> {
+    fn next_block(&mut self) -> Result<Option<(StoredBlock, Vec<ProofType>)>, StoreError> {
         loop {
             let (block, types) = match &mut self.blocks {
                 Blocks::Range {
@@ -119,8 +134,8 @@ impl ProofStream {
                     (self.reader.block(&root)?, types)
                 }
             };
-            if let Some(payload) = block.and_then(|block| block.new_payload_request_root) {
-                return Ok(Some((payload, types)));
+            if let Some(block) = block {
+                return Ok(Some((block, types)));
             }
         }
     }

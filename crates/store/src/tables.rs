@@ -5,8 +5,15 @@
 use crate::error::TxResult;
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 
-/// Version of what follows. A database of a newer version is refused; no older one exists.
-pub const SCHEMA_VERSION: u32 = 1;
+/// Version of what follows. A database of a newer version is refused, one of an older version brought up to this one.
+///
+/// | version | what it brought |
+/// |---|---|
+/// | 1 | proofs of `alpha`, each under its payload's request root |
+/// | 2 | proofs of `beta` beside them, each under the root of the beacon block it names, marked in the header |
+pub const SCHEMA_VERSION: u32 = 2;
+/// The oldest version that can be brought up to `SCHEMA_VERSION`.
+pub const OLDEST_SCHEMA_VERSION: u32 = 1;
 
 macro_rules! tables {
     ($($(#[$doc:meta])* $variant:ident / $field:ident: $definition:ident = ($key:ty => $value:ty)),+ $(,)?) => {
@@ -48,14 +55,15 @@ tables! {
     /// `schema_version` (u32 LE), `genesis_validators_root`, `chain_id` (u64 LE), `config_name`, and the running values
     /// of `Marks`. Never pruned.
     Meta / meta: META = (&'static str => &'static [u8]),
-    /// slot u64 ++ request root ++ proof type u8 ++ validator index u64 → length u32 LE ++ checksum u128 LE of the
-    /// `SignedExecutionProof`'s SSZ. Goes when its payload was orphaned by finality, when its slot falls out of
+    /// slot u64 ++ root ++ proof type u8 ++ validator index u64 → length u32 LE, its highest bit set in `beta` ++ checksum
+    /// u128 LE of the signed proof's SSZ. The root is what the proof names: of a `SignedExecutionProof` its payload's
+    /// request root, of a `SignedExecutionProofEnvelope` the beacon block's. Goes when its payload was orphaned by finality, when its slot falls out of
     /// retention, or oldest first beyond `max_db_size`, the serve range excepted.
     Proofs / proofs: PROOFS = (&'static ProofKeyBytes => &'static ProofHeaderBytes),
     /// the key of `Proofs` ++ chunk number u16 → that chunk's bytes. Goes with its proof.
     Chunks / chunks: CHUNKS = (&'static ChunkKeyBytes => &'static [u8]),
-    /// request root → slot u64: where a payload's proofs are. Goes with its last proof, if no block names it, or with
-    /// the block.
+    /// request root, or beacon block root that a `beta` proof names → slot u64: where the proofs are that name it. Goes with
+    /// its last proof, if no block names it, or with the block.
     Payloads / payloads: PAYLOADS = (&'static RootBytes => u64),
     /// block root → slot u64 BE ++ parent root ++ 0 or 1 ++ request root (many blocks may name one payload). Goes when its
     /// slot falls out of retention.

@@ -14,7 +14,7 @@ use crate::{
     store::PutOutcome,
     tables::{Marks, Tables, meta},
 };
-use assay_types::{Slot, ValidatorIndex};
+use assay_types::{Revision, Slot, ValidatorIndex};
 use bytes::Bytes;
 use redb::ReadableTable;
 use std::{
@@ -35,7 +35,7 @@ pub const MAX_SMALL_RECORD_BYTES: usize = 4 * 1024 * 1024;
 /// What is to be written.
 #[derive(Debug)]
 pub(crate) enum Work {
-    Put(RecordKey, Bytes),
+    Put(RecordKey, Revision, Bytes),
     Gate(Vec<crate::GateRecord>),
     Node(String, Option<Vec<u8>>),
     Chain(Vec<ChainUpdate>),
@@ -316,7 +316,7 @@ fn tell((answer, done): Answer) {
 impl Work {
     fn bytes(&self) -> usize {
         match self {
-            Self::Put(_, ssz) => ssz.len(),
+            Self::Put(_, _, ssz) => ssz.len(),
             Self::Gate(records) => records.iter().flat_map(|(_, value)| value).map(Vec::len).sum(),
             Self::Node(_, value) => value.as_ref().map_or(0, Vec::len),
             Self::Chain(_) | Self::Pending => 0,
@@ -336,7 +336,9 @@ fn perform(
     work: &Work,
 ) -> TxResult<Done> {
     match work {
-        Work::Put(key, ssz) => return Ok(Done::Put(put(tables, state, *key, ssz)?)),
+        Work::Put(key, revision, ssz) => {
+            return Ok(Done::Put(put(tables, state, *key, *revision, ssz)?));
+        }
         Work::Gate(records) => {
             for (key, value) in records {
                 match value {
@@ -402,11 +404,12 @@ pub(crate) fn put(
     tables: &mut Tables<'_>,
     state: &mut State,
     key: RecordKey,
+    revision: Revision,
     ssz: &[u8],
 ) -> TxResult<PutOutcome> {
-    let root = key.new_payload_request_root.0;
+    let root = key.root.0;
     let indexed = tables.payloads.get(&root)?.map(|slot| slot.value());
-    // One payload has one timestamp, so one slot: all its proofs are kept where the first one is.
+    // One payload has one timestamp, so one slot, and so has one block: all its proofs are kept where the first one is.
     let slot = match indexed {
         Some(slot) => slot,
         None => {
@@ -426,7 +429,7 @@ pub(crate) fn put(
         }
         Found::Absent => {}
     }
-    record::insert(tables, key, ssz)?;
+    record::insert(tables, key, revision, ssz)?;
     state.marks.proofs += 1;
     state.marks.proof_bytes += ssz.len() as u64;
     Ok(PutOutcome::Stored)
@@ -469,11 +472,14 @@ mod tests {
     fn proof(lanes: &Lanes, bytes: usize) {
         let key = RecordKey {
             slot: Slot(1),
-            new_payload_request_root: assay_types::Root::from([1; 32]),
+            root: assay_types::Root::from([1; 32]),
             proof_type: 1,
             validator_index: 1,
         };
-        send(lanes, Work::Put(key, Bytes::from(vec![7; bytes])));
+        send(
+            lanes,
+            Work::Put(key, Revision::Alpha, Bytes::from(vec![7; bytes])),
+        );
     }
 
     fn gate(lanes: &Lanes) {

@@ -12,6 +12,7 @@
 //! | `containers` | the shape of every named container, by fork, preset, revision and form |
 //! | `proof` | the proof containers as Rust types; proof bytes are shared, never copied |
 //! | `proof_beta` | the proof containers of the `beta` revision |
+//! | `signed_proof` | a signed proof of either revision, what it is known by, and what an engine judges |
 //! | `requests` | the small containers of req/resp: identifiers, ranges, status |
 //! | `codec` | SSZ and roots of what all proof containers have in common |
 //! | `payload` | `ExecutionPayload`, `ExecutionRequests`, `NewPayloadRequest` and its header |
@@ -37,6 +38,7 @@ pub mod proof;
 pub mod proof_beta;
 pub mod requests;
 pub mod schema;
+pub mod signed_proof;
 pub mod signing;
 pub mod spec;
 
@@ -55,4 +57,5 @@ pub use proof::{
     ProofByRootIdentifiers, ProofKey, ProofTypes, PublicInput, SignedExecutionProof, SszContainer, SszError,
 };
 pub use schema::Schema;
+pub use signed_proof::{EngineInput, ProofMessage, ProofName, SignedProof, StatedInput};
 pub use spec::Spec;

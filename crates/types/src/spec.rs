@@ -1,7 +1,7 @@
 //! `Spec`: every number of the protocol that a network may choose, in one place.
 //!
 //! Built from a beacon node's `/eth/v1/config/spec`; overrides (config.yaml keys in upper case, or flags) come last
-//! (protocol.md sections 1 and 11). Defaults are those of the `alpha` revision. The keys that can be overridden are
+//! (protocol.md sections 1 and 11). Defaults are those of both revisions, which agree but for what each says itself. The keys that can be overridden are
 //! listed in [`SETTINGS`].
 
 mod config;
@@ -15,7 +15,7 @@ use crate::{
     primitives::{Epoch, ForkVersion, ProofType, Slot},
     proof::ListLimits,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One entry of the blob schedule (EIP-7892), as fork digests mix it in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +60,8 @@ pub struct Spec {
     /// `MAX_WITHDRAWALS_PER_PAYLOAD`.
     pub max_withdrawals_per_payload: u64,
 
-    /// Which state of the EIP-8025 texts holds, by fork; a fork that is absent has `revision`.
+    /// Which state of the EIP-8025 texts holds, by fork; a fork that is absent has `revision`. By default `beta` from Gloas
+    /// on, where its clients are, and `alpha` before.
     pub revision_by_fork: BTreeMap<ForkName, Revision>,
     /// The revision of forks that `revision_by_fork` does not name.
     pub revision: Revision,
@@ -74,6 +75,8 @@ pub struct Spec {
     pub domain_execution_proof: [u8; 4],
     /// `MAX_EXECUTION_PROOFS_PER_PAYLOAD`: bounds our configured types and the serve arithmetic, no gossip rule.
     pub max_execution_proofs_per_payload: u64,
+    /// Proof types that `beta` knows; a proof of any other is rejected there.
+    pub supported_proof_types: BTreeSet<ProofType>,
     /// `MIN_REQUIRED_EXECUTION_PROOFS`: for `engine_verifyNewPayloadRequestHeaderV1` alone.
     pub min_required_execution_proofs: u64,
     /// `MAX_REQUEST_BLOCKS_DENEB`: most identifiers in one by-root request.
@@ -245,11 +248,11 @@ impl Spec {
         }
     }
 
-    /// Whether a type is one this network's texts define (`beta` fixes 1, 2, 3; `alpha` leaves it open).
+    /// Whether a type is one this network's texts define (`beta` fixes them, `alpha` leaves it open).
     pub fn defines_proof_type(&self, revision: Revision, proof_type: ProofType) -> bool {
         match revision {
             Revision::Alpha => true,
-            Revision::Beta => (1..=3).contains(&proof_type),
+            Revision::Beta => self.supported_proof_types.contains(&proof_type),
         }
     }
 }

@@ -148,12 +148,13 @@ fn every_value_of_the_table_is_a_setting() {
             "EIP8025_REVISION": "beta", "EIP8025_REVISION_FULU": "alpha", "NEW_PAYLOAD_REQUEST_FORM": "a",
             "PROOF_DATA_FORM": "bytelist", "MAX_PROOF_SIZE": 307_200, "DOMAIN_EXECUTION_PROOF": "0x0d000000",
             "MAX_EXECUTION_PROOFS_PER_PAYLOAD": "8", "MIN_REQUIRED_EXECUTION_PROOFS": "2",
-            "MAX_REQUEST_BLOCKS_DENEB": "64"
+            "MAX_REQUEST_BLOCKS_DENEB": "64", "SUPPORTED_PROOF_TYPES": "7, 1"
         }),
     )
     .unwrap();
     assert_eq!(spec.revision_at(ForkName::Gloas), Revision::Beta);
     assert_eq!(spec.revision_at(ForkName::Fulu), Revision::Alpha);
+    assert_eq!(spec.supported_proof_types, [1, 7].into());
     assert_eq!(spec.new_payload_request_form, NewPayloadRequestForm::A);
     assert_eq!(spec.proof_data_form(Revision::Alpha), ProofDataForm::ByteList);
     assert_eq!(spec.max_signed_proof_size(), 307_200 + 145);
@@ -164,6 +165,61 @@ fn every_value_of_the_table_is_a_setting() {
         (spec.list_limits().proof_types, spec.list_limits().identifiers),
         (8, 64)
     );
+}
+
+/// Where nothing is said, `beta` begins with Gloas; a word for all forks is for all of them.
+#[test]
+fn the_revision_follows_the_fork_unless_it_is_fixed() {
+    use Revision::{Alpha, Beta};
+    let node = |config: Value| {
+        let mut read = gloas_node();
+        read.extend(map(config));
+        read
+    };
+    let revisions = |config: Value, overrides: Value| {
+        let spec = read(&node(config), overrides).unwrap();
+        [ForkName::Electra, ForkName::Fulu, ForkName::Gloas].map(|fork| spec.revision_at(fork))
+    };
+    for (config, overrides, expected) in [
+        (json!({}), json!({}), [Alpha, Alpha, Beta]),
+        (
+            json!({}),
+            json!({"EIP8025_REVISION": "alpha"}),
+            [Alpha, Alpha, Alpha],
+        ),
+        (
+            json!({}),
+            json!({"EIP8025_REVISION_FULU": "beta"}),
+            [Alpha, Beta, Beta],
+        ),
+        (json!({"EIP8025_REVISION": "beta"}), json!({}), [Beta, Beta, Beta]),
+        (
+            json!({"EIP8025_REVISION": "alpha", "EIP8025_REVISION_GLOAS": "beta"}),
+            json!({"EIP8025_REVISION": "alpha"}),
+            [Alpha, Alpha, Alpha],
+        ),
+        (
+            json!({"EIP8025_REVISION": "alpha"}),
+            json!({"EIP8025_REVISION": "beta", "EIP8025_REVISION_FULU": "alpha"}),
+            [Beta, Alpha, Beta],
+        ),
+    ] {
+        let said = format!("{config} {overrides}");
+        assert_eq!(revisions(config, overrides), expected, "{said}");
+    }
+    let types = |value: Value| read(&gloas_node(), json!({ "SUPPORTED_PROOF_TYPES": value }));
+    assert_eq!(
+        read(&gloas_node(), json!({})).unwrap().supported_proof_types,
+        [1, 2, 3].into()
+    );
+    assert_eq!(
+        types(json!([5, "6"])).unwrap().supported_proof_types,
+        [5, 6].into()
+    );
+    for wrong in [json!(""), json!([]), json!("1,x"), json!("256"), json!({})] {
+        let error = types(wrong).unwrap_err().to_string();
+        assert!(error.contains("SUPPORTED_PROOF_TYPES"), "{error}");
+    }
 }
 
 /// Each setting changes the `Spec`, or is refused for a value it cannot have: none is read by nobody.
@@ -180,12 +236,21 @@ fn no_setting_is_ignored() {
     });
     let keys = SETTINGS.iter().map(|(key, _)| (*key).to_owned());
     for key in keys.chain(forks.flatten()) {
-        let changed = ["2", "minimal", "beta", "B", "bytelist", "0xff00ff00", "[]"]
-            .iter()
-            .any(|value| match read(&node, json!({ key.as_str(): value })) {
-                Ok(spec) => spec != Spec::mainnet(),
-                Err(error) => error.to_string().contains("the fork before it"),
-            });
+        let changed = [
+            "2",
+            "minimal",
+            "beta",
+            "alpha",
+            "B",
+            "bytelist",
+            "0xff00ff00",
+            "[]",
+        ]
+        .iter()
+        .any(|value| match read(&node, json!({ key.as_str(): value })) {
+            Ok(spec) => spec != Spec::mainnet(),
+            Err(error) => error.to_string().contains("the fork before it"),
+        });
         // An older name is read only where the newer is absent; that is `the_older_name_as_an_override_wins`.
         assert!(changed, "{key}");
     }

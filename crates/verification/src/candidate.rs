@@ -1,14 +1,14 @@
-//! The first look at a candidate: size, container, rule 7. Costs nothing and copies nothing.
+//! The first look at a candidate: size, container, rule 7, in `beta` the type. Costs nothing and copies nothing.
 
 use crate::{Candidate, RejectReason};
-use assay_types::{ProofKey, SignedExecutionProof, Spec, ValidatorIndex, proof::SIGNED_PROOF_OVERHEAD};
+use assay_types::{ProofName, Revision, SignedProof, Spec, ValidatorIndex, proof::SIGNED_PROOF_OVERHEAD};
 use bytes::Bytes;
 
 /// A candidate that decoded and whose proof is neither empty nor too large.
 #[derive(Debug, Clone)]
 pub(crate) struct Parsed {
     /// The value; its `proof_data` is a slice of `ssz` where that is there.
-    pub(crate) signed: SignedExecutionProof,
+    pub(crate) signed: SignedProof,
     /// The bytes it came as; a value that came as JSON has none until it is hashed.
     pub(crate) ssz: Option<Bytes>,
     /// Its way, for whoever traces it.
@@ -18,19 +18,20 @@ pub(crate) struct Parsed {
 impl Parsed {
     /// Rule 7 and the container's shape, size first: what is too long is not even decoded.
     pub(crate) fn new(candidate: Candidate, spec: &Spec) -> Result<Self, RejectReason> {
-        let parsed = match candidate {
-            Candidate::Ssz(ssz) => {
-                if ssz.len() > spec.max_signed_proof_size() {
-                    return Err(RejectReason::OversizeProof);
-                }
-                let signed =
-                    SignedExecutionProof::from_ssz_bytes(&ssz).map_err(|_| RejectReason::Malformed)?;
-                Self {
-                    signed,
-                    ssz: Some(ssz),
-                    span: tracing::Span::none(),
-                }
+        let from_ssz = |ssz: Bytes, revision| {
+            if ssz.len() > spec.max_signed_proof_size() {
+                return Err(RejectReason::OversizeProof);
             }
+            let signed = SignedProof::from_ssz_bytes(&ssz, revision).map_err(|_| RejectReason::Malformed)?;
+            Ok(Self {
+                signed,
+                ssz: Some(ssz),
+                span: tracing::Span::none(),
+            })
+        };
+        let parsed = match candidate {
+            Candidate::Ssz(ssz) => from_ssz(ssz, Revision::Alpha)?,
+            Candidate::Envelope(ssz) => from_ssz(ssz, Revision::Beta)?,
             Candidate::Signed(signed) => Self {
                 signed,
                 ssz: None,
@@ -44,6 +45,10 @@ impl Parsed {
         if len as u64 > spec.max_proof_size {
             return Err(RejectReason::OversizeProof);
         }
+        // `beta` rejects it before any look-up; in `alpha` every type is defined.
+        if !spec.defines_proof_type(parsed.signed.revision, parsed.signed.message.proof_type) {
+            return Err(RejectReason::UnsupportedType);
+        }
         Ok(parsed)
     }
 
@@ -54,7 +59,7 @@ impl Parsed {
         }
         let ssz = self.signed.to_ssz_bytes();
         // What was encoded here decodes; were it not so, the value itself is still right.
-        let signed = SignedExecutionProof::from_ssz_bytes(&ssz).unwrap_or(self.signed);
+        let signed = SignedProof::from_ssz_bytes(&ssz, self.signed.revision).unwrap_or(self.signed);
         Self {
             signed,
             ssz: Some(ssz),
@@ -62,8 +67,8 @@ impl Parsed {
         }
     }
 
-    pub(crate) fn key(&self) -> ProofKey {
-        self.signed.key()
+    pub(crate) fn name(&self) -> ProofName {
+        self.signed.name()
     }
 
     pub(crate) fn validator_index(&self) -> ValidatorIndex {
@@ -80,7 +85,7 @@ impl Parsed {
         let (a, b) = (&self.signed, &other.signed);
         a.validator_index == b.validator_index
             && a.signature == b.signature
-            && a.key() == b.key()
+            && a.name() == b.name()
             && (std::ptr::eq(a.message.proof_data.as_ptr(), b.message.proof_data.as_ptr())
                 && a.message.proof_data.len() == b.message.proof_data.len()
                 || a.message.proof_data == b.message.proof_data)

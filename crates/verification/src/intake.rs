@@ -1,7 +1,7 @@
 //! What comes through the one door (`verifier::Intake`), who brings it, and who is told.
 
 use crate::{CheckedProof, ParkReason, Verdict, VerifiedProof};
-use assay_types::{ProofKey, SignedExecutionProof, Slot, ValidatorIndex};
+use assay_types::{ProofKey, ProofName, Revision, SignedProof, Slot, ValidatorIndex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -51,8 +51,25 @@ pub enum Candidate {
     /// SSZ of a `SignedExecutionProof`, already unpacked; decoded here without a copy of the proof. A buffer of its own:
     /// a slice of a larger one would keep all of that in memory while budgets see the slice.
     Ssz(Bytes),
+    /// The same of a `SignedExecutionProofEnvelope` (`beta`): one frame for both, so the bytes do not say which they are.
+    Envelope(Bytes),
     /// A value that was read from JSON or made here.
-    Signed(SignedExecutionProof),
+    Signed(SignedProof),
+}
+
+impl Candidate {
+    /// SSZ of the revision's container.
+    pub fn ssz(revision: Revision, ssz: Bytes) -> Self {
+        match revision {
+            Revision::Alpha => Self::Ssz(ssz),
+            Revision::Beta => Self::Envelope(ssz),
+        }
+    }
+
+    /// A value of either revision.
+    pub fn signed(signed: impl Into<SignedProof>) -> Self {
+        Self::Signed(signed.into())
+    }
 }
 
 /// What `submit` says at once.
@@ -93,8 +110,17 @@ pub trait ProofSink: Send + Sync + 'static {
 
 /// What the store knows; asked for rules 3 and 9 after a restart.
 pub trait KnownProofs: Send + Sync + 'static {
-    /// Whether a valid signed proof of this payload and type is on disk.
+    /// Whether a valid signed proof of this payload and type is on disk, of whichever revision.
     fn has_valid(&self, key: &ProofKey) -> bool;
+    /// Whether one is that goes by this name on the network (rules 3 and 9). Where the answer is no though there is one,
+    /// the proof is verified once more, and nothing is lost.
+    fn has_valid_named(&self, name: &ProofName) -> bool {
+        name.revision == Revision::Alpha
+            && self.has_valid(&ProofKey {
+                new_payload_request_root: name.root,
+                proof_type: name.proof_type,
+            })
+    }
 }
 
 /// Validators that signed an invalid proof, kept across restarts (bounded by the implementor).

@@ -45,7 +45,7 @@ pub use intake::{
     Candidate, ContainmentRecord, KnownProofs, PeerRef, ProofSink, SinkError, Source, Submission,
 };
 pub use metrics::{MetricsSnapshot, VerificationMetrics};
-pub use signer::{CheckError, CheckedProof, ProofSigner, SignError};
+pub use signer::{CheckError, CheckedProof, ProofSigner, SignError, message_of};
 pub use trace::TRACE_TARGET;
 pub use trail::{InvalidProof, ProofTrail, UnderWay};
 pub use unsigned::{Brought, UnsignedError, UnsignedProofs, UnsignedVerdict};

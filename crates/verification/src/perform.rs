@@ -8,7 +8,7 @@ use crate::{
 };
 use assay_chain::ValidatorAnswer;
 use assay_proof_engine::{EngineError, Verification};
-use assay_types::ExecutionProof;
+use assay_types::EngineInput;
 use futures::FutureExt;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 use tracing::{Instrument, Span};
@@ -47,7 +47,7 @@ impl Inner {
                 let spec = Arc::clone(self.parts.chain.spec());
                 self.on_a_core(move || {
                     let parsed = Box::new(parsed.with_ssz());
-                    let proof_root = spec.execution_proof_root(epoch, &parsed.signed.message);
+                    let proof_root = spec.proof_message_root(epoch, &parsed.signed.message);
                     Outcome::Hashed { parsed, proof_root }
                 })
                 .await
@@ -79,8 +79,8 @@ impl Inner {
                 })
                 .await
             }
-            Action::AskEngine { proof, .. } => {
-                let answer = self.ask_engine(&proof).await;
+            Action::AskEngine { input, .. } => {
+                let answer = self.ask_engine(&input).await;
                 if let Err(error) = &answer {
                     tracing::debug!(engine = self.parts.engine.name(), %error, "proof not judged");
                 }
@@ -95,9 +95,9 @@ impl Inner {
     }
 
     /// The proof engine's word, in time. An engine that panics is one that could not judge: the proof is not lost.
-    pub(crate) async fn ask_engine(&self, proof: &ExecutionProof) -> Result<Verification, EngineError> {
+    pub(crate) async fn ask_engine(&self, input: &EngineInput) -> Result<Verification, EngineError> {
         let limit = self.config.engine_timeout;
-        let asked = AssertUnwindSafe(tokio::time::timeout(limit, self.parts.engine.verify(proof)));
+        let asked = AssertUnwindSafe(tokio::time::timeout(limit, self.parts.engine.verify(input)));
         match asked.catch_unwind().await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(EngineError::TimedOut(limit)),

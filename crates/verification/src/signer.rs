@@ -2,8 +2,11 @@
 //!
 //! Nothing is signed that a proof engine has not called valid: a signer takes a `CheckedProof` and nothing else.
 
+use assay_chain::PayloadInfo;
 use assay_proof_engine::{EngineError, ProofEngine, Verification};
-use assay_types::{ExecutionProof, ProofKey, SignedExecutionProof, Slot, Spec, ValidatorIndex};
+use assay_types::{
+    EngineInput, ExecutionProof, ProofKey, ProofMessage, Revision, SignedProof, Slot, Spec, ValidatorIndex,
+};
 use async_trait::async_trait;
 
 /// An unsigned proof that a proof engine called valid, of a size that every node takes. The field is private: only `check`
@@ -37,10 +40,11 @@ pub enum CheckError {
 }
 
 impl CheckedProof {
-    /// Asks the engine, after what can be seen at once.
+    /// Asks the engine, in the words of the revision that holds for the payload, after what can be seen at once.
     pub async fn check(
         engine: &dyn ProofEngine,
         spec: &Spec,
+        revision: Revision,
         proof: ExecutionProof,
     ) -> Result<Self, CheckError> {
         let (size, most) = (proof.proof_data.len() as u64, spec.max_proof_size);
@@ -50,7 +54,8 @@ impl CheckedProof {
         if size > most {
             return Err(CheckError::Oversize { size, most });
         }
-        match engine.verify(&proof).await? {
+        let input = EngineInput::new(spec, revision, proof.key(), proof.proof_data.clone());
+        match engine.verify(&input).await? {
             Verification::Valid => Ok(Self(proof)),
             Verification::Invalid(why) => Err(CheckError::Invalid(why)),
             Verification::Unsupported => Err(CheckError::Unsupported),
@@ -84,9 +89,26 @@ pub enum SignError {
     /// No validator with a key here is active at the payload's epoch, or none is known yet.
     #[error("no validator with a key here is active in slot {0}")]
     NoValidator(Slot),
+    /// `beta` names the payload's beacon block, and none is known yet.
+    #[error("the beacon block of the payload is not known yet")]
+    NoBlock,
     /// The signer did not sign; asked again it may.
     #[error("signer: {0}")]
     Signer(String),
+}
+
+/// What a proof of this payload is signed as; `NoBlock` where `beta` has nothing to name yet.
+pub fn message_of(
+    spec: &Spec,
+    proof: ExecutionProof,
+    payload: &PayloadInfo,
+) -> Result<(Revision, ProofMessage), SignError> {
+    let revision = spec.revision_at(payload.fork);
+    let mut message = ProofMessage::from(proof);
+    if revision == Revision::Beta {
+        message.root = payload.block_root.ok_or(SignError::NoBlock)?;
+    }
+    Ok((revision, message))
 }
 
 /// Signs proofs for the validators whose keys this node was given (implemented by crates/prover as `ValidatorSigner`).
@@ -100,10 +122,10 @@ pub trait ProofSigner: Send + Sync + 'static {
     /// Validators that may sign for a payload of this slot, by index; empty: `sign` would be `NoValidator`.
     fn validators(&self, slot: Slot) -> Vec<ValidatorIndex>;
 
-    /// Signs a proof of the payload of `slot` (the payload's own slot, from the chain view: it decides the fork version and
-    /// which validators are active). The validator is the signer's choice: they take turns by slot. Takes milliseconds with
+    /// Signs a proof of this payload, as the chain view has it: its slot decides the revision, the fork version and which
+    /// validators are active; in `beta` its block is what is named. The validator is the signer's choice: they take turns by slot. Takes milliseconds with
     /// a key of this process, up to seconds with a remote signer; the signature has been verified.
-    async fn sign(&self, proof: CheckedProof, slot: Slot) -> Result<SignedExecutionProof, SignError>;
+    async fn sign(&self, proof: CheckedProof, payload: &PayloadInfo) -> Result<SignedProof, SignError>;
 }
 
 #[cfg(test)]
@@ -140,7 +162,7 @@ mod tests {
                     new_payload_request_root: named,
                 },
             };
-            CheckedProof::check(&engine, &spec, proof).await
+            CheckedProof::check(&engine, &spec, Revision::Alpha, proof).await
         };
         let checked = check(good.clone(), 1, root).await.unwrap();
         assert_eq!(checked.proof().proof_data, good);
@@ -159,7 +181,7 @@ mod tests {
             ..config
         });
         let proof = checked.into_proof();
-        let unknown = CheckedProof::check(&down.unwrap(), &spec, proof).await;
+        let unknown = CheckedProof::check(&down.unwrap(), &spec, Revision::Alpha, proof).await;
         assert!(matches!(unknown, Err(CheckError::Unavailable(_))), "{unknown:?}");
     }
 }

@@ -9,13 +9,14 @@ pub const TRACE_TARGET: &str = "assay_trace";
 
 /// The span of a submission.
 pub(crate) fn arrival(parsed: &Parsed, source: &Source) -> Span {
-    let key = parsed.key();
+    let name = parsed.name();
     tracing::info_span!(
         target: TRACE_TARGET,
         parent: None,
         "proof",
-        new_payload_request_root = %key.new_payload_request_root,
-        proof_type = key.proof_type,
+        names = %name.root,
+        revision = name.revision.as_str(),
+        proof_type = name.proof_type,
         validator_index = parsed.validator_index(),
         source = source.label(),
         bytes = parsed.ssz_len(),

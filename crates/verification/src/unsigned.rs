@@ -11,7 +11,7 @@ use crate::{
     verifier::Inner,
 };
 use assay_proof_engine::{EngineError, Verification};
-use assay_types::{ExecutionProof, ProofKey, Root};
+use assay_types::{EngineInput, ExecutionProof, ProofKey, ProofMessage, ProofName, Revision, Root};
 use futures::FutureExt;
 use std::{
     panic::AssertUnwindSafe,
@@ -109,12 +109,20 @@ impl Inner {
         proof: ExecutionProof,
     ) -> Result<UnsignedVerdict, UnsignedError> {
         let (chain, key) = (&self.parts.chain, proof.key());
-        let slot = chain
-            .payload(&key.new_payload_request_root)
+        let payload = chain.payload(&key.new_payload_request_root);
+        let slot = payload
+            .as_ref()
             .map_or_else(|| chain.current_slot(), |payload| payload.slot);
-        let (spec, hashed) = (Arc::clone(chain.spec()), proof.clone());
+        let spec = Arc::clone(chain.spec());
         let epoch = spec.epoch_at_slot(slot);
-        let proof_root = tokio::task::spawn_blocking(move || spec.execution_proof_root(epoch, &hashed)).await;
+        let revision = spec.revision_at_epoch(epoch);
+        let input = EngineInput::new(&spec, revision, key, proof.proof_data.clone());
+        // As it would be signed, so that a signed one of the same message is known by its root.
+        let mut message = ProofMessage::from(proof.clone());
+        if let (Revision::Beta, Some(block)) = (revision, payload.and_then(|p| p.block_root)) {
+            message.root = block;
+        }
+        let proof_root = tokio::task::spawn_blocking(move || spec.proof_message_root(epoch, &message)).await;
         let proof_root = proof_root.map_err(|_| UnsignedError::Internal)?;
         match self.judgement(&proof_root) {
             Some(Judgement::Valid) => {}
@@ -123,7 +131,7 @@ impl Inner {
                     "this very proof was judged before".to_owned(),
                 ));
             }
-            Some(Judgement::Signed) | None => match self.ask_engine(&proof).await? {
+            Some(Judgement::Signed) | None => match self.ask_engine(&input).await? {
                 Verification::Valid => {}
                 Verification::Invalid(why) => {
                     self.drive(Event::UnsignedInvalid {
@@ -301,18 +309,24 @@ impl UnsignedProofs {
     }
 
     async fn sign_and_submit(&self, verified: CheckedProof, patience: Duration) -> Brought {
-        if self.intake.inner.has_valid_signed(&verified.key()) {
+        let inner = &self.intake.inner;
+        let key = verified.key();
+        let payload = inner.parts.chain.payload(&key.new_payload_request_root);
+        let name = match &payload {
+            Some(payload) => inner.name_of(payload, key.proof_type),
+            None => Some(ProofName::alpha(key)),
+        };
+        if name.is_some_and(|name| inner.has_valid_signed(&name)) {
             return Brought::OnTheNetwork;
         }
         let Some(signer) = &self.signer else {
             return Brought::NotSigned;
         };
         let deadline = Instant::now() + patience;
-        let root = verified.key().new_payload_request_root;
-        let Some(payload) = self.intake.inner.parts.chain.payload(&root) else {
+        let Some(payload) = payload else {
             return Brought::NotNow(IgnoreReason::UnknownPayload.to_string());
         };
-        let signing = signer.sign(verified, payload.slot);
+        let signing = signer.sign(verified, &payload);
         let signed = match tokio::time::timeout(patience, signing).await {
             Ok(Ok(signed)) => signed,
             Ok(Err(error)) => return Brought::NotNow(error.to_string()),
@@ -325,9 +339,9 @@ impl UnsignedProofs {
                 Brought::OnTheNetwork
             }
             Waited::Decided(Verdict::Reject(reason)) => Brought::Refused(reason.to_string()),
-            Waited::Decided(Verdict::Ignore(reason @ IgnoreReason::TooOld)) => {
-                Brought::Refused(reason.to_string())
-            }
+            Waited::Decided(Verdict::Ignore(
+                reason @ (IgnoreReason::TooOld | IgnoreReason::WrongRevision),
+            )) => Brought::Refused(reason.to_string()),
             Waited::Decided(Verdict::Ignore(reason)) => Brought::NotNow(reason.to_string()),
             Waited::StillWaiting(reason) => Brought::NotNow(reason.map_or_else(
                 || "it is still being judged".to_owned(),

@@ -46,6 +46,8 @@ reasons!(
         UnknownPayload = "unknown_payload": "its payload request has not been seen",
         /// Between rules 2 and 3: a type this node does not verify (`alpha`).
         UnsupportedType = "unsupported_type": "no proof engine here verifies this proof type",
+        /// The other revision holds for its payload.
+        WrongRevision = "wrong_revision": "another revision of EIP-8025 holds for its payload's fork",
         /// Rule 3 or 9: a valid proof of this payload and type is known.
         AlreadyValid = "already_valid": "a valid proof of this payload and type is known",
         /// Rule 4: this validator's try for this payload and type has been seen.
@@ -69,7 +71,9 @@ reasons!(
     /// Why a proof is rejected.
     RejectReason {
         /// Not the container (or snappy) it should be.
-        Malformed = "malformed": "not a valid SignedExecutionProof",
+        Malformed = "malformed": "not a valid SignedExecutionProof or envelope of one",
+        /// `beta`: a type that its text does not define.
+        UnsupportedType = "unsupported_type": "this network's revision defines no such proof type",
         /// Rule 7: no proof data.
         EmptyProof = "empty_proof": "proof_data is empty",
         /// Rule 7: more than `MAX_PROOF_SIZE` bytes.

@@ -11,7 +11,7 @@ use crate::{
 };
 use assay_chain::{Chain, ChainEvent, PayloadInfo};
 use assay_proof_engine::ProofEngine;
-use assay_types::{Epoch, ProofKey, ProofType, Root, Slot, ValidatorIndex};
+use assay_types::{Epoch, ProofKey, ProofName, ProofType, Revision, Root, Slot, ValidatorIndex};
 use parking_lot::{Mutex, RwLock};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -252,7 +252,13 @@ impl Inner {
             let ticket = state.next_ticket;
             state.next_ticket += 1;
             state.waiters.insert(ticket, Waiter::First(tell));
-            let (key, validator) = (parsed.key(), parsed.validator_index());
+            let (name, validator) = (parsed.name(), parsed.validator_index());
+            // A block that is not known (yet) is known by its root alone.
+            let payload = self.payload_of(&name).map(|p| p.new_payload_request_root);
+            let key = ProofKey {
+                new_payload_request_root: payload.unwrap_or(name.root),
+                proof_type: name.proof_type,
+            };
             let span = parsed.span.clone();
             state.trail.arrived(ticket, key, validator, &source, span);
             self.step(
@@ -292,8 +298,38 @@ impl Inner {
     }
 
     /// Whether a valid signed proof is known.
-    pub(crate) fn has_valid_signed(&self, key: &ProofKey) -> bool {
-        self.state.lock().machine.is_valid(key, self)
+    pub(crate) fn has_valid_signed(&self, name: &ProofName) -> bool {
+        self.state.lock().machine.is_valid(name, self)
+    }
+
+    /// The name of a proof of this payload; `None` where `beta` has no block to name yet.
+    pub(crate) fn name_of(&self, payload: &PayloadInfo, proof_type: ProofType) -> Option<ProofName> {
+        match self.parts.chain.spec().revision_at(payload.fork) {
+            Revision::Alpha => Some(ProofName::alpha(ProofKey {
+                new_payload_request_root: payload.new_payload_request_root,
+                proof_type,
+            })),
+            Revision::Beta => payload.block_root.map(|root| ProofName::beta(root, proof_type)),
+        }
+    }
+
+    /// The payload that a proof of this name is of.
+    fn payload_of(&self, name: &ProofName) -> Option<PayloadInfo> {
+        let chain = &self.parts.chain;
+        match name.revision {
+            Revision::Alpha => chain.payload(&name.root),
+            Revision::Beta => {
+                let block = chain.block(&name.root)?;
+                let payload = chain.payload(&block.new_payload_request_root?)?;
+                // A payload may be in several blocks: the state that decides is that of the block named.
+                Some(PayloadInfo {
+                    block_root: Some(block.block_root),
+                    slot: block.slot,
+                    fork: chain.spec().fork_at_epoch(chain.spec().epoch_at_slot(block.slot)),
+                    ..payload
+                })
+            }
+        }
     }
 
     /// Runs work that ends with the verifier.
@@ -409,10 +445,13 @@ impl Driven {
 }
 
 impl View for Inner {
-    fn payload(&self, root: &Root) -> Option<PayloadInfo> {
-        self.parts.chain.payload(root)
+    fn payload(&self, name: &ProofName) -> Option<PayloadInfo> {
+        self.payload_of(name)
     }
-    fn has_valid(&self, key: &ProofKey) -> bool {
+    fn has_valid(&self, name: &ProofName) -> bool {
+        self.parts.known.has_valid_named(name)
+    }
+    fn proves(&self, key: &ProofKey) -> bool {
         self.parts.known.has_valid(key)
     }
     fn verifies(&self, proof_type: ProofType) -> bool {
@@ -443,6 +482,7 @@ async fn follow_chain(inner: Arc<Inner>, mut events: broadcast::Receiver<ChainEv
             Ok(ChainEvent::Block(block) | ChainEvent::Head(block)) => {
                 if let Some(root) = block.new_payload_request_root {
                     inner.drive(Event::PayloadKnown(root));
+                    inner.drive(Event::BlockKnown(block.block_root));
                 }
             }
             Ok(ChainEvent::Finalized { slot, orphaned, .. }) => {

@@ -160,7 +160,11 @@ async fn stored(state: &ApiState, roots: Vec<Root>) -> Result<BTreeMap<ProofKey,
         let mut keys = BTreeMap::new();
         for root in roots {
             for key in reader.keys_of(&root)? {
-                keys.entry(key.proof_key()).or_insert(key);
+                let proven = ProofKey {
+                    new_payload_request_root: root,
+                    proof_type: key.proof_type,
+                };
+                keys.entry(proven).or_insert(key);
             }
         }
         Ok::<_, assay_store::StoreError>(keys)

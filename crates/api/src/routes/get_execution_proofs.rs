@@ -1,8 +1,10 @@
-//! GET `/eth/v1/beacon/execution_proofs/{block_id}`: the proofs of one block's payload, JSON or SSZ by `Accept`.
+//! GET `/eth/v1/beacon/execution_proofs/{block_id}`: the proofs of one block's payload, JSON or SSZ by `Accept`. They are of
+//! the revision that holds for the block's fork; what is kept of another counts, and is in the pool's list.
 
 use crate::openapi::{Operation, list_of, object, schema};
 use crate::{ApiError, ApiState, block_id, proof_body::ssz_list};
-use assay_types::SignedExecutionProof;
+use assay_store::StoredBlock;
+use assay_types::SignedProof;
 use axum::{
     Json,
     extract::{Path, State},
@@ -17,7 +19,7 @@ use serde_json::json;
 struct Body {
     execution_optimistic: bool,
     finalized: bool,
-    data: Vec<SignedExecutionProof>,
+    data: Vec<SignedProof>,
 }
 
 pub(crate) async fn get(
@@ -26,18 +28,17 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let block = block_id::resolve(state.chain.as_ref(), &state.store, &id).await?;
-    let stored = match block.new_payload_request_root {
-        Some(root) => state
-            .store
-            .proofs_for(root)
-            .await
-            .map_err(|e| ApiError::internal(e.to_string()))?,
-        None => Vec::new(),
+    let spec = state.chain.spec();
+    let version = spec.fork_at_epoch(spec.epoch_at_slot(block.slot));
+    let kept = StoredBlock {
+        block_root: block.block_root,
+        parent_root: assay_types::Root::ZERO,
+        slot: block.slot,
+        new_payload_request_root: block.new_payload_request_root,
+        is_canonical: true,
     };
-    let version = state
-        .chain
-        .spec()
-        .fork_at_epoch(state.chain.spec().epoch_at_slot(block.slot));
+    let stored = state.store.proofs_of_block(kept, spec.revision_at(version)).await;
+    let stored = stored.map_err(|e| ApiError::internal(e.to_string()))?;
     let version = [("eth-consensus-version", version.as_str())];
     if prefers_ssz(&headers) {
         let elements: Vec<Bytes> = stored.iter().map(|proof| proof.ssz().clone()).collect();
@@ -84,7 +85,7 @@ pub(super) fn prefers_ssz(headers: &HeaderMap) -> bool {
 pub(crate) fn describe() -> Operation {
     let flag = json!({ "type": "boolean" });
     let body = object(json!({
-        "execution_optimistic": flag, "finalized": flag, "data": list_of(schema("SignedExecutionProof")),
+        "execution_optimistic": flag, "finalized": flag, "data": list_of(schema("SignedProof")),
     }));
     let ssz = json!({ "type": "string", "format": "binary" });
     Operation::new("getExecutionProofs", "The proofs of a block's payload")

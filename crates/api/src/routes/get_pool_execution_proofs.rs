@@ -1,10 +1,12 @@
 //! GET `/eth/v1/beacon/pool/execution_proofs`: the proofs of the canonical chain from the finalized epoch on, JSON or SSZ
-//! by `Accept`, streamed one by one, so that an answer of any length needs the memory of one proof.
+//! by `Accept`. JSON has the proofs of every revision, each in its own container; SSZ cannot tell them apart and has those
+//! of the revision that holds now, which `Eth-Consensus-Version` names the fork of. Streamed one by one, so that an answer of any length needs the memory of one proof.
 
 use super::get_execution_proofs::prefers_ssz;
 use crate::openapi::{Operation, data, list_of, schema};
 use crate::{ApiError, ApiState, proof_body::ssz_list_head};
 use assay_store::{ProofStream, ProofSummary, Store};
+use assay_types::Revision;
 use axum::{
     body::Body,
     extract::State,
@@ -28,11 +30,20 @@ pub(crate) async fn get(State(state): State<ApiState>, headers: HeaderMap) -> Re
     let now = state.chain.current_slot();
     let count = now.0.saturating_sub(start.0).saturating_add(1);
     if !prefers_ssz(&headers) {
-        let body = Body::from_stream(json(state.store.range(start, count, Vec::new())));
+        let body = Body::from_stream(json(state.store.range_of(Revision::ALL, start, count)));
         return Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response());
     }
     // A list of SSZ begins with where each element lies: their lengths first, then the proofs.
-    let found = state.store.range_summaries(start, count, Vec::new()).await;
+    let spec = state.chain.spec();
+    let fork = spec.fork_at_epoch(spec.epoch_at_slot(now));
+    let revision: &'static [Revision] = match spec.revision_at(fork) {
+        Revision::Alpha => &[Revision::Alpha],
+        Revision::Beta => &[Revision::Beta],
+    };
+    let found = state
+        .store
+        .range_summaries(revision, start, count, Vec::new())
+        .await;
     let found = found.map_err(|e| ApiError::internal(e.to_string()))?;
     let lengths = found.iter().map(|summary| summary.bytes);
     let head = ssz_list_head(lengths).ok_or_else(|| {
@@ -46,7 +57,13 @@ pub(crate) async fn get(State(state): State<ApiState>, headers: HeaderMap) -> Re
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_LENGTH, length.to_string()),
     ];
-    Ok((kind, Body::from_stream(ssz(head, found, state.store.clone()))).into_response())
+    let version = [("eth-consensus-version", fork.as_str())];
+    Ok((
+        version,
+        kind,
+        Body::from_stream(ssz(head, found, state.store.clone())),
+    )
+        .into_response())
 }
 
 fn json(proofs: ProofStream) -> impl Stream<Item = io::Result<Bytes>> {
@@ -94,7 +111,7 @@ fn ssz(head: Vec<u8>, found: Vec<ProofSummary>, store: Store) -> impl Stream<Ite
 
 pub(crate) fn describe() -> Operation {
     let ssz = json!({ "type": "string", "format": "binary" });
-    let list = data(list_of(schema("SignedExecutionProof")));
+    let list = data(list_of(schema("SignedProof")));
     Operation::new(
         "getPoolExecutionProofs",
         "The proofs of the canonical chain from the finalized epoch on",

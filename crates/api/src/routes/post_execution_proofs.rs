@@ -3,6 +3,10 @@
 //! Each proof is judged on its own: good ones are kept and published whatever becomes of the others. 200 when every one
 //! is on the network, now or already (another valid one of its payload and type counts for one that verifies itself); 400 with `failures` where one is not and will not be; 503 with `failures` where
 //! the node cannot judge one now (its payload is not known yet, the validator or the proof engine cannot be asked).
+//!
+//! A proof is a `SignedExecutionProof` (`alpha`) or a `SignedExecutionProofEnvelope` (`beta`). Of JSON the message says which.
+//! SSZ is of one frame in both: `Eth-Consensus-Version`, where it is sent, names the fork and so the revision; else what the
+//! proof names does, a payload or a block that is known; else the revision that holds now.
 
 use crate::{
     ApiError, ApiState, posted,
@@ -13,11 +17,12 @@ use crate::{
     proof_body::MAX_PROOFS_PER_POST,
 };
 use assay_chain::Chain;
-use assay_types::SignedExecutionProof;
+use assay_types::{ForkName, Revision, SignedProof, Spec};
 use assay_verification::{Candidate, IgnoreReason, Intake, Source, Verdict, Waited};
 use axum::{
     Extension,
     extract::{Request, State},
+    http::HeaderMap,
 };
 use futures::{StreamExt, stream};
 use serde_json::json;
@@ -34,41 +39,74 @@ pub(crate) async fn post(
     Extension(limit): Extension<super::BodyLimit>,
     request: Request,
 ) -> Result<(), ApiError> {
+    let said = consensus_version(request.headers(), state.chain.spec())?;
     let found = posted::proofs(request, limit.0).await?;
-    answer(state.chain.as_ref(), &state.intake, found, PATIENCE).await
+    answer(state.chain.as_ref(), &state.intake, said, found, PATIENCE).await
+}
+
+/// The revision that the fork of `Eth-Consensus-Version` has; 400 where that is no fork.
+fn consensus_version(headers: &HeaderMap, spec: &Spec) -> Result<Option<Revision>, ApiError> {
+    let Some(value) = headers.get("eth-consensus-version") else {
+        return Ok(None);
+    };
+    let fork = value.to_str().unwrap_or_default().trim().parse::<ForkName>();
+    fork.map(|fork| Some(spec.revision_at(fork)))
+        .map_err(|error| ApiError::bad_request(format!("Eth-Consensus-Version: {error}")))
 }
 
 async fn answer(
     chain: &dyn Chain,
     intake: &Intake,
+    said: Option<Revision>,
     found: Vec<Result<Candidate, String>>,
     patience: Duration,
 ) -> Result<(), ApiError> {
     let deadline = Instant::now() + patience;
     let judging = found
         .into_iter()
-        .map(|candidate| judge(intake, named_as_here(chain, candidate), deadline));
+        .map(|candidate| judge(intake, of_revision(chain, said, candidate), deadline));
     let outcomes: Vec<Outcome> = stream::iter(judging).buffered(AT_ONCE).collect().await;
     verdicts::answer(outcomes)
 }
 
-/// A prover of revision `beta` names the beacon block where `alpha` has the payload's request root, in the same bytes: it
-/// must not be told to come again and again for a payload that never comes.
-fn named_as_here(chain: &dyn Chain, candidate: Result<Candidate, String>) -> Result<Candidate, String> {
-    let candidate = candidate?;
-    let named = match &candidate {
-        // Without a copy of the proof; what does not decode is refused with its reason later.
-        Candidate::Ssz(ssz) => SignedExecutionProof::from_ssz_bytes(ssz).ok().map(|s| s.key()),
-        Candidate::Signed(signed) => Some(signed.key()),
-    };
-    let root = named.map(|key| key.new_payload_request_root);
-    match root.filter(|root| chain.payload(root).is_none() && chain.block(root).is_some()) {
-        Some(root) => Err(format!(
-            "{root} is a beacon block root: this node takes proofs of EIP8025_REVISION alpha, which name the \
-             new_payload_request_root of the block's payload"
-        )),
-        None => Ok(candidate),
+/// A candidate with its revision. An `alpha` proof in JSON that names a block is refused here: it must not be told to come
+/// again and again for a payload that never comes.
+fn of_revision(
+    chain: &dyn Chain,
+    said: Option<Revision>,
+    candidate: Result<Candidate, String>,
+) -> Result<Candidate, String> {
+    match candidate? {
+        Candidate::Ssz(ssz) => {
+            // Without a copy of the proof; what does not decode is refused with its reason later.
+            let named = SignedProof::from_ssz_bytes(&ssz, Revision::Alpha).ok();
+            let revision = said
+                .or_else(|| named_revision(chain, &named?.message.root))
+                .unwrap_or_else(|| {
+                    let spec = chain.spec();
+                    spec.revision_at_epoch(spec.epoch_at_slot(chain.current_slot()))
+                });
+            Ok(Candidate::ssz(revision, ssz))
+        }
+        Candidate::Signed(signed)
+            if signed.revision == Revision::Alpha
+                && named_revision(chain, &signed.message.root) == Some(Revision::Beta) =>
+        {
+            Err(format!(
+                "{} is a beacon block root, not the new_payload_request_root of a payload",
+                signed.message.root
+            ))
+        }
+        candidate => Ok(candidate),
     }
+}
+
+/// What a root is the name of, where that is known.
+fn named_revision(chain: &dyn Chain, root: &assay_types::Root) -> Option<Revision> {
+    if chain.payload(root).is_some() {
+        return Some(Revision::Alpha);
+    }
+    chain.block(root).map(|_| Revision::Beta)
 }
 
 async fn judge(intake: &Intake, candidate: Result<Candidate, String>, deadline: Instant) -> Outcome {
@@ -91,7 +129,9 @@ async fn judge(intake: &Intake, candidate: Result<Candidate, String>, deadline: 
             IgnoreReason::SeenProof | IgnoreReason::SeenFromValidator | IgnoreReason::Contained => {
                 Outcome::NotNow(reason.to_string())
             }
-            IgnoreReason::UnsupportedType | IgnoreReason::TooOld => Outcome::Refused(reason.to_string()),
+            IgnoreReason::UnsupportedType | IgnoreReason::TooOld | IgnoreReason::WrongRevision => {
+                Outcome::Refused(reason.to_string())
+            }
         },
         Waited::StillWaiting(reason) => Outcome::NotNow(reason.map_or_else(
             || "it is still being judged".to_owned(),
@@ -102,7 +142,7 @@ async fn judge(intake: &Intake, candidate: Result<Candidate, String>, deadline: 
 
 /// `id` tells the two paths apart.
 pub(crate) fn describe(id: &'static str) -> Operation {
-    let one = schema("SignedExecutionProof");
+    let one = schema("SignedProof");
     let several = json!({ "type": "array", "items": one, "minItems": 1, "maxItems": MAX_PROOFS_PER_POST });
     let ssz = json!({ "type": "string", "format": "binary" });
     Operation::new(
@@ -128,10 +168,10 @@ pub(crate) fn describe(id: &'static str) -> Operation {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use assay_types::{ProofKey, Root, SignedExecutionProof, Slot, Spec};
+    use assay_types::{ProofKey, Root, SignedExecutionProof, Slot};
     use assay_verification::{
         MemoryContainment, RoomLimits, Verifier, VerifierConfig, VerifierParts,
-        testing::{MemoryChain, MemorySink, ScriptedEngine, sign},
+        testing::{MemoryChain, MemorySink, ScriptedEngine, sign, sign_envelope},
     };
     use axum::{
         http::{StatusCode, header},
@@ -148,7 +188,11 @@ mod tests {
     impl House {
         /// Payload 1 is known; one candidate at a time has room.
         fn new(candidates: usize) -> Self {
-            let chain = Arc::new(MemoryChain::new(Arc::new(Spec::minimal()), Root::from([7; 32])));
+            Self::on(Spec::minimal(), candidates)
+        }
+
+        fn on(spec: Spec, candidates: usize) -> Self {
+            let chain = Arc::new(MemoryChain::new(Arc::new(spec), Root::from([7; 32])));
             chain.add_interop_validators(0..4);
             chain.add_payload(Root::from([1; 32]), Slot(3));
             let engine = Arc::new(ScriptedEngine::new([1]));
@@ -183,11 +227,27 @@ mod tests {
             sign(spec, &genesis, key, Slot(3), vec![b'V'; 10].into(), validator)
         }
 
+        fn envelope(&self, block: u8, validator: u64) -> SignedProof {
+            self.envelope_at(block, validator, Slot(3))
+        }
+
+        fn envelope_at(&self, block: u8, validator: u64, slot: Slot) -> SignedProof {
+            let (spec, genesis) = (self.chain.spec(), self.chain.genesis());
+            let root = Root::from([block; 32]);
+            sign_envelope(spec, &genesis, root, 1, slot, vec![b'V'; 10].into(), validator)
+        }
+
         async fn post(&self, proofs: &[SignedExecutionProof]) -> Result<(), ApiError> {
-            let found = proofs.iter().cloned().map(Candidate::Signed).map(Ok).collect();
+            self.post_all(proofs.iter().cloned().map(Candidate::signed).collect())
+                .await
+        }
+
+        async fn post_all(&self, candidates: Vec<Candidate>) -> Result<(), ApiError> {
+            let found = candidates.into_iter().map(Ok).collect();
             answer(
                 self.chain.as_ref(),
                 &self.verifier.intake(),
+                None,
                 found,
                 Duration::from_millis(300),
             )
@@ -219,9 +279,8 @@ mod tests {
         house.verifier.shutdown().await;
     }
 
-    /// As a prover of revision `beta` posts it.
     #[tokio::test]
-    async fn a_proof_that_names_a_beacon_block_is_refused_with_the_reason() {
+    async fn an_alpha_proof_that_names_a_beacon_block_is_refused_with_the_reason() {
         let house = House::new(16);
         house.chain.add_block(Root::from([8; 32]), Slot(3));
         let refused = house
@@ -230,14 +289,91 @@ mod tests {
             .unwrap_err();
         assert_eq!((refused.code, refused.failures[0].index), (400, 1), "{refused:?}");
         assert!(
-            refused.failures[0].message.contains("EIP8025_REVISION alpha"),
+            refused.failures[0].message.contains("is a beacon block root"),
             "{refused:?}"
         );
-        // As SSZ too, and where the payload is known by this very name it is one.
-        let ssz = Candidate::Ssz(house.proof(8, 1).to_ssz_bytes());
-        assert!(named_as_here(house.chain.as_ref(), Ok(ssz)).is_err());
+        // Where the payload is known by this very name it is one.
         house.chain.add_payload(Root::from([8; 32]), Slot(3));
         house.post(&[house.proof(8, 1)]).await.unwrap();
+        house.verifier.shutdown().await;
+    }
+
+    /// As a prover of revision `beta` posts it to a node whose fork has `alpha`.
+    #[tokio::test]
+    async fn an_envelope_where_alpha_holds_is_refused() {
+        let house = House::new(16);
+        house
+            .chain
+            .add_block_of(Root::from([8; 32]), Slot(3), Root::from([1; 32]));
+        let envelope = house.envelope(8, 1);
+        for candidate in [
+            Candidate::Ssz(envelope.to_ssz_bytes()),
+            Candidate::signed(envelope.clone()),
+        ] {
+            let refused = house.post_all(vec![candidate]).await.unwrap_err();
+            let says = IgnoreReason::WrongRevision.to_string();
+            assert_eq!((refused.code, &refused.failures[0].message), (400, &says));
+        }
+        house.verifier.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn of_ssz_the_header_or_what_is_named_or_the_present_fork_says_the_revision() {
+        let mut spec = Spec::minimal();
+        spec.revision_by_fork.insert(ForkName::Gloas, Revision::Beta);
+        for entry in &mut spec.fork_schedule {
+            if entry.0 == ForkName::Gloas {
+                entry.2 = assay_types::Epoch(1);
+            }
+        }
+        let house = House::on(spec, 16);
+        house
+            .chain
+            .add_block_of(Root::from([8; 32]), Slot(9), Root::from([2; 32]));
+        let revision = |root: u8, said| {
+            let ssz = house.proof(root, 1).to_ssz_bytes();
+            match of_revision(house.chain.as_ref(), said, Ok(Candidate::Ssz(ssz))).unwrap() {
+                Candidate::Envelope(_) => Revision::Beta,
+                _ => Revision::Alpha,
+            }
+        };
+        for (slot, unknown) in [(7, Revision::Alpha), (8, Revision::Beta)] {
+            house.chain.set_slot(Slot(slot));
+            assert_eq!(revision(1, None), Revision::Alpha, "a payload");
+            assert_eq!(revision(8, None), Revision::Beta, "a block");
+            assert_eq!(revision(99, None), unknown, "slot {slot}");
+            for said in Revision::ALL {
+                assert_eq!(revision(99, Some(*said)), *said);
+            }
+        }
+        let spec = house.chain.spec();
+        for (name, revision) in [
+            ("gloas", Ok(Some(Revision::Beta))),
+            ("Fulu", Ok(Some(Revision::Alpha))),
+            ("", Err(400)),
+            ("delta", Err(400)),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("eth-consensus-version", name.parse().unwrap());
+            let read = consensus_version(&headers, spec).map_err(|e| e.code);
+            assert_eq!(read, revision, "{name}");
+        }
+        assert_eq!(consensus_version(&HeaderMap::new(), spec).ok(), Some(None));
+        // Both in one request.
+        let mut gloas = house.envelope_at(8, 1, Slot(9));
+        house
+            .post_all(vec![
+                Candidate::Ssz(house.proof(1, 1).to_ssz_bytes()),
+                Candidate::Ssz(gloas.to_ssz_bytes()),
+            ])
+            .await
+            .unwrap();
+        gloas.message.proof_type = 9;
+        let refused = house.post_all(vec![Candidate::signed(gloas)]).await.unwrap_err();
+        assert_eq!(
+            refused.failures[0].message,
+            assay_verification::RejectReason::UnsupportedType.to_string()
+        );
         house.verifier.shutdown().await;
     }
 

@@ -164,7 +164,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use assay_chain::Chain;
-    use assay_types::{PublicInput, Root, SignedExecutionProof, Slot, Spec, ValidatorIndex};
+    use assay_chain::PayloadInfo;
+    use assay_types::{PublicInput, Root, SignedProof, Slot, Spec, ValidatorIndex};
     use assay_verification::{
         CheckedProof, MemoryContainment, ProofSigner, SignError, Verifier, VerifierConfig, VerifierParts,
         testing::{MemoryChain, MemorySink, ScriptedEngine, sign},
@@ -182,9 +183,10 @@ mod tests {
         fn validators(&self, _: Slot) -> Vec<ValidatorIndex> {
             vec![2]
         }
-        async fn sign(&self, proof: CheckedProof, slot: Slot) -> Result<SignedExecutionProof, SignError> {
+        async fn sign(&self, proof: CheckedProof, payload: &PayloadInfo) -> Result<SignedProof, SignError> {
             let (key, data) = (proof.key(), proof.proof().proof_data.clone());
-            Ok(sign(self.0.spec(), &self.0.genesis(), key, slot, data, 2))
+            let genesis = self.0.genesis();
+            Ok(sign(self.0.spec(), &genesis, key, payload.slot, data, 2).into())
         }
     }
 

@@ -1,8 +1,10 @@
-//! `assay sign`: an ExecutionProof and a key file in, a SignedExecutionProof out.
+//! `assay sign`: an ExecutionProof and a key file in, a SignedExecutionProof out; where revision `beta` holds, their envelopes.
 
 use super::{files, signing_context::SigningContextArgs};
 use anyhow::Context;
-use assay_types::{ExecutionProof, SecretKey, SignedExecutionProof, bls};
+use assay_types::{
+    ExecutionProof, ProofMessage, Revision, SecretKey, SignedProof, bls, proof_beta::ExecutionProofEnvelope,
+};
 use bytes::Bytes;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -11,7 +13,7 @@ use zeroize::Zeroizing;
 /// Flags of `assay sign`.
 #[derive(Debug, Args)]
 pub struct SignArgs {
-    /// ExecutionProof to sign: SSZ, .ssz_snappy or .json; - for standard input
+    /// ExecutionProof (in beta: ExecutionProofEnvelope) to sign: SSZ, .ssz_snappy or .json; - for standard input
     #[arg(value_name = "PROOF")]
     pub proof: PathBuf,
     /// File with the secret key: 32 bytes as hex. Keys are never taken as arguments
@@ -32,13 +34,10 @@ pub struct SignArgs {
 pub fn run(args: &SignArgs) -> anyhow::Result<()> {
     let key = read_key(&args.key_file)?;
     let (encoding, bytes) = files::read(&args.proof)?;
-    let message: ExecutionProof = match encoding {
-        files::Encoding::Json => {
-            serde_json::from_slice(&bytes).with_context(|| args.proof.display().to_string())?
-        }
-        _ => ExecutionProof::from_ssz_bytes(&Bytes::from(bytes))?,
-    };
     let context = args.context.resolve()?;
+    let revision = context.spec.revision_at_epoch(context.epoch);
+    let message = read_message(revision, encoding, Bytes::from(bytes))
+        .with_context(|| args.proof.display().to_string())?;
     let size = message.proof_data.len() as u64;
     anyhow::ensure!(
         size > 0,
@@ -49,11 +48,12 @@ pub fn run(args: &SignArgs) -> anyhow::Result<()> {
         "the proof has {size} bytes, MAX_PROOF_SIZE is {}: every node would reject it (rule 7)",
         context.spec.max_proof_size
     );
-    let root = context.spec.execution_proof_root(context.epoch, &message);
+    let root = context.spec.proof_message_root(context.epoch, &message);
     let signing_root = context
         .spec
         .execution_proof_signing_root(&context.genesis, context.epoch, &root);
-    let signed = SignedExecutionProof {
+    let signed = SignedProof {
+        revision,
         message,
         validator_index: args.validator_index,
         signature: key.sign(&signing_root),
@@ -63,6 +63,17 @@ pub fn run(args: &SignArgs) -> anyhow::Result<()> {
         _ => signed.to_ssz_bytes(),
     };
     files::write(&args.output, &out)
+}
+
+/// An `ExecutionProof`, or in `beta` an `ExecutionProofEnvelope`.
+fn read_message(revision: Revision, encoding: files::Encoding, bytes: Bytes) -> anyhow::Result<ProofMessage> {
+    let is_json = matches!(encoding, files::Encoding::Json);
+    Ok(match (revision, is_json) {
+        (Revision::Alpha, true) => serde_json::from_slice::<ExecutionProof>(&bytes)?.into(),
+        (Revision::Alpha, false) => ExecutionProof::from_ssz_bytes(&bytes)?.into(),
+        (Revision::Beta, true) => serde_json::from_slice::<ExecutionProofEnvelope>(&bytes)?.into(),
+        (Revision::Beta, false) => ExecutionProofEnvelope::from_ssz_bytes(&bytes)?.into(),
+    })
 }
 
 /// Reads a secret key from a file of hex; the text is zeroized.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use assay_types::{
-    Epoch, ForkName, ForkVersion, Root, Slot, Spec,
+    Epoch, ForkName, ForkVersion, Revision, Root, Slot, Spec,
     spec::{ConfigMap, Genesis},
 };
 use clap::Args;
@@ -29,6 +29,9 @@ pub struct SigningContextArgs {
     /// The network's config.yaml, laid over what the beacon node says
     #[arg(long, value_name = "FILE")]
     pub network_config: Option<PathBuf>,
+    /// The state of the EIP-8025 texts; else beta from Gloas on and alpha before
+    #[arg(long, value_name = "REVISION")]
+    pub revision: Option<Revision>,
     /// One protocol value by its upper-case name, e.g. DOMAIN_EXECUTION_PROOF=0x0D000000; comes last, may be repeated
     #[arg(long = "spec", value_name = "KEY=VALUE")]
     pub spec: Vec<String>,
@@ -48,7 +51,8 @@ pub struct SigningContext {
 impl SigningContextArgs {
     /// The context, from the flags or the beacon node.
     pub fn resolve(&self) -> anyhow::Result<SigningContext> {
-        let overrides = crate::config::spec_overrides(self.network_config.as_deref(), &self.spec)?;
+        let overrides =
+            crate::config::spec_overrides(self.network_config.as_deref(), self.revision, &self.spec)?;
         if let Some(url) = &self.beacon_node {
             let slot = Slot(self.slot.context("--slot is needed with --beacon-node")?);
             let (spec, genesis) = from_beacon_node(url, &overrides)?;

@@ -100,12 +100,8 @@ impl NetworkArgs {
             Preset::Mainnet => Spec::mainnet(),
             Preset::Minimal => Spec::minimal(),
         };
-        let overrides: ConfigMap = crate::config::spec_overrides(None, &self.spec)?;
+        let overrides: ConfigMap = crate::config::spec_overrides(None, self.revision, &self.spec)?;
         let mut spec = Spec::from_config(&base.to_config(), &overrides)?;
-        if let Some(revision) = self.revision {
-            spec.revision = revision;
-            spec.revision_by_fork.clear();
-        }
         if let Some(form) = self.form {
             spec.new_payload_request_form = form;
         }

@@ -2,7 +2,7 @@
 
 use super::{ImportPolicyName, OnMissingProofsName, SignerArgs};
 use crate::logging::LogFormat;
-use assay_types::ProofType;
+use assay_types::{ProofType, Revision};
 use clap::Args;
 use serde::Serialize;
 use std::{net::IpAddr, path::PathBuf};
@@ -36,6 +36,10 @@ pub struct NodeArgs {
     #[arg(long, value_name = "FILE", help_heading = "Beacon node")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_config: Option<PathBuf>,
+    /// The state of the EIP-8025 texts, alpha or beta, for every fork [default: beta from Gloas on, alpha before]
+    #[arg(long, value_name = "REVISION", help_heading = "Beacon node")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
     /// One protocol value by its upper-case name, e.g. MAX_PROOF_SIZE=409600; comes last, may be repeated
     #[arg(long = "spec", value_name = "KEY=VALUE", help_heading = "Beacon node")]
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -8,6 +8,7 @@ use clap::Args;
 const EXAMPLES: [(&str, &str); 38] = [
     ("datadir", "\"/var/lib/assay\""),
     ("network-config", "\"/etc/assay/config.yaml\""),
+    ("revision", "\"alpha\""),
     ("spec", "[\"MAX_PROOF_SIZE=409600\"]"),
     ("execution-endpoint", "[\"http://127.0.0.1:8551\"]"),
     ("execution-jwt", "[\"/etc/assay/jwt.hex\"]"),

@@ -1,19 +1,30 @@
 //! Protocol values laid over the beacon node's: a config.yaml, then `KEY=VALUE`.
 
 use anyhow::{Context, bail};
-use assay_types::spec::{ConfigMap, is_setting};
+use assay_types::{
+    Revision,
+    spec::{ConfigMap, is_setting},
+};
 use std::path::Path;
 
 /// Largest config.yaml that is read.
 const MAX_NETWORK_CONFIG_BYTES: u64 = 1 << 20;
 
-/// The file's values, and over them the `KEY=VALUE`s. Keys that no setting of the protocol is called after are left out
+/// The file's values, over them the revision, and over that the `KEY=VALUE`s. Keys that no setting of the protocol is called after are left out
 /// of the file, which has many more, and refused by `Spec::from_config` where they were given by hand.
-pub fn spec_overrides(file: Option<&Path>, pairs: &[String]) -> anyhow::Result<ConfigMap> {
+pub fn spec_overrides(
+    file: Option<&Path>,
+    revision: Option<Revision>,
+    pairs: &[String],
+) -> anyhow::Result<ConfigMap> {
     let mut overrides = match file {
         Some(path) => read_file(path).with_context(|| path.display().to_string())?,
         None => ConfigMap::new(),
     };
+    if let Some(revision) = revision {
+        overrides.retain(|key, _| !key.starts_with("EIP8025_REVISION"));
+        overrides.insert("EIP8025_REVISION".to_owned(), revision.as_str().into());
+    }
     for pair in pairs {
         let Some((key, value)) = pair.split_once('=') else {
             bail!("--spec {pair:?}: KEY=VALUE expected");
@@ -49,7 +60,7 @@ mod tests {
                     BLOB_SCHEDULE:\n  - EPOCH: 5\n    MAX_BLOBS_PER_BLOCK: 12\n";
         std::fs::write(&path, yaml).unwrap();
         let pairs = ["max_proof_size=1000".to_owned()];
-        let overrides = spec_overrides(Some(&path), &pairs).unwrap();
+        let overrides = spec_overrides(Some(&path), None, &pairs).unwrap();
         let spec = Spec::from_config(&Spec::minimal().to_config(), &overrides).unwrap();
         assert_eq!(spec.max_proof_size, 1000);
         assert_eq!(spec.domain_execution_proof, [0x0d, 0, 0, 0]);
@@ -62,9 +73,34 @@ mod tests {
     }
 
     #[test]
+    fn the_revision_is_over_the_file_and_under_the_pairs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.yaml");
+        std::fs::write(&path, "EIP8025_REVISION: alpha\nEIP8025_REVISION_GLOAS: beta\n").unwrap();
+        let node = Spec::minimal().to_config();
+        let revisions = |file: bool, flag, pairs: &[&str]| {
+            let pairs: Vec<String> = pairs.iter().map(|pair| (*pair).to_owned()).collect();
+            let overrides = spec_overrides(file.then_some(path.as_path()), flag, &pairs).unwrap();
+            let spec = Spec::from_config(&node, &overrides).unwrap();
+            [ForkName::Fulu, ForkName::Gloas].map(|fork| spec.revision_at(fork))
+        };
+        use Revision::{Alpha, Beta};
+        assert_eq!(revisions(false, None, &[]), [Alpha, Beta]);
+        assert_eq!(revisions(true, None, &[]), [Alpha, Beta]);
+        assert_eq!(revisions(true, Some(Alpha), &[]), [Alpha, Alpha]);
+        assert_eq!(revisions(false, Some(Beta), &[]), [Beta, Beta]);
+        let pair = ["EIP8025_REVISION_FULU=alpha"];
+        assert_eq!(revisions(false, Some(Beta), &pair), [Alpha, Beta]);
+        assert_eq!(
+            revisions(false, None, &["EIP8025_REVISION=alpha"]),
+            [Alpha, Alpha]
+        );
+    }
+
+    #[test]
     fn a_pair_that_is_none_or_names_nothing_is_refused() {
-        assert!(spec_overrides(None, &["MAX_PROOF_SIZE".to_owned()]).is_err());
-        let overrides = spec_overrides(None, &["MAX_PROF_SIZE=1".to_owned()]).unwrap();
+        assert!(spec_overrides(None, None, &["MAX_PROOF_SIZE".to_owned()]).is_err());
+        let overrides = spec_overrides(None, None, &["MAX_PROF_SIZE=1".to_owned()]).unwrap();
         let error = Spec::from_config(&Spec::minimal().to_config(), &overrides).unwrap_err();
         assert!(error.to_string().contains("MAX_PROF_SIZE"), "{error}");
     }

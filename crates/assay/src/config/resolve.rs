@@ -11,7 +11,7 @@ use assay_gate::{
 };
 use assay_native_verifiers::VerifierSetting;
 use assay_proof_engine::{NamesError, ProofTypeNames};
-use assay_types::{ProofType, Root, Slot};
+use assay_types::{ProofType, Revision, Root, Slot};
 use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
@@ -80,6 +80,7 @@ pub struct NodeConfig {
     pub datadir: PathBuf,
     pub beacon_node: String,
     pub network_config: Option<PathBuf>,
+    pub revision: Option<Revision>,
     #[serde(deserialize_with = "one_or_many")]
     pub spec: Vec<String>,
     #[serde(deserialize_with = "one_or_many")]
@@ -176,6 +177,7 @@ impl Default for NodeConfig {
             datadir: default_datadir(),
             beacon_node: "http://127.0.0.1:5052".into(),
             network_config: None,
+            revision: None,
             spec: Vec::new(),
             execution_endpoint: Vec::new(),
             execution_jwt: Vec::new(),

@@ -9,7 +9,7 @@ use assay_proof_engine::{
     ProofEngine, ProofGenId, ProofNodeConfig, ProofNodeEngine, RequestBook, Route, Router, RouterConfig,
     RouterMetrics, Verification,
 };
-use assay_types::{ExecutionProof, NewPayloadRequest, ProofType, Root, Spec};
+use assay_types::{EngineInput, NewPayloadRequest, ProofType, Root, Spec};
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
 use std::{sync::Arc, time::Duration};
@@ -142,7 +142,7 @@ impl ProofEngine for NoEngine {
         Vec::new()
     }
 
-    async fn verify(&self, _: &ExecutionProof) -> Result<Verification, EngineError> {
+    async fn verify(&self, _: &EngineInput) -> Result<Verification, EngineError> {
         Ok(Verification::Unsupported)
     }
 

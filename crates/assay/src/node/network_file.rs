@@ -65,7 +65,9 @@ fn keep(datadir: &Path, told: Bootstrap) -> anyhow::Result<Bootstrap> {
 fn read(datadir: &Path, url: &str, overrides: &ConfigMap) -> Option<Bootstrap> {
     let text = std::fs::read(datadir.join(FILE)).ok()?;
     let usable = || -> anyhow::Result<Bootstrap> {
-        let file: NetworkFile = serde_json::from_slice(&text)?;
+        let mut file: NetworkFile = serde_json::from_slice(&text)?;
+        // Whose choice that was is not known any more: a flag of the last run, or an older version's default.
+        file.config.retain(|key, _| !key.starts_with("EIP8025_REVISION"));
         Ok(Bootstrap {
             api: Arc::new(NodeApi::new(url)?),
             spec: Arc::new(Spec::from_config(&file.config, overrides)?),

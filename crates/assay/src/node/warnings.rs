@@ -5,7 +5,7 @@ use crate::{
     endpoints::Endpoints,
 };
 use assay_proof_engine::ProofEngine;
-use assay_types::{ForkName, Spec};
+use assay_types::{Epoch, ForkName, Revision, Spec};
 
 /// Says it in the log.
 pub(super) fn tell(config: &NodeConfig, engine: &dyn ProofEngine, endpoints: &Endpoints, spec: &Spec) {
@@ -22,6 +22,7 @@ pub(super) fn tell(config: &NodeConfig, engine: &dyn ProofEngine, endpoints: &En
     for text in of_forks(spec) {
         tracing::warn!("{text}");
     }
+    tell_revisions(engine, spec);
     for text in of_policy(config, spec.fork_epoch(ForkName::Gloas).is_some()) {
         tracing::warn!("{text}");
     }
@@ -42,6 +43,41 @@ fn of_forks(spec: &Spec) -> impl Iterator<Item = String> {
             "the beacon node has scheduled a fork that this version does not know: {fork} at epoch {epoch}; upgrade before it"
         )
     })
+}
+
+/// Which state of the EIP-8025 texts holds where, and what `beta` means for whoever runs a node.
+fn tell_revisions(engine: &dyn ProofEngine, spec: &Spec) {
+    let scheduled: Vec<(ForkName, Revision)> = spec
+        .fork_schedule
+        .iter()
+        .filter(|(fork, _, epoch)| fork.has_payload() && *epoch != Epoch::FAR_FUTURE)
+        .map(|(fork, _, _)| (*fork, spec.revision_at(*fork)))
+        .collect();
+    let Some((first, _)) = scheduled.iter().find(|(_, r)| *r == Revision::Beta) else {
+        return;
+    };
+    let epoch = spec.fork_epoch(*first).unwrap_or_default();
+    tracing::info!(
+        fork = %first, %epoch, supported_proof_types = ?spec.supported_proof_types,
+        "from this fork on revision beta of EIP-8025 holds: envelopes that name the beacon block, and no req/resp. Proofs of \
+         its payloads come by gossip and by POST alone; what was missed while this node was away comes again only if a \
+         prover submits it again"
+    );
+    let (verified, undefined): (Vec<_>, Vec<_>) = engine
+        .proof_types()
+        .into_iter()
+        .partition(|t| spec.supported_proof_types.contains(t));
+    if !undefined.is_empty() {
+        tracing::warn!(
+            ?undefined,
+            supported_proof_types = ?spec.supported_proof_types,
+            "proof types are verified here that revision beta does not define: their proofs are rejected from that fork on. \
+             --spec SUPPORTED_PROOF_TYPES=1,2,3,... changes what is defined, for a network that agrees on it"
+        );
+    }
+    if verified.is_empty() && !undefined.is_empty() {
+        tracing::warn!("no proof type is left that this node can verify once beta holds");
+    }
 }
 
 /// What the policy means for whoever runs validators. `gloas`: whether the network has that fork, or will.

@@ -440,7 +440,9 @@ async fn a_valid_proof_of_a_payload_that_comes_later_counts_then() {
             new_payload_request_root: house.rig.root(&request),
         },
     };
-    let text = json!([assay_engine_api::proof_json::ExecutionProofJson(&proof_of_it)]);
+    let text = json!([assay_engine_api::proof_json::ExecutionProofJson(
+        &proof_of_it.clone().into()
+    )]);
     assert_eq!(house.call(VERIFY, &text).await["result"]["status"], "VALID");
     house.rig.call(new_payload(&request, 1)).await;
     assert_eq!(house.counted(&request), [2]);

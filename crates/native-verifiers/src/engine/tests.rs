@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::{judgement::Refusal, system::OpenedProof};
+use assay_types::ExecutionProof;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -158,7 +159,7 @@ async fn verdicts() {
     ];
     for (proof, verdict, steps) in table {
         let (engine, system, _) = engine(1, PATIENCE);
-        assert_eq!(engine.verify(&proof).await, verdict);
+        assert_eq!(engine.verify(&proof.clone().into()).await, verdict);
         let counted = (
             system.opened.load(Ordering::SeqCst),
             system.verified.load(Ordering::SeqCst),
@@ -168,7 +169,7 @@ async fn verdicts() {
     // A panic that does not come again as it was is none of the proof's.
     for order in [PANICS_ONCE, PANICS_OTHERWISE] {
         let (engine, _, _) = engine(1, PATIENCE);
-        let verdict = engine.verify(&proof(order)).await;
+        let verdict = engine.verify(&proof(order).into()).await;
         assert!(
             matches!(&verdict, Err(EngineError::Unavailable(why)) if why.contains("panicked")),
             "{verdict:?}"
@@ -179,7 +180,10 @@ async fn verdicts() {
         proof_type: 6,
         ..proof(HOLDS)
     };
-    assert_eq!(engine.verify(&other_type).await, Ok(Verification::Unsupported));
+    assert_eq!(
+        engine.verify(&other_type.clone().into()).await,
+        Ok(Verification::Unsupported)
+    );
     assert!(!engine.is_insecure() && !engine.makes_proofs());
 }
 
@@ -187,7 +191,7 @@ async fn verdicts() {
 async fn refusals_are_counted_by_reason() {
     let (engine, _, metrics) = engine(1, PATIENCE);
     for order in [FAILS, FAILS, PANICS, HOLDS] {
-        engine.verify(&proof(order)).await.unwrap();
+        engine.verify(&proof(order).into()).await.unwrap();
     }
     let mut registry = prometheus_client::registry::Registry::default();
     metrics.register(&mut registry);
@@ -217,7 +221,7 @@ async fn no_more_verifications_at_once_than_allowed() {
             bytes[1..33].copy_from_slice(&root);
             let mut proof = proof_of(&bytes);
             proof.public_input.new_payload_request_root = root.into();
-            tokio::spawn(async move { engine.verify(&proof).await })
+            tokio::spawn(async move { engine.verify(&proof.clone().into()).await })
         })
         .collect();
     let began = std::time::Instant::now();
@@ -239,10 +243,10 @@ async fn a_verification_that_takes_too_long_costs_one_place_and_is_not_begun_ane
     let timeout = Duration::from_millis(200);
     let (engine, system, metrics) = engine(1, timeout);
     let timed_out = Err(EngineError::TimedOut(timeout));
-    assert_eq!(engine.verify(&proof(HANGS)).await, timed_out);
-    assert_eq!(engine.verify(&proof(HANGS)).await, timed_out);
+    assert_eq!(engine.verify(&proof(HANGS).into()).await, timed_out);
+    assert_eq!(engine.verify(&proof(HANGS).into()).await, timed_out);
     assert_eq!(system.verified.load(Ordering::SeqCst), 1);
-    let other = engine.verify(&proof(HOLDS)).await;
+    let other = engine.verify(&proof(HOLDS).into()).await;
     assert!(
         matches!(&other, Err(EngineError::Busy(why)) if why.contains("under way")),
         "{other:?}"
@@ -254,18 +258,18 @@ async fn a_verification_that_takes_too_long_costs_one_place_and_is_not_begun_ane
         assert!(began.elapsed() < PATIENCE);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert_eq!(engine.verify(&proof(HANGS)).await, Ok(Verification::Valid));
+    assert_eq!(engine.verify(&proof(HANGS).into()).await, Ok(Verification::Valid));
     assert_eq!(
         system.verified.load(Ordering::SeqCst),
         1,
         "the late verdict was kept"
     );
-    assert_eq!(engine.verify(&proof(HOLDS)).await, Ok(Verification::Valid));
+    assert_eq!(engine.verify(&proof(HOLDS).into()).await, Ok(Verification::Valid));
     // Kept for these bytes and this root alone.
     let mut other_root = proof(HANGS);
     other_root.public_input.new_payload_request_root = [8; 32].into();
     assert!(matches!(
-        engine.verify(&other_root).await,
+        engine.verify(&other_root.clone().into()).await,
         Ok(Verification::Invalid(_))
     ));
 }
@@ -275,12 +279,12 @@ async fn a_verification_that_takes_too_long_costs_one_place_and_is_not_begun_ane
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_waits_for_any_more_is_kept() {
     let (engine, system, metrics) = engine(1, PATIENCE);
-    let hangs = proof(HANGS);
+    let hangs: EngineInput = proof(HANGS).into();
     let hanging = tokio::time::timeout(Duration::from_millis(50), engine.verify(&hangs));
     assert!(hanging.await.is_err());
     system.release();
     // It has the one place next, so the first has ended.
-    assert_eq!(engine.verify(&proof(HOLDS)).await, Ok(Verification::Valid));
+    assert_eq!(engine.verify(&proof(HOLDS).into()).await, Ok(Verification::Valid));
     assert_eq!(
         (metrics.overdue_count(), system.verified.load(Ordering::SeqCst)),
         (0, 2)
@@ -292,11 +296,11 @@ async fn what_nobody_waits_for_any_more_is_kept() {
 #[tokio::test]
 async fn a_caller_that_goes_away_leaves_nothing_behind() {
     let (engine, system, _) = engine(1, PATIENCE);
-    let hangs = proof(HANGS);
+    let hangs: EngineInput = proof(HANGS).into();
     let hanging = tokio::time::timeout(Duration::from_millis(50), engine.verify(&hangs));
     assert!(hanging.await.is_err());
     system.release();
-    assert_eq!(engine.verify(&proof(HOLDS)).await, Ok(Verification::Valid));
+    assert_eq!(engine.verify(&proof(HOLDS).into()).await, Ok(Verification::Valid));
 }
 
 #[test]

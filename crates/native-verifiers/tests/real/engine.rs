@@ -73,7 +73,7 @@ async fn a_proof_counts_for_the_root_its_public_values_stand_for_and_no_other() 
         let verify = |root, bytes| {
             let proof = proof(proof_type, root, bytes);
             let engine = &engine;
-            async move { engine.verify(&proof).await.unwrap() }
+            async move { engine.verify(&proof.clone().into()).await.unwrap() }
         };
         assert_eq!(verify(root(), sample.proof.clone()).await, Verification::Valid);
         let mut other = [0x25; 32];
@@ -120,7 +120,7 @@ async fn no_family_takes_a_proof_of_another_program_for_one_of_a_payload() {
         ] {
             let engine = engine(&[setting(system, &sample, 5, guest)]);
             let said = engine
-                .verify(&proof(5, root(), sample.proof.clone()))
+                .verify(&proof(5, root(), sample.proof.clone()).into())
                 .await
                 .unwrap();
             assert!(
@@ -156,7 +156,7 @@ async fn several_at_once() {
                 bytes[1000 + n] ^= 1;
             }
             let proof = proof(6, root(), bytes);
-            tokio::spawn(async move { engine.verify(&proof).await.unwrap() })
+            tokio::spawn(async move { engine.verify(&proof.clone().into()).await.unwrap() })
         })
         .collect();
     for (n, call) in calls.into_iter().enumerate() {
@@ -181,7 +181,7 @@ async fn a_sixteenth_of_the_stack_is_enough() {
         };
         let engine =
             NativeEngine::new(vec![(5, verifier)], CHAIN_ID, limits, NativeMetrics::default()).unwrap();
-        let said = engine.verify(&proof(5, root(), sample.proof)).await;
+        let said = engine.verify(&proof(5, root(), sample.proof).into()).await;
         assert_eq!(said, Ok(Verification::Valid), "{system}");
     }
 }

@@ -211,7 +211,7 @@ async fn serve(config: NetworkConfig, verify: Duration) -> Result<(), Failure> {
 /// Brings a proof in as the HTTP API would; it is published once it is verified.
 async fn post(intake: Intake, n: u32, proof: SignedExecutionProof) {
     if say(&format!("published {n} {}", now_us())).is_ok() {
-        let _verdict = intake.submit(Candidate::Signed(proof), Source::Http).await;
+        let _verdict = intake.submit(Candidate::signed(proof), Source::Http).await;
     }
 }
 

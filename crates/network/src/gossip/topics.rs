@@ -5,8 +5,8 @@
 //! the mesh stands when the first message comes and late proofs of the old fork still travel. A proof goes out on the
 //! digest of its payload's epoch, on that alone.
 
-use assay_types::{Epoch, ForkDigest, Root, Slot, Spec};
-use std::collections::BTreeSet;
+use assay_types::{Epoch, ForkDigest, Revision, Root, Slot, Spec};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Epochs before a digest's first that its topic is joined.
 const JOIN_AHEAD: u64 = 2;
@@ -21,6 +21,8 @@ const TOLERANCE: u64 = 2;
 pub struct TopicSchedule {
     /// By epoch ascending; the first is epoch 0.
     entries: Vec<(Epoch, ForkDigest)>,
+    /// The revision of the messages on each digest's topic.
+    revisions: BTreeMap<ForkDigest, Revision>,
     slots_per_epoch: u64,
 }
 
@@ -31,12 +33,18 @@ impl TopicSchedule {
             .chain(spec.digest_boundaries())
             .filter(|epoch| *epoch < Epoch::FAR_FUTURE)
             .collect();
-        let entries = boundaries
+        let entries: Vec<(Epoch, ForkDigest)> = boundaries
             .into_iter()
             .map(|epoch| (epoch, spec.fork_digest(genesis_validators_root, epoch)))
             .collect();
+        // A digest is of one fork, and a fork of one revision.
+        let revisions = entries
+            .iter()
+            .map(|(epoch, digest)| (*digest, spec.revision_at_epoch(*epoch)))
+            .collect();
         Self {
             entries,
+            revisions,
             slots_per_epoch: spec.slots_per_epoch.max(1),
         }
     }
@@ -48,6 +56,11 @@ impl TopicSchedule {
             .rev()
             .find(|(from, _)| *from <= epoch)
             .map_or_else(ForkDigest::default, |(_, d)| *d)
+    }
+
+    /// The revision of EIP-8025 that messages on a digest's topic are of.
+    pub fn revision_of(&self, digest: ForkDigest) -> Revision {
+        self.revisions.get(&digest).copied().unwrap_or(Revision::Alpha)
     }
 
     /// The digest in force at a slot.
@@ -168,6 +181,7 @@ mod tests {
                 .zip(0..)
                 .map(|(epoch, n)| (Epoch(*epoch), digest(n)))
                 .collect(),
+            revisions: BTreeMap::new(),
             slots_per_epoch: 32,
         }
     }
@@ -219,6 +233,41 @@ mod tests {
         ] {
             assert_eq!(s.digest_at_slot(Slot(slot)), digest(in_force), "slot {slot}");
         }
+    }
+
+    #[test]
+    fn around_gloas_both_topics_are_joined_each_with_its_revision() {
+        let mut spec = Spec::minimal();
+        spec.revision_by_fork
+            .insert(assay_types::ForkName::Gloas, Revision::Beta);
+        for entry in &mut spec.fork_schedule {
+            if entry.0 == assay_types::ForkName::Gloas {
+                entry.2 = Epoch(10);
+            }
+        }
+        // A blob-parameter fork changes the digest and not the revision.
+        spec.blob_schedule.push(assay_types::spec::BlobParameters {
+            epoch: Epoch(20),
+            max_blobs_per_block: 30,
+        });
+        let s = TopicSchedule::new(&spec, &Root::from([7; 32]));
+        let joined: Vec<Revision> = s
+            .joined_at_epoch(Epoch(10))
+            .into_iter()
+            .map(|digest| s.revision_of(digest))
+            .collect();
+        assert_eq!(joined.len(), 2);
+        assert_ne!(joined[0], joined[1]);
+        for (epoch, revision) in [
+            (0, Revision::Alpha),
+            (9, Revision::Alpha),
+            (10, Revision::Beta),
+            (20, Revision::Beta),
+        ] {
+            let digest = s.digest_at_epoch(Epoch(epoch));
+            assert_eq!(s.revision_of(digest), revision, "epoch {epoch}");
+        }
+        assert_ne!(s.digest_at_epoch(Epoch(10)), s.digest_at_epoch(Epoch(20)));
     }
 
     #[test]

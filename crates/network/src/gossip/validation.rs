@@ -6,7 +6,7 @@ use super::{
 };
 use crate::counters::{Counters, VerdictLabels};
 use assay_chain::Chain;
-use assay_types::{ForkDigest, ProofKey, ProofType, SignedExecutionProof};
+use assay_types::{ForkDigest, ProofName, ProofType, Revision, SignedProof, Slot};
 use assay_verification::{
     Candidate, IgnoreReason, Intake, KnownProofs, PeerRef, Source, Submission, Verdict, VerifiedProof,
 };
@@ -81,23 +81,33 @@ impl Validation {
 
     /// Whether a message names a known payload that has no valid proof of that type yet. Look-ups alone, nothing is
     /// hashed: whoever names one falsely has it rejected, which costs more than a flood does.
-    pub(crate) fn is_wanted(&self, ssz: &Bytes) -> bool {
-        let Ok(signed) = SignedExecutionProof::from_ssz_bytes(ssz) else {
+    pub(crate) fn is_wanted(&self, digest: ForkDigest, ssz: &Bytes) -> bool {
+        let Some(name) = self.name(digest, ssz) else {
             return false;
         };
-        let key = ProofKey {
-            new_payload_request_root: signed.message.public_input.new_payload_request_root,
-            proof_type: signed.message.proof_type,
-        };
-        self.wanted.proof_types.contains(&key.proof_type)
-            && self.chain.payload(&key.new_payload_request_root).is_some()
-            && !self.wanted.known.has_valid(&key)
+        self.wanted.proof_types.contains(&name.proof_type)
+            && self.slot_of(&name).is_some()
+            && !self.wanted.known.has_valid_named(&name)
+    }
+
+    /// What a message is known by. The topic says the revision: the bytes do not.
+    fn name(&self, digest: ForkDigest, ssz: &Bytes) -> Option<ProofName> {
+        let revision = self.schedule.revision_of(digest);
+        Some(SignedProof::from_ssz_bytes(ssz, revision).ok()?.name())
+    }
+
+    /// The slot of the payload or block that is named, where it is known.
+    fn slot_of(&self, name: &ProofName) -> Option<Slot> {
+        match name.revision {
+            Revision::Alpha => self.chain.payload(&name.root).map(|payload| payload.slot),
+            Revision::Beta => self.chain.block(&name.root).map(|block| block.slot),
+        }
     }
 
     /// Starts judging a message; its report comes over the channel. Where too much is being judged already, what is
     /// wanted waits in line; of the rest the report is returned at once: IGNORE.
     pub(crate) fn begin(self: &Arc<Self>, message: GossipMessage) -> Option<Report> {
-        let is_wanted = self.is_wanted(&message.ssz);
+        let is_wanted = self.is_wanted(message.digest, &message.ssz);
         let room = self.rooms.take(message.peer, message.ssz.len(), is_wanted);
         if matches!(room, Room::Full) {
             return Some(self.report(&message, Verdict::Ignore(IgnoreReason::Overloaded)));
@@ -121,7 +131,7 @@ impl Validation {
 
     async fn judge(&self, message: GossipMessage, permit: OwnedSemaphorePermit) -> Report {
         if self
-            .digest_of_known_payload(&message.ssz)
+            .digest_of_known_payload(&message)
             .is_some_and(|digest| digest != message.digest)
         {
             return self.wrong_digest(&message, None);
@@ -131,7 +141,10 @@ impl Validation {
         };
         let verdict = match self
             .intake
-            .submit(Candidate::Ssz(message.ssz.clone()), source)
+            .submit(
+                Candidate::ssz(self.schedule.revision_of(message.digest), message.ssz.clone()),
+                source,
+            )
             .await
         {
             Submission::Decided(verdict) => verdict,
@@ -153,14 +166,19 @@ impl Validation {
 
     /// The digest a message should have come on, where its payload is known already: before anything is recorded as
     /// seen, so that a message on the wrong topic takes nothing from the same proof on the right one.
-    fn digest_of_known_payload(&self, ssz: &Bytes) -> Option<ForkDigest> {
-        let signed = SignedExecutionProof::from_ssz_bytes(ssz).ok()?;
-        let named = signed.message.public_input.new_payload_request_root;
-        let slot = match self.chain.payload(&named) {
-            Some(payload) => payload.slot,
-            // `beta` names the block.
-            None => self.chain.block(&named)?.slot,
-        };
+    fn digest_of_known_payload(&self, message: &GossipMessage) -> Option<ForkDigest> {
+        let name = self.name(message.digest, &message.ssz)?;
+        let slot = self.slot_of(&name).or_else(|| {
+            // Of the other revision: then it is its topic that is wrong.
+            let other = match name.revision {
+                Revision::Alpha => Revision::Beta,
+                Revision::Beta => Revision::Alpha,
+            };
+            self.slot_of(&ProofName {
+                revision: other,
+                ..name
+            })
+        })?;
         Some(self.schedule.digest_at_slot(slot))
     }
 

@@ -142,7 +142,7 @@ impl Host {
                 let taken = self.budgets.take(message.peer, message.ssz.len(), now);
                 // gossipsub remembers the id, whoever brought the message: what is ignored here, no honest peer can
                 // bring any more.
-                if taken != Taken::Fits && !self.parts.validation.is_wanted(&message.ssz) {
+                if taken != Taken::Fits && !self.parts.validation.is_wanted(message.digest, &message.ssz) {
                     self.over_budget(message.id, message.peer, taken);
                     return;
                 }

@@ -1,6 +1,6 @@
 //! Every bound and time of proof sync.
 
-use assay_types::Spec;
+use assay_types::{Epoch, Revision, Slot, Spec};
 use std::time::Duration;
 
 /// Peers that are told apart as sources; further ones are not asked until one of these has gone.
@@ -68,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) max_types: usize,
     /// Most slots of a range.
     pub(crate) max_count: u64,
+    /// By slot ascending: whether peers are asked for proofs of blocks from there on. `beta` has no req/resp.
+    asked_from: Vec<(Slot, bool)>,
 }
 
 impl Settings {
@@ -84,6 +86,25 @@ impl Settings {
             max_proofs: usize::try_from(max_proofs).unwrap_or(usize::MAX),
             max_types: usize::try_from(per_payload).unwrap_or(usize::MAX),
             max_count: max_proofs / per_payload,
+            asked_from: spec
+                .fork_schedule
+                .iter()
+                .filter(|entry| entry.2 != Epoch::FAR_FUTURE)
+                .map(|(fork, _, epoch)| {
+                    let is_asked = spec.revision_at(*fork) == Revision::Alpha;
+                    (spec.start_slot(*epoch), is_asked)
+                })
+                .collect(),
+        }
+    }
+
+    /// The types that peers are asked for of a block: those wanted, or none where nobody serves them.
+    pub(crate) fn types_at(&self, slot: Slot) -> &[u8] {
+        let last = self.asked_from.iter().rev().find(|(from, _)| *from <= slot);
+        if last.is_none_or(|(_, is_asked)| *is_asked) {
+            &self.types
+        } else {
+            &[]
         }
     }
 

@@ -172,7 +172,7 @@ impl Wanted {
             planned.payload = block.payload;
         }
         planned.held.clone_from(&block.held);
-        planned.want(&settings.types, due);
+        planned.want(settings.types_at(block.slot), due);
         if before != block.payload
             && let Some(before) = before
         {

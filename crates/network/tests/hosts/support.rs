@@ -349,7 +349,7 @@ impl Node {
     pub(crate) async fn post(&self, proof: SignedExecutionProof) -> Submission {
         self.verifier
             .intake()
-            .submit(Candidate::Signed(proof), Source::Http)
+            .submit(Candidate::signed(proof), Source::Http)
             .await
     }
 

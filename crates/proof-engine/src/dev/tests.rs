@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
 use crate::test_support::{PATIENCE, payload_request};
+use assay_types::ExecutionProof;
 use tokio::time::timeout;
 
 const MAX: usize = 4 * 1024 * 1024;
@@ -89,13 +90,20 @@ async fn judges_proofs_of_any_size() {
             .prover()
             .prove_execution(Root::from([3; 32]), 1, size)
             .unwrap();
-        assert_eq!(engine.verify(&good).await.unwrap(), Verification::Valid, "{size}");
+        assert_eq!(
+            engine.verify(&good.clone().into()).await.unwrap(),
+            Verification::Valid,
+            "{size}"
+        );
         let other = ExecutionProof {
             proof_type: 2,
             ..good.clone()
         };
         assert!(
-            matches!(engine.verify(&other).await.unwrap(), Verification::Invalid(_)),
+            matches!(
+                engine.verify(&other.clone().into()).await.unwrap(),
+                Verification::Invalid(_)
+            ),
             "{size}"
         );
         let unknown = ExecutionProof {
@@ -103,7 +111,7 @@ async fn judges_proofs_of_any_size() {
             ..good
         };
         assert_eq!(
-            engine.verify(&unknown).await.unwrap(),
+            engine.verify(&unknown.clone().into()).await.unwrap(),
             Verification::Unsupported,
             "{size}"
         );
@@ -183,7 +191,7 @@ async fn failures_come_at_their_rate_and_again_under_the_same_seed() {
         let proof = engine.prover().prove_execution(Root::ZERO, 1, 64).unwrap();
         let mut out = Vec::new();
         for _ in 0..400 {
-            match engine.verify(&proof).await {
+            match engine.verify(&proof.clone().into()).await {
                 Ok(Verification::Valid) => out.push(true),
                 Err(EngineError::Unavailable(_)) => out.push(false),
                 other => panic!("{other:?}"),
@@ -207,7 +215,10 @@ async fn failures_come_at_their_rate_and_again_under_the_same_seed() {
     assert!(matches!(next(&mut events).await, EngineEvent::Failed { .. }));
     // A proof that fails to be made says nothing about those that exist.
     let proof = engine.prover().prove_execution(Root::ZERO, 1, 64).unwrap();
-    assert_eq!(engine.verify(&proof).await.unwrap(), Verification::Valid);
+    assert_eq!(
+        engine.verify(&proof.clone().into()).await.unwrap(),
+        Verification::Valid
+    );
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ impl ProofEngine for Scripted {
         !self.judges_only.load(Ordering::SeqCst)
     }
 
-    async fn verify(&self, _: &ExecutionProof) -> Result<Verification, EngineError> {
+    async fn verify(&self, _: &EngineInput) -> Result<Verification, EngineError> {
         self.act().await
     }
     async fn request(
@@ -130,10 +130,11 @@ fn router(backends: &[&Arc<Scripted>]) -> Router {
     Router::new(backends.iter().map(|b| b.route()).collect(), config()).unwrap()
 }
 
-fn proof(proof_type: ProofType) -> ExecutionProof {
+fn proof(proof_type: ProofType) -> EngineInput {
     DevProver::new("seed", 4096)
         .prove_execution(Root::ZERO, proof_type, 64)
         .unwrap()
+        .into()
 }
 
 use Act::{Fail, Hang, Panic, Say};

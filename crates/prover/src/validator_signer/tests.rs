@@ -2,7 +2,7 @@
 use super::*;
 use crate::LocalKeys;
 use assay_proof_engine::{DevConfig, DevEngine, DevProver};
-use assay_types::{ExecutionProof, PublicInput, Root, SecretKey, SignatureBytes, Spec};
+use assay_types::{ExecutionProof, PublicInput, Revision, Root, SecretKey, SignatureBytes, Spec};
 use assay_verification::testing::MemoryChain;
 use axum::{Router, extract::Path, http::StatusCode, response::IntoResponse, routing::get};
 use parking_lot::Mutex;
@@ -105,7 +105,23 @@ async fn checked() -> CheckedProof {
             new_payload_request_root: root,
         },
     };
-    CheckedProof::check(&engine, &spec(), proof).await.unwrap()
+    CheckedProof::check(&engine, &spec(), Revision::Alpha, proof)
+        .await
+        .unwrap()
+}
+
+/// A payload of this slot, in block 8.
+fn at(slot: u64) -> PayloadInfo {
+    let (root, spec) = (Root::from([7; 32]), spec());
+    PayloadInfo {
+        new_payload_request_root: root,
+        block_hash: root,
+        parent_hash: root,
+        slot: Slot(slot),
+        fork: spec.fork_at_epoch(spec.epoch_at_slot(Slot(slot))),
+        block_root: Some(Root::from([8; 32])),
+        source: assay_chain::PayloadSource::Embedder,
+    }
 }
 
 fn chain() -> Arc<MemoryChain> {
@@ -130,7 +146,7 @@ async fn active_validators_take_turns_and_whoever_cannot_is_stood_in_for() {
     );
     let chain = chain();
     let signer = ValidatorSigner::new(chain.clone(), vec![Arc::new(local), remote.clone()]);
-    let early = signer.sign(checked().await, Slot(0)).await;
+    let early = signer.sign(checked().await, &at(0)).await;
     assert!(
         matches!(early, Err(SignError::NoValidator(Slot(0)))),
         "nobody was looked up yet"
@@ -154,12 +170,12 @@ async fn active_validators_take_turns_and_whoever_cannot_is_stood_in_for() {
     assert_eq!(standings, expected);
 
     for slot in 0..4 {
-        let signed = signer.sign(checked().await, Slot(slot)).await.unwrap();
+        let signed = signer.sign(checked().await, &at(slot)).await.unwrap();
         let turn = [3, 5][usize::try_from(slot % 2).unwrap()];
         assert_eq!(signed.validator_index, turn);
         // By the rule, not by this signer.
         let epoch = chain.spec().epoch_at_slot(Slot(slot));
-        let root = chain.spec().execution_proof_root(epoch, &signed.message);
+        let root = chain.spec().proof_message_root(epoch, &signed.message);
         let root = chain
             .spec()
             .execution_proof_signing_root(&chain.genesis(), epoch, &root);
@@ -180,7 +196,7 @@ async fn active_validators_take_turns_and_whoever_cannot_is_stood_in_for() {
     ];
     for wrong in wrongs {
         *remote.signs_as.lock() = wrong;
-        let signed = signer.sign(checked().await, Slot(1)).await.unwrap();
+        let signed = signer.sign(checked().await, &at(1)).await.unwrap();
         assert_eq!(signed.validator_index, 3);
     }
     assert_eq!(
@@ -198,7 +214,7 @@ async fn nothing_is_signed_by_a_key_that_is_not_the_validators() {
     *remote.signs_as.lock() = |_| Ok(6);
     let signer = ValidatorSigner::new(chain(), vec![remote]);
     signer.look_up(&api, &mut Told::default()).await;
-    let refused = signer.sign(checked().await, Slot(0)).await;
+    let refused = signer.sign(checked().await, &at(0)).await;
     assert!(
         matches!(&refused, Err(SignError::Signer(why)) if why.contains("does not verify")),
         "{refused:?}"
@@ -278,11 +294,11 @@ async fn a_source_that_does_not_answer_is_asked_for_one_key_only() {
     *silent.signs_as.lock() = |_| Err(KeyError::Unavailable("no answer".into()));
     let signer = ValidatorSigner::new(chain(), vec![silent.clone(), other]);
     signer.look_up(&api, &mut Told::default()).await;
-    let signed = signer.sign(checked().await, Slot(0)).await.unwrap();
+    let signed = signer.sign(checked().await, &at(0)).await.unwrap();
     assert_eq!(signed.validator_index, 5);
     assert_eq!(*silent.asked.lock(), [1]);
     // One that refuses a key may have another.
     *silent.signs_as.lock() = |n| if n < 3 { Err(KeyError::NoKey) } else { Ok(n) };
-    let signed = signer.sign(checked().await, Slot(0)).await.unwrap();
+    let signed = signer.sign(checked().await, &at(0)).await.unwrap();
     assert_eq!(signed.validator_index, 3);
 }

@@ -2,6 +2,7 @@
 use super::*;
 use crate::testing::{SignerFaults, StubWeb3Signer};
 use assay_types::{Epoch, PublicInput, PublicKey, SecretKey, Spec, spec::Genesis};
+use assay_types::{ExecutionProof, Revision};
 use std::path::Path;
 
 fn public(index: u64) -> PublicKeyBytes {
@@ -20,7 +21,13 @@ fn message() -> SigningMessage {
             new_payload_request_root: Root::from([7; 32]),
         },
     };
-    SigningMessage::new(&Spec::minimal(), &genesis, Epoch(0), proof)
+    SigningMessage::new(
+        &Spec::minimal(),
+        &genesis,
+        Epoch(0),
+        Revision::Alpha,
+        proof.into(),
+    )
 }
 
 fn config(url: &str) -> Web3SignerConfig {

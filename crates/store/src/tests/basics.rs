@@ -1,6 +1,6 @@
 //! Putting, reading, and what is still there after a restart.
 
-use super::support::{TestStore, block, config, key, payload, root, ssz, wait};
+use super::support::{TestStore, block, config, key, payload, proof_key, root, ssz, wait};
 use crate::{MAX_RECORD_BYTES, MAX_SMALL_RECORD_BYTES, PutOutcome, StoreError, record::CHUNK_BYTES};
 use assay_types::{ProofKey, SignedExecutionProof, Slot};
 use assay_verification::{ContainmentRecord, KnownProofs, ProofSink, Source, VerifiedProof};
@@ -50,7 +50,7 @@ fn one_payload_and_type_may_have_proofs_of_several_validators() {
     assert_eq!(reader.proof_types_of(&payload(1)).unwrap(), [1, 2]);
     assert_eq!(reader.proofs_for(&payload(1)).unwrap().len(), 3);
     assert_eq!(
-        reader.get(&keys[1].proof_key()).unwrap().unwrap().record_key(),
+        reader.get(&proof_key(&keys[1])).unwrap().unwrap().record_key(),
         &keys[0]
     );
     for (proof_type, known) in [(0, false), (1, true), (2, true), (3, false)] {
@@ -228,7 +228,11 @@ async fn a_verified_proof_goes_in_by_the_sink_and_comes_out_as_it_was() {
     assert_eq!(stored.ssz(), proof.ssz());
     assert_eq!(&stored.signed().unwrap(), proof.signed());
     assert_eq!(
-        (stored.slot(), stored.validator_index(), stored.key()),
+        (
+            stored.slot(),
+            stored.validator_index(),
+            proof_key(stored.record_key())
+        ),
         (Slot(3), 4, proof.key())
     );
     assert_eq!(store.put(&proof).await.unwrap(), PutOutcome::AlreadyStored);

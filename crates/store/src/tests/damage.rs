@@ -1,6 +1,6 @@
 //! A damaged disk: what is wrong is never served, and never a panic.
 
-use super::support::{TestStore, block, config, key, ssz, wait};
+use super::support::{TestStore, block, config, key, proof_key, ssz, wait};
 use crate::{PutOutcome, RecordKey, Store, StoreError, error::TxResult, record::CHUNK_BYTES, tables};
 use assay_verification::KnownProofs;
 use redb::{Database, ReadableTable};
@@ -113,7 +113,7 @@ fn damaged_records_are_counted_removed_and_can_come_again() {
         assert_eq!(reader.stats().unwrap().corrupted, 1, "{what}");
         wait(t.store().flush()).unwrap();
         assert!(
-            !t.store().has_valid(&bad.proof_key()),
+            !t.store().has_valid(&proof_key(&bad)),
             "{what}: it can be fetched again"
         );
         assert_eq!(t.range(0, 10, &[]), [good], "{what}");

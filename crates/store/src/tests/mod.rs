@@ -2,6 +2,7 @@
 //! Tests over a real file; `support` is what they share.
 
 mod basics;
+mod beta;
 mod canonical;
 mod damage;
 mod faults;

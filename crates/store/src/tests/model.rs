@@ -1,6 +1,6 @@
 //! The store against a model of maps, over random histories with restarts.
 
-use super::support::{SLOTS_PER_EPOCH, TestStore, block, block_root, config, key, payload};
+use super::support::{SLOTS_PER_EPOCH, TestStore, block, block_root, config, key, payload, proof_key};
 use crate::{BlockUpdate, ChainUpdate, PutOutcome, RecordKey, StoreConfig};
 use assay_chain::Checkpoint;
 use assay_types::{Epoch, Root, Slot};
@@ -108,7 +108,7 @@ fn check(t: &TestStore, model: &Model, blocks: &[BlockUpdate]) {
     assert_eq!(stats.corrupted, 0);
     for (k, len) in &model.proofs {
         t.assert_holds(*k, *len);
-        assert!(t.store().has_valid(&k.proof_key()));
+        assert!(t.store().has_valid(&proof_key(&k)));
     }
     let (_, _, cutoff) = model.finalized;
     let canonical: BTreeSet<usize> = model
@@ -124,10 +124,7 @@ fn check(t: &TestStore, model: &Model, blocks: &[BlockUpdate]) {
         assert_eq!(stored.is_some_and(|s| s.is_canonical), is_canonical, "block {n}");
         if is_canonical {
             let mut types = BTreeSet::new();
-            let of_block = model
-                .proofs
-                .keys()
-                .filter(|k| k.new_payload_request_root == payload(n as u64));
+            let of_block = model.proofs.keys().filter(|k| k.root == payload(n as u64));
             served.extend(of_block.filter(|k| types.insert(k.proof_type)).copied());
         }
     }
@@ -224,7 +221,7 @@ proptest! {
                     if let Some((first, _)) = stretch.first_key_value() {
                         let first = *first;
                         model.proofs.retain(|k, _| {
-                            k.slot.0 < first || k.slot.0 > slot || stretch.get(&k.slot.0) == Some(&k.new_payload_request_root)
+                            k.slot.0 < first || k.slot.0 > slot || stretch.get(&k.slot.0) == Some(&k.root)
                         });
                     }
                     is_retention_due = true;

@@ -2,7 +2,10 @@
 
 use super::support::{TestStore, block, block_root, config, payload, ssz, wait};
 use crate::{BlockUpdate, Editor, Offline, PruneLimits, PutOutcome, RecordKey, Removed, StoreError, tables};
-use assay_types::{ExecutionProof, ProofType, PublicInput, SignatureBytes, SignedExecutionProof, Slot};
+use assay_types::{
+    ExecutionProof, ProofMessage, ProofType, PublicInput, Revision, SignatureBytes, SignedExecutionProof,
+    SignedProof, Slot,
+};
 use bytes::Bytes;
 use redb::{Database, ReadableTable};
 use std::fs;
@@ -15,7 +18,7 @@ fn signed(slot: u64, proof_type: ProofType, validator_index: u64, len: usize) ->
             proof_data: ssz(&key, len),
             proof_type,
             public_input: PublicInput {
-                new_payload_request_root: key.new_payload_request_root,
+                new_payload_request_root: key.root,
             },
         },
         validator_index,
@@ -41,6 +44,49 @@ fn filled() -> TestStore {
     }
     t.finalize(1, &blocks[3], &[]);
     t
+}
+
+/// An envelope of block `number`.
+fn envelope(number: u64, proof_type: ProofType, len: usize) -> (RecordKey, Bytes) {
+    let key = RecordKey {
+        root: block_root(number),
+        ..super::support::key(number, number, proof_type, 3)
+    };
+    let proof = SignedProof {
+        revision: Revision::Beta,
+        message: ProofMessage {
+            proof_data: ssz(&key, len),
+            proof_type,
+            root: key.root,
+        },
+        validator_index: 3,
+        signature: SignatureBytes([7; 96]),
+    };
+    (key, proof.to_ssz_bytes())
+}
+
+#[test]
+fn envelopes_are_checked_counted_and_given_as_what_they_are() {
+    let mut from = filled();
+    let (key, bytes) = envelope(6, 3, 500);
+    let put = from.store().put_record(key, Revision::Beta, bytes.clone());
+    assert_eq!(wait(put).unwrap(), PutOutcome::Stored);
+    from.close();
+    let offline = Offline::open(&from.path()).unwrap();
+    assert_eq!(offline.check(no_progress).unwrap().count, 0);
+    assert_eq!(offline.summary().unwrap().schema_version, crate::SCHEMA_VERSION);
+    let kept = offline.reader().read(&key).unwrap().unwrap();
+    assert_eq!((kept.revision(), kept.ssz()), (Revision::Beta, &bytes));
+    let mut to = TestStore::new(config());
+    to.close();
+    let editor = Editor::open(&to.path()).unwrap();
+    editor.take_blocks(&[block(6, 5, 6)], None).unwrap();
+    let taken = editor.take_proofs(&[(key, Revision::Beta, bytes)]).unwrap();
+    assert_eq!(taken, [Some(PutOutcome::Stored)]);
+    drop(editor);
+    to.reopen();
+    let types = to.store().reader().proof_types_of(&payload(6)).unwrap();
+    assert_eq!(types, [3]);
 }
 
 fn no_progress(_: u64, _: u64) {}
@@ -292,10 +338,7 @@ fn a_proof_under_a_wrong_key_is_found() {
         findings.texts[0].contains("validator 3 signed it"),
         "{findings:?}"
     );
-    assert!(
-        findings.texts[1].contains("no SignedExecutionProof"),
-        "{findings:?}"
-    );
+    assert!(findings.texts[1].contains("no signed proof"), "{findings:?}");
 }
 
 #[test]
@@ -316,7 +359,8 @@ fn what_one_database_gave_another_takes_and_serves() {
     let mut proofs = Vec::new();
     for summary in offline.reader().list(None, 100).unwrap() {
         let proof = offline.reader().read(&summary.key).unwrap().unwrap();
-        proofs.push((summary.key, proof.ssz().clone()));
+        assert_eq!(summary.revision, proof.revision());
+        proofs.push((summary.key, proof.revision(), proof.ssz().clone()));
     }
     let mut to = TestStore::new(config());
     to.close();
@@ -350,5 +394,5 @@ fn what_one_database_gave_another_takes_and_serves() {
         .take_proofs(&proofs[..1])
         .unwrap();
     assert_eq!(low, [None]);
-    assert_eq!(payload(1), proofs[0].0.new_payload_request_root);
+    assert_eq!(payload(1), proofs[0].0.root);
 }

@@ -1,7 +1,8 @@
 //! Databases that cannot be opened, and what the user is told.
 
-use super::support::{TestStore, config, key, root};
+use super::support::{TestStore, block, block_root, config, key, root};
 use crate::{Store, StoreConfig, StoreError, Table, tables};
+use assay_types::Revision;
 use redb::{Database, ReadableDatabase, TableHandle};
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -41,7 +42,7 @@ fn set_meta(path: &Path, name: &'static str, value: &[u8]) {
 
 #[test]
 fn schemas_that_are_not_ours_are_refused() {
-    for (version, is_newer) in [(2u32, true), (u32::MAX, true), (0, false)] {
+    for (version, is_newer) in [(3u32, true), (u32::MAX, true), (0, false)] {
         let mut t = TestStore::new(config());
         t.close();
         set_meta(&t.path(), tables::meta::SCHEMA_VERSION, &version.to_le_bytes());
@@ -52,7 +53,7 @@ fn schemas_that_are_not_ours_are_refused() {
                 StoreError::NewerSchema {
                     path: t.path(),
                     found: version,
-                    known: 1
+                    known: 2
                 }
             );
             assert!(error.to_string().contains("--datadir"), "{error}");
@@ -71,6 +72,42 @@ fn schemas_that_are_not_ours_are_refused() {
         set_meta(&t.path(), name, value);
         let error = open(&t.path()).unwrap_err();
         assert!(matches!(error, StoreError::Corrupted { .. }), "{name}: {error}");
+    }
+}
+
+/// As schema 1 left it: the same tables, records of `alpha`, its number.
+#[test]
+fn a_database_of_schema_1_is_brought_up_and_keeps_what_it_has() {
+    let mut t = TestStore::new(config());
+    t.blocks(&[block(1, 0, 1), block(2, 1, 2)]);
+    t.put(key(1, 1, 1, 1), 300_000);
+    t.put(key(2, 2, 3, 7), 100);
+    t.close();
+    set_meta(&t.path(), tables::meta::SCHEMA_VERSION, &1u32.to_le_bytes());
+    let mut other = config();
+    other.identity.chain_id = 1;
+    let refused = Store::open(t.path(), other).unwrap_err();
+    assert!(matches!(refused, StoreError::OtherChain { .. }), "{refused}");
+    let version = |path: &Path| {
+        let database = Database::open(path).unwrap();
+        let meta = database.begin_read().unwrap().open_table(tables::META).unwrap();
+        let version = meta.get(tables::meta::SCHEMA_VERSION).unwrap().unwrap();
+        u32::from_le_bytes(version.value().try_into().unwrap())
+    };
+    assert_eq!(version(&t.path()), 1, "another chain's is left as it is");
+    for _ in 0..2 {
+        t.reopen();
+        t.assert_holds(key(1, 1, 1, 1), 300_000);
+        t.assert_holds(key(2, 2, 3, 7), 100);
+        let of_block = t.store().reader().block(&block_root(1)).unwrap().unwrap();
+        let kept = t
+            .store()
+            .reader()
+            .proofs_of_block(&of_block, Revision::Alpha)
+            .unwrap();
+        assert_eq!((kept.len(), kept[0].revision()), (1, Revision::Alpha));
+        t.close();
+        assert_eq!(version(&t.path()), 2);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What goes at finality, by retention and by size, and what must stay.
 
-use super::support::{SLOTS_PER_EPOCH, TestStore, block, block_root, config, key, payload};
+use super::support::{SLOTS_PER_EPOCH, TestStore, block, block_root, config, key, payload, proof_key};
 use crate::{BlockUpdate, StoreConfig};
 use assay_types::Slot;
 use assay_verification::KnownProofs;
@@ -51,7 +51,7 @@ fn retention_counts_from_the_finalized_epoch() {
                 "slot {n}"
             );
             assert_eq!(
-                t.store().has_valid(&key(n, n, 1, 0).proof_key()),
+                t.store().has_valid(&proof_key(&key(n, n, 1, 0))),
                 kept,
                 "proof {n}"
             );
@@ -96,13 +96,9 @@ fn orphans_go_at_finality_and_not_before() {
     assert_eq!(t.keys().len(), 16);
     t.finalize(0, &block(5, 4, 5), &[payload(22), payload(24), payload(777)]);
     let kept = [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6), (7, 27), (7, 27)];
-    let numbers: Vec<_> = t
-        .keys()
-        .iter()
-        .map(|k| (k.slot.0, k.new_payload_request_root))
-        .collect();
+    let numbers: Vec<_> = t.keys().iter().map(|k| (k.slot.0, k.root)).collect();
     assert_eq!(numbers, kept.map(|(slot, n)| (slot, payload(n))));
-    assert!(!t.store().has_valid(&key(4, 24, 1, 0).proof_key()));
+    assert!(!t.store().has_valid(&proof_key(&key(4, 24, 1, 0))));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use crate::{BlockUpdate, ChainIdentity, ChainUpdate, PutOutcome, RecordKey, Store, StoreConfig, StoreError};
 use assay_chain::Checkpoint;
-use assay_types::{Epoch, ProofType, Root, Slot};
+use assay_types::{Epoch, ProofKey, ProofType, Root, Slot};
 use bytes::Bytes;
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -39,16 +39,24 @@ pub(super) fn config() -> StoreConfig {
 pub(super) fn key(slot: u64, payload_number: u64, proof_type: ProofType, validator_index: u64) -> RecordKey {
     RecordKey {
         slot: Slot(slot),
-        new_payload_request_root: payload(payload_number),
+        root: payload(payload_number),
         proof_type,
         validator_index,
+    }
+}
+
+/// The payload and kind of an `alpha` record.
+pub(super) fn proof_key(key: &RecordKey) -> ProofKey {
+    ProofKey {
+        new_payload_request_root: key.root,
+        proof_type: key.proof_type,
     }
 }
 
 /// Bytes that depend on the key, so that mixed-up records show.
 pub(super) fn ssz(key: &RecordKey, len: usize) -> Bytes {
     let mut state = key.slot.0 ^ (u64::from(key.proof_type) << 40) ^ key.validator_index.rotate_left(17) | 1;
-    state ^= u64::from_be_bytes(key.new_payload_request_root.0[24..].try_into().unwrap()) << 8;
+    state ^= u64::from_be_bytes(key.root.0[24..].try_into().unwrap()) << 8;
     (0..len)
         .map(|_| {
             state ^= state << 13;

@@ -9,7 +9,7 @@ use serde_json::json;
 
 #[test]
 fn decode_encode_and_root_go_by_name() {
-    let context = ContainerContext::new(ForkName::Gloas, &Spec::mainnet());
+    let context = ContainerContext::new(ForkName::Fulu, &Spec::mainnet());
     let value = json!({"start_slot": "7", "count": "2", "proof_types": ["1"]});
     let bytes = encode("ExecutionProofsByRangeRequest", &context, &value).unwrap();
     assert_eq!(decode("ExecutionProofsByRange", &context, &bytes).unwrap(), value);

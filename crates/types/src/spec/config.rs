@@ -7,10 +7,10 @@
 use super::{BlobParameters, MAX_PROOF_SIZE_CEILING, Spec, SpecError};
 use crate::{
     fork::ForkName,
-    primitives::{Epoch, ForkVersion, to_hex},
+    primitives::{Epoch, ForkVersion, ProofType, to_hex},
 };
 use serde_json::{Map, Value};
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 /// `/eth/v1/config/spec`'s `data`, or a config.yaml read as JSON: upper-case keys; values strings, numbers or lists.
 pub type ConfigMap = Map<String, Value>;
@@ -48,7 +48,7 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("MAX_REQUEST_BLOCKS_DENEB", "identifiers in one by-root request"),
     (
         "EIP8025_REVISION",
-        "alpha or beta: which state of the EIP-8025 texts holds",
+        "alpha or beta: which state of the EIP-8025 texts holds; where absent, beta from Gloas on and alpha before",
     ),
     (
         "NEW_PAYLOAD_REQUEST_FORM",
@@ -63,6 +63,10 @@ pub const SETTINGS: &[(&str, &str)] = &[
     (
         "MAX_EXECUTION_PROOFS_PER_PAYLOAD",
         "proof types in requests and status, proofs served for a payload",
+    ),
+    (
+        "SUPPORTED_PROOF_TYPES",
+        "the proof types that beta knows, as 1,2,3; a proof of another is rejected",
     ),
     (
         "MIN_REQUIRED_EXECUTION_PROOFS",
@@ -94,6 +98,11 @@ impl Spec {
         }
         merged.extend(overrides.iter().map(|(key, value)| (key.clone(), value.clone())));
 
+        // Whoever fixes the revision fixes that of every fork not named beside it.
+        if overrides.contains_key("EIP8025_REVISION") {
+            merged.retain(|key, _| !key.starts_with(REVISION_OF) || overrides.contains_key(key));
+        }
+
         let config = Reader(&merged);
         let preset = config
             .named("PRESET_BASE")?
@@ -113,12 +122,15 @@ impl Spec {
         spec.fork_schedule = config.fork_schedule()?;
         spec.unknown_forks = config.unknown_forks();
         spec.blob_schedule = config.blob_schedule()?;
+        if let Some(revision) = config.named("EIP8025_REVISION")? {
+            spec.revision = revision;
+            spec.revision_by_fork.clear();
+        }
         for (fork, key) in ForkName::ALL.iter().map(|fork| (*fork, revision_key(*fork))) {
             if let Some(revision) = config.named(&key)? {
                 spec.revision_by_fork.insert(fork, revision);
             }
         }
-        set(&mut spec.revision, config.named("EIP8025_REVISION")?);
         set(
             &mut spec.new_payload_request_form,
             config.named("NEW_PAYLOAD_REQUEST_FORM")?,
@@ -127,6 +139,10 @@ impl Spec {
         set(
             &mut spec.domain_execution_proof,
             config.four_bytes("DOMAIN_EXECUTION_PROOF")?,
+        );
+        set(
+            &mut spec.supported_proof_types,
+            config.proof_types("SUPPORTED_PROOF_TYPES")?,
         );
         set(
             &mut spec.max_payload_size,
@@ -214,6 +230,8 @@ impl Spec {
             "MAX_EXECUTION_PROOFS_PER_PAYLOAD",
             &self.max_execution_proofs_per_payload,
         );
+        let types: Vec<String> = self.supported_proof_types.iter().map(u8::to_string).collect();
+        put("SUPPORTED_PROOF_TYPES", &types.join(","));
         put(
             "MIN_REQUIRED_EXECUTION_PROOFS",
             &self.min_required_execution_proofs,
@@ -316,6 +334,25 @@ impl<'a> Reader<'a> {
                     .and_then(|n| u32::try_from(n).ok())
                     .map(u32::to_be_bytes)
                     .ok_or_else(|| refuse(key, value, "four bytes of hex expected")),
+            })
+            .transpose()
+    }
+
+    /// `1,2,3`, or a list of numbers or texts; empty is refused.
+    fn proof_types(&self, key: &str) -> Result<Option<BTreeSet<ProofType>>, SpecError> {
+        self.value(key)
+            .map(|value| {
+                let no_type = || refuse(key, value, "proof types expected, as 1,2,3");
+                let texts: Vec<String> = match value {
+                    Value::Array(list) => list
+                        .iter()
+                        .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+                        .collect(),
+                    Value::String(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
+                    other => vec![other.to_string()],
+                };
+                let types: Result<BTreeSet<ProofType>, _> = texts.iter().map(|text| text.parse()).collect();
+                types.ok().filter(|types| !types.is_empty()).ok_or_else(no_type)
             })
             .transpose()
     }

@@ -5,7 +5,7 @@ use crate::{
     fork::{ForkName, NewPayloadRequestForm, Preset, Revision},
     primitives::{Epoch, ForkVersion},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Values that a preset fixes unless the node's config says otherwise.
 pub(super) struct PresetValues {
@@ -48,13 +48,14 @@ fn base(preset: Preset) -> Spec {
         blob_schedule: Vec::new(),
         max_blobs_per_block_electra: 9,
         max_withdrawals_per_payload: values.max_withdrawals_per_payload,
-        revision_by_fork: BTreeMap::new(),
+        revision_by_fork: BTreeMap::from([(ForkName::Gloas, Revision::Beta)]),
         revision: Revision::Alpha,
         new_payload_request_form: NewPayloadRequestForm::C,
         max_proof_size: 4_194_304,
         proof_data_form: None,
         domain_execution_proof: [0x0f, 0, 0, 0],
         max_execution_proofs_per_payload: 4,
+        supported_proof_types: BTreeSet::from([1, 2, 3]),
         min_required_execution_proofs: 1,
         max_request_blocks_deneb: 128,
         max_payload_size: 10_485_760,

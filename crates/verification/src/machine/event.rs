@@ -4,7 +4,9 @@ use super::held::{CandidateId, Ticket};
 use crate::{ParkReason, Source, Verdict, VerifiedProof, candidate::Parsed};
 use assay_chain::{PayloadInfo, ValidatorAnswer, ValidatorRecord};
 use assay_proof_engine::{EngineError, Verification};
-use assay_types::{Epoch, ExecutionProof, ProofKey, ProofType, Root, SignatureBytes, Slot, ValidatorIndex};
+use assay_types::{
+    EngineInput, Epoch, ProofKey, ProofName, ProofType, Root, SignatureBytes, Slot, ValidatorIndex,
+};
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 /// What happened.
@@ -36,6 +38,8 @@ pub(crate) enum Event {
     Done { id: CandidateId, outcome: Outcome },
     /// A payload became known, or its block did (then its state can be asked).
     PayloadKnown(Root),
+    /// A block became known, or its payload did: what `beta` proofs name.
+    BlockKnown(Root),
     /// Finality moved to a block of this slot, and cut these payloads off.
     Finalized { slot: Slot, orphaned: HashSet<Root> },
     /// The chain view may know more than before, one cannot say what.
@@ -101,7 +105,7 @@ pub(crate) enum Action {
         signature: SignatureBytes,
     },
     /// Ask the proof engine.
-    AskEngine { id: CandidateId, proof: ExecutionProof },
+    AskEngine { id: CandidateId, input: EngineInput },
     /// Give it to the sinks.
     Commit {
         id: CandidateId,
@@ -114,10 +118,13 @@ pub(crate) enum Action {
 
 /// What is known at this moment; answers come from memory.
 pub(crate) trait View {
-    /// A payload whose request has been seen.
-    fn payload(&self, root: &Root) -> Option<PayloadInfo>;
-    /// Whether a valid signed proof is on disk.
-    fn has_valid(&self, key: &ProofKey) -> bool;
+    /// The payload that a proof of this name is of, if its request has been seen. In `beta`: the payload of the block it
+    /// names, with that block.
+    fn payload(&self, name: &ProofName) -> Option<PayloadInfo>;
+    /// Whether a valid signed proof of this name is on disk.
+    fn has_valid(&self, name: &ProofName) -> bool;
+    /// Whether a valid signed proof of this payload and type is on disk, whatever its name.
+    fn proves(&self, key: &ProofKey) -> bool;
     /// Whether a proof engine verifies this type.
     fn verifies(&self, proof_type: ProofType) -> bool;
     /// Until when the validator is contained.

@@ -2,7 +2,7 @@
 
 use crate::{ParkReason, PeerRef, Source, candidate::Parsed, config::CANDIDATE_OVERHEAD};
 use assay_chain::{PayloadInfo, ValidatorRecord};
-use assay_types::{ProofKey, Root};
+use assay_types::{ProofName, Root};
 use std::{sync::Arc, time::Duration};
 
 /// Names a held candidate; rises with arrival.
@@ -117,8 +117,8 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    pub(crate) fn key(&self) -> ProofKey {
-        self.parsed.key()
+    pub(crate) fn key(&self) -> ProofName {
+        self.parsed.name()
     }
 
     /// Bytes charged.

@@ -29,7 +29,7 @@ use crate::{
     config::{MAX_SHARERS, MAX_SHARERS_PER_PEER, VerifierConfig},
 };
 use assay_chain::PayloadInfo;
-use assay_types::{Epoch, ProofKey, ProofType, Root, Spec, ValidatorIndex};
+use assay_types::{Epoch, ProofKey, ProofName, ProofType, Revision, Root, Spec, ValidatorIndex};
 use held::{Held, Holder, Sharer, State, Worth, is_unsolicited};
 use lru::LruCache;
 use observed::Observed;
@@ -59,7 +59,7 @@ pub(crate) struct Machine {
     config: VerifierConfig,
     spec: Arc<Spec>,
     room: Room,
-    lanes: BTreeMap<ProofKey, Lane>,
+    lanes: BTreeMap<ProofName, Lane>,
     timers: BTreeSet<(Duration, CandidateId)>,
     observed: Observed,
     /// Peers that brought a valid proof.
@@ -73,7 +73,7 @@ pub(crate) struct Machine {
     next_id: CandidateId,
     closed: bool,
     /// Lanes whose turn may be free.
-    free: BTreeSet<ProofKey>,
+    free: BTreeSet<ProofName>,
     actions: Vec<Action>,
 }
 
@@ -118,7 +118,8 @@ impl Machine {
                 slot,
             } => self.observed.set_unsigned_invalid(key, proof_root, slot),
             Event::Done { id, outcome } => self.done(id, outcome, view),
-            Event::PayloadKnown(root) => self.payload_known(root),
+            Event::PayloadKnown(root) => self.payload_known(Revision::Alpha, root),
+            Event::BlockKnown(root) => self.payload_known(Revision::Beta, root),
             Event::Finalized { slot, orphaned } => self.finalized(slot, &orphaned),
             Event::LookAgain => self.look_again(),
             Event::Tick => self.tick(),
@@ -158,7 +159,7 @@ impl Machine {
                 self.now,
             );
         }
-        let (key, validator) = (parsed.key(), parsed.validator_index());
+        let (key, validator) = (parsed.name(), parsed.validator_index());
         // Before the rules: what is already held gets one verdict for all who brought it.
         if let Some(twin) = self.twin(&key, &parsed) {
             return self.share(twin, Sharer { ticket, source });
@@ -210,12 +211,17 @@ impl Machine {
     /// `Ok(None)`: rule 2, its payload is not known.
     fn entrance(
         &mut self,
-        key: ProofKey,
+        key: ProofName,
         validator: ValidatorIndex,
         unsolicited: bool,
         view: &dyn View,
     ) -> Result<Option<PayloadInfo>, IgnoreReason> {
-        let payload = view.payload(&key.new_payload_request_root);
+        let payload = view.payload(&key);
+        if let Some(payload) = &payload
+            && self.spec.revision_at(payload.fork) != key.revision
+        {
+            return Err(IgnoreReason::WrongRevision);
+        }
         if let (Some(payload), Some(epochs)) = (&payload, self.config.retention_epochs) {
             let oldest = Epoch(view.finalized_epoch().0.saturating_sub(epochs));
             if self.spec.epoch_at_slot(payload.slot) < oldest {
@@ -254,11 +260,11 @@ impl Machine {
 
     /// Whether a valid proof is known, signed or not.
     pub(crate) fn is_proven(&mut self, key: &ProofKey, view: &dyn View) -> bool {
-        self.observed.has_unsigned(key) || self.is_valid(key, view)
+        self.observed.is_proven(key) || view.proves(key)
     }
 
     /// Rules 3 and 9.
-    pub(crate) fn is_valid(&mut self, key: &ProofKey, view: &dyn View) -> bool {
+    pub(crate) fn is_valid(&mut self, key: &ProofName, view: &dyn View) -> bool {
         self.observed.is_valid(key) || view.has_valid(key)
     }
 
@@ -287,7 +293,7 @@ impl Machine {
         }
     }
 
-    fn twin(&self, key: &ProofKey, parsed: &Parsed) -> Option<CandidateId> {
+    fn twin(&self, key: &ProofName, parsed: &Parsed) -> Option<CandidateId> {
         let members = &self.lanes.get(key)?.members;
         members
             .iter()
@@ -398,7 +404,7 @@ impl Machine {
         self.keep_budgets(id);
     }
 
-    fn release_turn(&mut self, key: &ProofKey, id: CandidateId) {
+    fn release_turn(&mut self, key: &ProofName, id: CandidateId) {
         if let Some(lane) = self.lanes.get_mut(key)
             && lane.active == Some(id)
         {
@@ -445,8 +451,8 @@ impl Machine {
         });
     }
 
-    fn payload_known(&mut self, root: Root) {
-        let ids: Vec<_> = self.of_payload(&root).collect();
+    fn payload_known(&mut self, revision: Revision, root: Root) {
+        let ids: Vec<_> = self.naming(revision, &root).collect();
         for id in ids {
             if let Some(State::Parked(ParkReason::UnknownPayload | ParkReason::ValidatorUnavailable)) =
                 self.room.get(id).map(|h| h.state)
@@ -456,28 +462,34 @@ impl Machine {
         }
     }
 
-    fn of_payload(&self, root: &Root) -> impl Iterator<Item = CandidateId> + '_ {
-        let first = ProofKey {
-            new_payload_request_root: *root,
-            proof_type: u8::MIN,
-        };
-        let last = ProofKey {
-            new_payload_request_root: *root,
-            proof_type: u8::MAX,
+    /// Candidates that name this payload (`alpha`) or block (`beta`).
+    fn naming(&self, revision: Revision, root: &Root) -> impl Iterator<Item = CandidateId> + '_ {
+        let name = |proof_type| ProofName {
+            revision,
+            root: *root,
+            proof_type,
         };
         self.lanes
-            .range(first..=last)
+            .range(name(u8::MIN)..=name(u8::MAX))
             .flat_map(|(_, lane)| lane.members.iter().copied())
     }
 
     fn finalized(&mut self, slot: assay_types::Slot, orphaned: &HashSet<Root>) {
         self.observed.prune(slot, orphaned);
-        for root in orphaned {
-            let ids: Vec<_> = self.of_payload(root).collect();
-            for id in ids {
-                if self.room.get(id).is_some_and(Held::is_evictable) {
-                    self.finish(id, Verdict::Ignore(IgnoreReason::TooOld));
-                }
+        let is_orphan = |held: &Held| {
+            let key = held.key();
+            let payload = held.payload.as_ref().map(|p| p.new_payload_request_root);
+            let named = (key.revision == Revision::Alpha).then_some(key.root);
+            payload.or(named).is_some_and(|root| orphaned.contains(&root))
+        };
+        let ids: Vec<_> = self.room.ids().collect();
+        for id in ids {
+            if self
+                .room
+                .get(id)
+                .is_some_and(|held| is_orphan(held) && held.is_evictable())
+            {
+                self.finish(id, Verdict::Ignore(IgnoreReason::TooOld));
             }
         }
     }

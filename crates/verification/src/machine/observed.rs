@@ -1,7 +1,7 @@
 //! What has been seen, for rules 1, 3 and 4. Written only after a signature has bound the validator, or a proof passed:
 //! nothing an outsider sends gets in here.
 
-use assay_types::{ProofKey, Root, Slot, ValidatorIndex};
+use assay_types::{ProofKey, ProofName, Root, Slot, ValidatorIndex};
 use lru::LruCache;
 use std::{collections::HashSet, hash::Hash};
 
@@ -22,7 +22,7 @@ struct Try {
 }
 
 struct Seen {
-    key: ProofKey,
+    key: ProofName,
     slot: Slot,
     judgement: Judgement,
 }
@@ -31,8 +31,10 @@ struct Seen {
 /// comes again, and changes no outcome of a valid proof: the store still knows the valid ones.
 pub(crate) struct Observed {
     entries: usize,
-    valid: LruCache<ProofKey, Slot>,
-    tries: LruCache<(ProofKey, ValidatorIndex), Try>,
+    valid: LruCache<ProofName, Slot>,
+    /// The same by payload, whatever the proofs' names are: no rule of gossip, but what is proven.
+    proven: LruCache<ProofKey, Slot>,
+    tries: LruCache<(ProofName, ValidatorIndex), Try>,
     seen: LruCache<Root, Seen>,
     /// Messages that came unsigned and are valid, and what they prove. Rules 1, 3 and 4 know nothing of them.
     unsigned: LruCache<Root, (ProofKey, Slot)>,
@@ -53,6 +55,7 @@ impl Observed {
         Self {
             entries: entries.max(1),
             valid: LruCache::unbounded(),
+            proven: LruCache::unbounded(),
             tries: LruCache::unbounded(),
             seen: LruCache::unbounded(),
             unsigned: LruCache::unbounded(),
@@ -62,16 +65,22 @@ impl Observed {
     }
 
     /// Rules 3 and 9: a valid proof of this payload and type passed here.
-    pub(crate) fn is_valid(&mut self, key: &ProofKey) -> bool {
+    pub(crate) fn is_valid(&mut self, key: &ProofName) -> bool {
         self.valid.get(key).is_some()
     }
 
-    pub(crate) fn set_valid(&mut self, key: ProofKey, slot: Slot) {
-        put(&mut self.valid, self.entries, key, slot);
+    pub(crate) fn set_valid(&mut self, name: ProofName, key: ProofKey, slot: Slot) {
+        put(&mut self.valid, self.entries, name, slot);
+        put(&mut self.proven, self.entries, key, slot);
+    }
+
+    /// Whether a valid proof of this payload and type passed here, signed or not.
+    pub(crate) fn is_proven(&mut self, key: &ProofKey) -> bool {
+        self.proven.get(key).is_some() || self.unsigned_keys.get(key).is_some()
     }
 
     /// Rule 4: a signed proof of this validator came for this payload and type.
-    pub(crate) fn has_tried(&mut self, key: ProofKey, validator: ValidatorIndex) -> bool {
+    pub(crate) fn has_tried(&mut self, key: ProofName, validator: ValidatorIndex) -> bool {
         self.tries.get(&(key, validator)).is_some()
     }
 
@@ -81,7 +90,7 @@ impl Observed {
     }
 
     /// Marks a message whose signature has verified, for rules 1 and 4. An earlier try of the validator stays.
-    pub(crate) fn mark(&mut self, key: ProofKey, validator: ValidatorIndex, proof_root: Root, slot: Slot) {
+    pub(crate) fn mark(&mut self, key: ProofName, validator: ValidatorIndex, proof_root: Root, slot: Slot) {
         if !self.has_tried(key, validator) {
             put(
                 &mut self.tries,
@@ -105,7 +114,7 @@ impl Observed {
     }
 
     /// Takes a mark back: the message was let go without a judgement and may come again.
-    pub(crate) fn unmark(&mut self, key: ProofKey, validator: ValidatorIndex, proof_root: &Root) {
+    pub(crate) fn unmark(&mut self, key: ProofName, validator: ValidatorIndex, proof_root: &Root) {
         if self
             .tries
             .peek(&(key, validator))
@@ -123,7 +132,7 @@ impl Observed {
     }
 
     /// Remembers what the proof engine said of a message.
-    pub(crate) fn judge(&mut self, key: ProofKey, proof_root: Root, slot: Slot, judgement: Judgement) {
+    pub(crate) fn judge(&mut self, key: ProofName, proof_root: Root, slot: Slot, judgement: Judgement) {
         let seen = Seen { key, slot, judgement };
         put(&mut self.seen, self.entries, proof_root, seen);
     }
@@ -149,25 +158,24 @@ impl Observed {
         self.unsigned.get(proof_root).is_some()
     }
 
-    /// Whether a valid proof of this payload and type came unsigned.
-    pub(crate) fn has_unsigned(&mut self, key: &ProofKey) -> bool {
-        self.unsigned_keys.get(key).is_some()
-    }
-
     /// Finality moved to `slot`: what is older, and what was orphaned, is forgotten.
     pub(crate) fn prune(&mut self, slot: Slot, orphaned: &HashSet<Root>) {
-        let keep = |key: &ProofKey, at: Slot| at >= slot && !orphaned.contains(&key.new_payload_request_root);
-        self.valid.retain(|key, at| keep(key, *at));
-        self.tries.retain(|(key, _), t| keep(key, t.slot));
-        self.seen.retain(|_, s| keep(&s.key, s.slot));
-        self.unsigned.retain(|_, (key, at)| keep(key, *at));
-        self.unsigned_keys.retain(|key, at| keep(key, *at));
-        self.unsigned_invalid.retain(|_, (key, at)| keep(key, *at));
+        // Orphans are told by their payloads: what names a block instead goes by its slot, an epoch or so later.
+        let keep = |root: &Root, at: Slot| at >= slot && !orphaned.contains(root);
+        let of = |key: &ProofKey| key.new_payload_request_root;
+        self.valid.retain(|key, at| keep(&key.root, *at));
+        self.proven.retain(|key, at| keep(&of(key), *at));
+        self.tries.retain(|(key, _), t| keep(&key.root, t.slot));
+        self.seen.retain(|_, s| keep(&s.key.root, s.slot));
+        self.unsigned.retain(|_, (key, at)| keep(&of(key), *at));
+        self.unsigned_keys.retain(|key, at| keep(&of(key), *at));
+        self.unsigned_invalid.retain(|_, (key, at)| keep(&of(key), *at));
     }
 
     /// Entries of all caches together.
     pub(crate) fn len(&self) -> usize {
         self.valid.len()
+            + self.proven.len()
             + self.tries.len()
             + self.seen.len()
             + self.unsigned.len()

@@ -77,10 +77,7 @@ impl Room {
             self.unknown_payload.add(bytes);
         }
         self.holders.entry(held.holder.clone()).or_default().add(bytes);
-        self.payloads
-            .entry(held.key().new_payload_request_root)
-            .or_default()
-            .add(bytes);
+        self.payloads.entry(held.key().root).or_default().add(bytes);
         self.held.insert(id, held);
     }
 
@@ -92,7 +89,7 @@ impl Room {
             self.unknown_payload.sub(bytes);
         }
         release(&mut self.holders, &held.holder, bytes);
-        release(&mut self.payloads, &held.key().new_payload_request_root, bytes);
+        release(&mut self.payloads, &held.key().root, bytes);
         Some(held)
     }
 
@@ -145,13 +142,13 @@ impl Room {
             if usage.bytes > bytes || usage.candidates > candidates {
                 return self.least(|other| other.holder == held.holder);
             }
-            let payload = held.key().new_payload_request_root;
+            let payload = held.key().root;
             if self
                 .payloads
                 .get(&payload)
                 .is_some_and(|u| u.bytes > limits.bytes_per_payload)
             {
-                return self.least(|other| other.key().new_payload_request_root == payload);
+                return self.least(|other| other.key().root == payload);
             }
         }
         if self.unknown_payload.bytes > limits.bytes_unknown_payload {

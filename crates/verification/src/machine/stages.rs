@@ -9,7 +9,7 @@ use super::{
 use crate::{IgnoreReason, ParkReason, RejectReason, Source, Verdict, VerifiedProof};
 use assay_chain::{ValidatorAnswer, ValidatorRecord};
 use assay_proof_engine::{EngineError, Verification};
-use assay_types::{ProofKey, ProofType, Slot};
+use assay_types::{EngineInput, ProofKey, ProofName, ProofType, Slot};
 use std::sync::Arc;
 
 /// Tries after which a proof that the proof engine answers it cannot read is let go: another engine may be asked meanwhile,
@@ -40,7 +40,7 @@ impl Machine {
         }
     }
 
-    fn give_turn(&mut self, key: ProofKey, view: &dyn View) {
+    fn give_turn(&mut self, key: ProofName, view: &dyn View) {
         while let Some((id, authenticated)) = self.next_in_lane(&key) {
             let Some(held) = self.room.get(id) else { return };
             let unsolicited = held.is_unsolicited() && !authenticated;
@@ -78,7 +78,7 @@ impl Machine {
     /// Whose turn it is, if it is free. Those whose signature verified (they come back from the proof engine) and the
     /// others take turns, so that neither a flood of forgeries nor proofs that the engine chokes on shut the rest out.
     /// Among the first the one with the fewest tries goes first; among the others the oldest, a worthier one before.
-    fn next_in_lane(&self, key: &ProofKey) -> Option<(CandidateId, bool)> {
+    fn next_in_lane(&self, key: &ProofName) -> Option<(CandidateId, bool)> {
         let lane: &Lane = self.lanes.get(key)?;
         if lane.active.is_some() {
             return None;
@@ -163,15 +163,25 @@ impl Machine {
                 epoch,
                 signature: held.parsed.signed.signature,
             },
+            // What the engine is asked is built from the chain: the message says whose payload, no more.
             Stage::Engine => Action::AskEngine {
                 id,
-                proof: held.parsed.signed.message.clone(),
+                input: EngineInput::new(
+                    &self.spec,
+                    held.key().revision,
+                    ProofKey {
+                        new_payload_request_root: payload.new_payload_request_root,
+                        proof_type: held.key().proof_type,
+                    },
+                    held.parsed.signed.message.proof_data.clone(),
+                ),
             },
             Stage::Commit => Action::Commit {
                 id,
                 proof: Arc::new(VerifiedProof {
                     ssz: held.parsed.ssz.clone()?,
                     signed: held.parsed.signed.clone(),
+                    new_payload_request_root: payload.new_payload_request_root,
                     proof_root: held.proof_root?,
                     slot: payload.slot,
                     block_root: payload.block_root,
@@ -291,9 +301,7 @@ impl Machine {
             }
             Ok(Verification::Valid) => {
                 // Its block may have come meanwhile.
-                if let (Some(payload), Some(held)) =
-                    (view.payload(&key.new_payload_request_root), self.room.get_mut(id))
-                {
+                if let (Some(payload), Some(held)) = (view.payload(&key), self.room.get_mut(id)) {
                     held.payload = Some(payload);
                 }
                 self.ready(id, Stage::Commit);
@@ -323,8 +331,8 @@ impl Machine {
         if !durable {
             return self.finish(id, Verdict::Ignore(IgnoreReason::Internal));
         }
-        let key = proof.key();
-        self.observed.set_valid(key, proof.slot());
+        let key = proof.name();
+        self.observed.set_valid(key, proof.key(), proof.slot());
         self.observed
             .judge(key, *proof.proof_root(), proof.slot(), Judgement::Valid);
         if let Some(held) = self.room.get(id) {

@@ -90,6 +90,28 @@ impl MemoryChain {
         self.state.write().blocks.insert(block_root, block);
     }
 
+    /// Learns a block with its payload, which is known already or comes now, and tells it.
+    pub fn add_block_of(&self, block_root: Root, slot: Slot, new_payload_request_root: Root) {
+        if self.payload(&new_payload_request_root).is_none() {
+            self.add_payload(new_payload_request_root, slot);
+        }
+        let block = BlockInfo {
+            block_root,
+            parent_root: Root::ZERO,
+            slot,
+            new_payload_request_root: Some(new_payload_request_root),
+            execution_optimistic: false,
+        };
+        {
+            let mut state = self.state.write();
+            state.blocks.insert(block_root, block.clone());
+            if let Some(payload) = state.payloads.get_mut(&new_payload_request_root) {
+                payload.block_root.get_or_insert(block_root);
+            }
+        }
+        self.tell(ChainEvent::Block(block));
+    }
+
     /// Learns validators with their interop keys, active for ever.
     pub fn add_interop_validators(&self, indices: std::ops::Range<ValidatorIndex>) {
         for index in indices {

@@ -1,7 +1,7 @@
 //! A `ProofEngine` that answers at once, from the proof's first byte.
 
 use assay_proof_engine::{EngineError, EngineEvent, ProofEngine, ProofGenId, Verification};
-use assay_types::{ExecutionProof, NewPayloadRequest, ProofType, Root};
+use assay_types::{EngineInput, NewPayloadRequest, ProofType, Root};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
@@ -12,6 +12,7 @@ struct Script {
     verdict: Option<Verification>,
     delay: Duration,
     asked: usize,
+    last: Option<EngineInput>,
     under_way: usize,
     most_under_way: usize,
     makes: bool,
@@ -33,6 +34,7 @@ impl ScriptedEngine {
             verdict: None,
             delay: Duration::ZERO,
             asked: 0,
+            last: None,
             under_way: 0,
             most_under_way: 0,
             makes: false,
@@ -76,6 +78,11 @@ impl ScriptedEngine {
         drop(self.events.send(event));
     }
 
+    /// What it was asked last.
+    pub fn last_asked(&self) -> Option<EngineInput> {
+        self.script.lock().last.clone()
+    }
+
     /// Calls of `verify` so far, and most at once.
     pub fn calls(&self) -> (usize, usize) {
         let script = self.script.lock();
@@ -94,10 +101,11 @@ impl ProofEngine for ScriptedEngine {
     fn is_insecure(&self) -> bool {
         true
     }
-    async fn verify(&self, proof: &ExecutionProof) -> Result<Verification, EngineError> {
+    async fn verify(&self, proof: &EngineInput) -> Result<Verification, EngineError> {
         let delay = {
             let mut script = self.script.lock();
             script.asked += 1;
+            script.last = Some(proof.clone());
             script.under_way += 1;
             script.most_under_way = script.most_under_way.max(script.under_way);
             script.delay

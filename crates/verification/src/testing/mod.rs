@@ -15,5 +15,5 @@ mod sink;
 
 pub use chain::{MemoryChain, Registry};
 pub use engine::ScriptedEngine;
-pub use proof::sign;
+pub use proof::{sign, sign_envelope};
 pub use sink::MemorySink;

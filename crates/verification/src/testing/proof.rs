@@ -2,8 +2,8 @@
 
 use crate::VerifiedProof;
 use assay_types::{
-    ExecutionProof, ProofKey, PublicInput, Root, SecretKey, SignedExecutionProof, Slot, Spec, ValidatorIndex,
-    spec::Genesis,
+    ExecutionProof, ProofKey, ProofMessage, PublicInput, Revision, Root, SecretKey, SignedExecutionProof,
+    SignedProof, Slot, Spec, ValidatorIndex, spec::Genesis,
 };
 use bytes::Bytes;
 
@@ -18,10 +18,28 @@ impl VerifiedProof {
     ) -> Self {
         Self {
             ssz,
-            signed,
+            new_payload_request_root: signed.message.public_input.new_payload_request_root,
+            signed: signed.into(),
             proof_root,
             slot,
             block_root,
+        }
+    }
+
+    /// The same of an envelope, whose block has this payload.
+    pub fn assume_verified_envelope(
+        envelope: SignedProof,
+        new_payload_request_root: Root,
+        proof_root: Root,
+        slot: Slot,
+    ) -> Self {
+        Self {
+            ssz: envelope.to_ssz_bytes(),
+            block_root: Some(envelope.message.root),
+            signed: envelope,
+            new_payload_request_root,
+            proof_root,
+            slot,
         }
     }
 }
@@ -50,5 +68,31 @@ pub fn sign(
         message,
         validator_index: validator,
         signature,
+    }
+}
+
+/// A `beta` envelope for the payload of a block at `slot`, signed with the interop key of `validator`.
+pub fn sign_envelope(
+    spec: &Spec,
+    genesis: &Genesis,
+    beacon_block_root: Root,
+    proof_type: u8,
+    slot: Slot,
+    proof_data: Bytes,
+    validator: ValidatorIndex,
+) -> SignedProof {
+    let message = ProofMessage {
+        proof_data,
+        proof_type,
+        root: beacon_block_root,
+    };
+    let epoch = spec.epoch_at_slot(slot);
+    let proof_root = spec.proof_message_root(epoch, &message);
+    let signing_root = spec.execution_proof_signing_root(genesis, epoch, &proof_root);
+    SignedProof {
+        revision: Revision::Beta,
+        message,
+        validator_index: validator,
+        signature: SecretKey::interop(validator).sign(&signing_root),
     }
 }

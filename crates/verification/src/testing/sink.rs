@@ -1,7 +1,7 @@
 //! A `ProofSink` in memory.
 
 use crate::{CheckedProof, KnownProofs, ProofSink, SinkError, Source, VerifiedProof};
-use assay_types::ProofKey;
+use assay_types::{ProofKey, ProofName};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
@@ -86,5 +86,12 @@ impl KnownProofs for MemorySink {
             .proofs
             .iter()
             .any(|(proof, _)| proof.key() == *key)
+    }
+    fn has_valid_named(&self, name: &ProofName) -> bool {
+        self.kept
+            .lock()
+            .proofs
+            .iter()
+            .any(|(proof, _)| proof.name() == *name)
     }
 }

@@ -1,15 +1,15 @@
 //! A verifier in a world in memory.
 
-pub(crate) use assay_chain::{Chain, ChainEvent, Checkpoint};
+pub(crate) use assay_chain::{Chain, ChainEvent, Checkpoint, PayloadInfo};
 pub(crate) use assay_types::{
-    Epoch, ExecutionProof, Hash256, ProofKey, ProofType, PublicInput, SignedExecutionProof, Slot, Spec,
-    ValidatorIndex,
+    Epoch, ExecutionProof, Hash256, ProofKey, ProofName, ProofType, PublicInput, Revision,
+    SignedExecutionProof, SignedProof, Slot, Spec, StatedInput, ValidatorIndex,
 };
 pub(crate) use assay_verification::{
     Candidate, ContainmentRecord, IgnoreReason, Intake, MemoryContainment, NoKnownProofs, ParkReason,
     PeerRef, ProofSink, RejectReason, Source, Submission, Verdict, Verifier, VerifierConfig, VerifierParts,
-    Waited,
-    testing::{MemoryChain, MemorySink, Registry, ScriptedEngine, sign},
+    Waited, message_of,
+    testing::{MemoryChain, MemorySink, Registry, ScriptedEngine, sign, sign_envelope},
 };
 pub(crate) use bytes::Bytes;
 pub(crate) use std::{sync::Arc, time::Duration};
@@ -48,7 +48,11 @@ pub(crate) fn gossip(peer: u8) -> Source {
 
 /// Payload 1 is known, validators 0 to 3 are active, types 1 and 2 are verified.
 pub(crate) fn house_with(config: VerifierConfig) -> House {
-    let chain = Arc::new(MemoryChain::new(Arc::new(Spec::minimal()), root(0xaa)));
+    house_on(Spec::minimal(), config)
+}
+
+pub(crate) fn house_on(spec: Spec, config: VerifierConfig) -> House {
+    let chain = Arc::new(MemoryChain::new(Arc::new(spec), root(0xaa)));
     chain.add_payload(root(1), SLOT);
     chain.add_interop_validators(0..4);
     chain.set_slot(Slot(44));

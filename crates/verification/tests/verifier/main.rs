@@ -2,6 +2,7 @@
 //! is simulated where time matters.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod beta;
 mod house;
 mod many;
 mod unsigned;

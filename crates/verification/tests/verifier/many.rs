@@ -58,7 +58,7 @@ async fn a_flood_stays_within_its_bounds() {
         waiting.push(
             house
                 .intake
-                .submit(Candidate::Signed(forged), gossip((n % 40) as u8))
+                .submit(Candidate::signed(forged), gossip((n % 40) as u8))
                 .await,
         );
         assert!(house.intake.metrics().snapshot().held_bytes <= limit);

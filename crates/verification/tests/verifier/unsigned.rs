@@ -194,7 +194,7 @@ impl ProofSigner for Keys {
     fn validators(&self, _: Slot) -> Vec<ValidatorIndex> {
         vec![self.validator]
     }
-    async fn sign(&self, proof: CheckedProof, slot: Slot) -> Result<SignedExecutionProof, SignError> {
+    async fn sign(&self, proof: CheckedProof, payload: &PayloadInfo) -> Result<SignedProof, SignError> {
         let left = |n: usize| n.checked_sub(1);
         if self
             .fails
@@ -206,7 +206,19 @@ impl ProofSigner for Keys {
         self.signed.lock().unwrap().push(proof.key());
         let (key, data) = (proof.key(), proof.proof().proof_data.clone());
         let (spec, genesis) = (self.chain.spec(), self.chain.genesis());
-        Ok(sign(spec, &genesis, key, slot, data, self.validator))
+        let (revision, message) = message_of(spec, proof.proof().clone(), payload)?;
+        Ok(match revision {
+            Revision::Alpha => sign(spec, &genesis, key, payload.slot, data, self.validator).into(),
+            Revision::Beta => sign_envelope(
+                spec,
+                &genesis,
+                message.root,
+                key.proof_type,
+                payload.slot,
+                data,
+                self.validator,
+            ),
+        })
     }
 }
 

@@ -42,7 +42,7 @@ async fn a_value_from_json_has_its_bytes_afterwards() {
     let house = house();
     let signed = house.signed(key(1, 1), "V", 2);
     let Verdict::Accept(proof) = house
-        .verdict(Candidate::Signed(signed.clone()), Source::Http)
+        .verdict(Candidate::signed(signed.clone()), Source::Http)
         .await
     else {
         panic!("not accepted")
@@ -99,7 +99,7 @@ async fn the_first_look() {
             Candidate::Ssz(signed(0).to_ssz_bytes()),
             "reject empty_proof",
         ),
-        ("empty, JSON", Candidate::Signed(signed(0)), "reject empty_proof"),
+        ("empty, JSON", Candidate::signed(signed(0)), "reject empty_proof"),
         (
             "one byte too long, SSZ",
             Candidate::Ssz(signed(huge).to_ssz_bytes()),
@@ -107,7 +107,7 @@ async fn the_first_look() {
         ),
         (
             "one byte too long, JSON",
-            Candidate::Signed(signed(huge)),
+            Candidate::signed(signed(huge)),
             "reject oversize_proof",
         ),
     ];
@@ -119,7 +119,7 @@ async fn the_first_look() {
         );
     }
     // The largest proof there may be waits for its payload like any other.
-    let largest = Candidate::Signed(signed(huge - 1));
+    let largest = Candidate::signed(signed(huge - 1));
     assert!(matches!(
         house.submit(largest, gossip(1)).await,
         Submission::Parked {
@@ -149,11 +149,11 @@ async fn signatures_are_checked_under_the_payloads_domain() {
     elsewhere.genesis_validators_root = root(0xbb);
     let other_network = sign(spec, &elsewhere, key(1, 1), SLOT, Bytes::from_static(b"V"), 1);
     for bad in [other_message, infinity, other_signer, other_network] {
-        let verdict = house.verdict(Candidate::Signed(bad), gossip(1)).await;
+        let verdict = house.verdict(Candidate::signed(bad), gossip(1)).await;
         assert_eq!(word(&verdict), "reject bad_signature");
     }
     assert_eq!(
-        word(&house.verdict(Candidate::Signed(good), gossip(1)).await),
+        word(&house.verdict(Candidate::signed(good), gossip(1)).await),
         "accept"
     );
 }

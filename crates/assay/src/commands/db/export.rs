@@ -52,9 +52,9 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
     args.select.each(&offline, |summary| {
         match offline.reader().read(&summary.key)? {
             Some(stored) => {
-                let proof = Proof::of(&summary.key, stored.ssz());
+                let proof = Proof::of(&summary.key, stored.revision(), stored.ssz());
                 crate::commands::files::write(&output.join(&proof.file), stored.ssz())?;
-                manifest.proofs.push(proof);
+                manifest.push(proof);
             }
             None => damaged += 1,
         }

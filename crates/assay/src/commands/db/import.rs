@@ -3,7 +3,7 @@
 use super::{Database, Lines, explained, manifest::Manifest, progress::Progress};
 use anyhow::{Context, bail, ensure};
 use assay_store::{BATCH_BYTES, BlockUpdate, Editor, PutOutcome, RecordKey};
-use assay_types::Root;
+use assay_types::{Revision, Root};
 use bytes::Bytes;
 use clap::Args;
 use serde::Deserialize;
@@ -111,9 +111,9 @@ fn take_all(args: &ImportArgs, manifest: &Manifest) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     let mut progress = Progress::new("import");
     let all = manifest.proofs.len() as u64;
-    let mut batch: Vec<(RecordKey, Bytes)> = Vec::new();
+    let mut batch: Vec<(RecordKey, Revision, Bytes)> = Vec::new();
     let mut held = 0;
-    let take = |batch: &mut Vec<(RecordKey, Bytes)>, outcome: &mut Outcome| -> anyhow::Result<()> {
+    let take = |batch: &mut Vec<(RecordKey, Revision, Bytes)>, outcome: &mut Outcome| -> anyhow::Result<()> {
         for stored in editor.take_proofs(batch)? {
             match stored {
                 Some(PutOutcome::Stored) => outcome.taken += 1,
@@ -129,9 +129,9 @@ fn take_all(args: &ImportArgs, manifest: &Manifest) -> anyhow::Result<Outcome> {
     editor.take_blocks(&blocks, manifest.head)?;
     for (at, proof) in manifest.proofs.iter().enumerate() {
         match proof.read(&args.export) {
-            Ok(ssz) => {
+            Ok((name, ssz)) => {
                 held += ssz.len();
-                batch.push((proof.key(), ssz));
+                batch.push((proof.key(&name), name.revision, ssz));
             }
             Err(error) => outcome.refuse(format!("{error:#}")),
         }
@@ -159,7 +159,7 @@ fn post_all(args: &ImportArgs, manifest: &Manifest, url: &str) -> anyhow::Result
         let all = manifest.proofs.len() as u64;
         for (at, proof) in manifest.proofs.iter().enumerate() {
             match proof.read(&args.export) {
-                Ok(ssz) => match post(&client, base, ssz).await? {
+                Ok((_, ssz)) => match post(&client, base, ssz).await? {
                     None => outcome.taken += 1,
                     Some(why) => outcome.refuse(format!("{}: {why}", proof.file)),
                 },

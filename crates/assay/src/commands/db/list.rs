@@ -1,8 +1,12 @@
 //! `assay db list`.
 
-use super::{Database, Lines, select::Select, size};
+use super::{
+    Database, Lines,
+    select::{Select, payload_of},
+    size,
+};
 use assay_store::Offline;
-use assay_types::{Root, Slot};
+use assay_types::{Revision, Root, Slot};
 use clap::Args;
 use serde_json::json;
 
@@ -62,16 +66,24 @@ pub(super) fn run(args: &ListArgs) -> anyhow::Result<()> {
             return Ok(false);
         }
         let key = summary.key;
-        let is_canonical = canonical.is(key.slot, &key.new_payload_request_root)?;
+        let payload = payload_of(&offline, &summary)?;
+        let is_canonical = match &payload {
+            Some(payload) => canonical.is(key.slot, payload)?,
+            None => false,
+        };
         if args.json {
-            lines.line(json!({
+            let mut line = json!({
                 "slot": key.slot.0,
                 "proof_type": key.proof_type,
                 "validator_index": key.validator_index,
                 "bytes": summary.bytes,
                 "canonical": is_canonical,
-                "new_payload_request_root": key.new_payload_request_root,
-            }))?;
+                "new_payload_request_root": payload,
+            });
+            if summary.revision == Revision::Beta {
+                line["beacon_block_root"] = json!(key.root);
+            }
+            lines.line(line)?;
         } else {
             lines.line(format_args!(
                 "{:>10} {:>4} {:>9} {:>9} {:>9}  {}",
@@ -80,7 +92,7 @@ pub(super) fn run(args: &ListArgs) -> anyhow::Result<()> {
                 key.validator_index,
                 summary.bytes,
                 if is_canonical { "yes" } else { "no" },
-                key.new_payload_request_root
+                payload.map_or_else(|| format!("of block {}", key.root), |root| root.to_string())
             ))?;
         }
         (proofs, bytes) = (proofs + 1, bytes + summary.bytes);

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail, ensure};
 use assay_store::{BlockUpdate, ChainIdentity, MAX_RECORD_BYTES, RecordKey};
-use assay_types::{ProofType, Root, SignedExecutionProof, Slot, ValidatorIndex};
+use assay_types::{ProofName, ProofType, Revision, Root, SignedProof, Slot, ValidatorIndex};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -13,8 +13,8 @@ use std::{
 
 /// Its name in the directory.
 pub(super) const FILE: &str = "export.json";
-/// Form of the list.
-const FORMAT: u32 = 1;
+/// Form of the list. 2 has proofs of `beta` in it, which name a block; without any it is 1.
+const FORMATS: [u32; 2] = [1, 2];
 /// Most bytes of a list that are read.
 const MAX_BYTES: u64 = 1 << 30;
 
@@ -48,7 +48,12 @@ pub(super) struct Block {
 pub(super) struct Proof {
     pub(super) file: String,
     pub(super) slot: u64,
-    pub(super) new_payload_request_root: Root,
+    /// What a proof of `alpha` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) new_payload_request_root: Option<Root>,
+    /// What a proof of `beta` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) beacon_block_root: Option<Root>,
     pub(super) proof_type: ProofType,
     pub(super) validator_index: ValidatorIndex,
     /// Of the SSZ, unpacked.
@@ -60,7 +65,7 @@ pub(super) struct Proof {
 impl Manifest {
     pub(super) fn of(identity: &ChainIdentity) -> Self {
         Self {
-            format: FORMAT,
+            format: FORMATS[0],
             network: identity.config_name.clone(),
             chain_id: identity.chain_id,
             genesis_validators_root: identity.genesis_validators_root,
@@ -90,8 +95,8 @@ impl Manifest {
             .with_context(|| shown.clone())?;
         let read: Self = serde_json::from_slice(&text).with_context(|| shown.clone())?;
         ensure!(
-            read.format == FORMAT,
-            "{shown} has format {}, this program reads {FORMAT}: use the version that wrote it",
+            FORMATS.contains(&read.format),
+            "{shown} has format {}, this program reads {FORMATS:?}: use the version that wrote it",
             read.format
         );
         Ok(read)
@@ -109,6 +114,16 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// Takes a proof into the list.
+    pub(super) fn push(&mut self, proof: Proof) {
+        if proof.beacon_block_root.is_some() {
+            self.format = FORMATS[1];
+        }
+        self.proofs.push(proof);
+    }
+}
+
 impl Block {
     pub(super) fn update(&self) -> BlockUpdate {
         BlockUpdate {
@@ -121,8 +136,8 @@ impl Block {
 }
 
 impl Proof {
-    pub(super) fn of(key: &RecordKey, ssz: &[u8]) -> Self {
-        let root = key.new_payload_request_root.to_string();
+    pub(super) fn of(key: &RecordKey, revision: Revision, ssz: &[u8]) -> Self {
+        let root = key.root.to_string();
         let root = root.get(2..18).unwrap_or_default();
         Self {
             file: format!(
@@ -130,7 +145,8 @@ impl Proof {
                 key.slot.0, key.proof_type, key.validator_index
             ),
             slot: key.slot.0,
-            new_payload_request_root: key.new_payload_request_root,
+            new_payload_request_root: (revision == Revision::Alpha).then_some(key.root),
+            beacon_block_root: (revision == Revision::Beta).then_some(key.root),
             proof_type: key.proof_type,
             validator_index: key.validator_index,
             bytes: ssz.len() as u64,
@@ -138,17 +154,32 @@ impl Proof {
         }
     }
 
-    pub(super) fn key(&self) -> RecordKey {
+    /// What it names; an error where the list says none or two.
+    pub(super) fn name(&self) -> anyhow::Result<ProofName> {
+        let (revision, root) = match (self.new_payload_request_root, self.beacon_block_root) {
+            (Some(root), None) => (Revision::Alpha, root),
+            (None, Some(root)) => (Revision::Beta, root),
+            _ => bail!("{FILE} does not say what {} is a proof of", self.file),
+        };
+        Ok(ProofName {
+            revision,
+            root,
+            proof_type: self.proof_type,
+        })
+    }
+
+    pub(super) fn key(&self, name: &ProofName) -> RecordKey {
         RecordKey {
             slot: Slot(self.slot),
-            new_payload_request_root: self.new_payload_request_root,
+            root: name.root,
             proof_type: self.proof_type,
             validator_index: self.validator_index,
         }
     }
 
-    /// The proof's SSZ, if the file is what the list says.
-    pub(super) fn read(&self, directory: &Path) -> anyhow::Result<Bytes> {
+    /// What it is known by and its SSZ, if the file is what the list says.
+    pub(super) fn read(&self, directory: &Path) -> anyhow::Result<(ProofName, Bytes)> {
+        let name = self.name()?;
         let path = directory.join(&self.file);
         let shown = path.display().to_string();
         let mut parts = Path::new(&self.file).components();
@@ -168,9 +199,9 @@ impl Proof {
             is_it,
             "{shown} is not what {FILE} says: it was changed or damaged"
         );
-        let signed = SignedExecutionProof::from_ssz_bytes(&ssz).with_context(|| shown.clone())?;
-        let same = signed.key() == self.key().proof_key() && signed.validator_index == self.validator_index;
+        let signed = SignedProof::from_ssz_bytes(&ssz, name.revision).with_context(|| shown.clone())?;
+        let same = signed.name() == name && signed.validator_index == self.validator_index;
         ensure!(same, "{shown} is a proof of something else than {FILE} says");
-        Ok(ssz)
+        Ok((name, ssz))
     }
 }

@@ -1,7 +1,7 @@
 //! Which proofs are meant.
 
 use assay_store::{Offline, ProofSummary, RecordKey};
-use assay_types::{ProofType, Root, Slot, ValidatorIndex};
+use assay_types::{ProofType, Revision, Root, Slot, ValidatorIndex};
 use clap::Args;
 
 /// Proofs looked at in one go.
@@ -19,7 +19,7 @@ pub struct Select {
     /// Proof types, comma-separated
     #[arg(long = "proof-types", value_name = "TYPES", value_delimiter = ',')]
     pub proof_types: Vec<ProofType>,
-    /// The payload: its new_payload_request_root
+    /// The payload: its new_payload_request_root; of beta's proofs the beacon block root does too
     #[arg(long, value_name = "ROOT")]
     pub payload: Option<Root>,
     /// Who signed
@@ -27,15 +27,33 @@ pub struct Select {
     pub validator_index: Option<ValidatorIndex>,
 }
 
+/// The payload that a proof is of, where the index knows it.
+pub(super) fn payload_of(offline: &Offline, summary: &ProofSummary) -> anyhow::Result<Option<Root>> {
+    Ok(match summary.revision {
+        Revision::Alpha => Some(summary.key.root),
+        Revision::Beta => {
+            let block = offline.reader().block(&summary.key.root)?;
+            block.and_then(|block| block.new_payload_request_root)
+        }
+    })
+}
+
 impl Select {
-    fn means(&self, key: &RecordKey) -> bool {
-        (self.proof_types.is_empty() || self.proof_types.contains(&key.proof_type))
-            && self
-                .payload
-                .is_none_or(|root| root == key.new_payload_request_root)
-            && self
-                .validator_index
-                .is_none_or(|index| index == key.validator_index)
+    fn means(&self, offline: &Offline, summary: &ProofSummary) -> anyhow::Result<bool> {
+        let key = &summary.key;
+        let is_of_payload = match self.payload {
+            None => true,
+            Some(root) if root == key.root => true,
+            // What names a block is of that block's payload.
+            Some(root) => payload_of(offline, summary)? == Some(root),
+        };
+        Ok(
+            (self.proof_types.is_empty() || self.proof_types.contains(&key.proof_type))
+                && is_of_payload
+                && self
+                    .validator_index
+                    .is_none_or(|index| index == key.validator_index),
+        )
     }
 
     /// Every proof that is meant, oldest first, until `each` says false.
@@ -50,7 +68,7 @@ impl Select {
             .and_then(|slot| slot.checked_sub(1))
             .map(|slot| RecordKey {
                 slot: Slot(slot),
-                new_payload_request_root: Root::from([0xff; 32]),
+                root: Root::from([0xff; 32]),
                 proof_type: ProofType::MAX,
                 validator_index: ValidatorIndex::MAX,
             });
@@ -62,7 +80,7 @@ impl Select {
                     return Ok(());
                 }
                 after = Some(summary.key);
-                if self.means(&summary.key) && !each(summary)? {
+                if self.means(offline, &summary)? && !each(summary)? {
                     return Ok(());
                 }
             }

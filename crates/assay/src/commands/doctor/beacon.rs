@@ -167,14 +167,7 @@ async fn network(config: &NodeConfig, api: &NodeApi, report: &mut Report) -> Opt
         "{}, chain id {}, MAX_PROOF_SIZE {}",
         spec.config_name, spec.chain_id, spec.max_proof_size
     );
-    match crate::node::check_revisions(&spec) {
-        Ok(()) => report.ok(CHECK, found),
-        Err(error) => report.fail(
-            CHECK,
-            error,
-            "take EIP8025_REVISION out of --spec and --network-config",
-        ),
-    }
+    report.ok(CHECK, found);
     Some((spec, genesis))
 }
 

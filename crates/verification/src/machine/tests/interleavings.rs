@@ -1,8 +1,8 @@
 //! Properties over random orders of messages, work, faults and time.
 
-use super::world::{House, Registry, SLOT, forged, gossip, key, req_resp, root, signed};
+use super::world::{House, Registry, SLOT, forged, gossip, key, req_resp, signed};
 use crate::{Source, machine::Event};
-use assay_types::{ProofKey, SignedExecutionProof};
+use assay_types::{ProofName, SignedProof};
 use proptest::prelude::*;
 use std::{collections::BTreeSet, time::Duration};
 
@@ -15,13 +15,13 @@ fn honest_validator(place: usize) -> u64 {
     place as u64
 }
 
-fn honest(place: usize) -> SignedExecutionProof {
+fn honest(place: usize) -> SignedProof {
     let (payload, proof_type) = KEYS[place];
     signed(key(payload, proof_type), "V honest", honest_validator(place))
 }
 
 /// Messages of an outsider: none of them has a signature that verifies, all of them touch an honest proof's keys.
-fn forgery(place: usize, kind: u8) -> SignedExecutionProof {
+fn forgery(place: usize, kind: u8) -> SignedProof {
     let (payload, proof_type) = KEYS[place];
     let own = honest(place);
     match kind % 6 {
@@ -29,7 +29,7 @@ fn forgery(place: usize, kind: u8) -> SignedExecutionProof {
         0 => forged(own, 1 + kind),
         // The same, claimed by another active validator.
         1 => forged(
-            SignedExecutionProof {
+            SignedProof {
                 validator_index: 8,
                 ..own
             },
@@ -47,7 +47,7 @@ fn forgery(place: usize, kind: u8) -> SignedExecutionProof {
         // An index outside the registry.
         3 => signed(key(payload, proof_type), "V honest", 1000 + u64::from(kind)),
         // The honest message under an index outside the registry, with the honest signature.
-        4 => SignedExecutionProof {
+        4 => SignedProof {
             validator_index: 500,
             ..own
         },
@@ -57,7 +57,7 @@ fn forgery(place: usize, kind: u8) -> SignedExecutionProof {
 }
 
 /// What a validator gone bad can do besides.
-fn betrayal(place: usize, kind: u8) -> SignedExecutionProof {
+fn betrayal(place: usize, kind: u8) -> SignedProof {
     let (payload, proof_type) = KEYS[place];
     let data = ["I bad", "I bad too", "U bad", "I honest"][usize::from(kind % 4)];
     signed(key(payload, proof_type), data, BAD_VALIDATOR)
@@ -115,7 +115,7 @@ fn rest(house: &mut House) {
 
 fn no_key_twice(house: &House) -> bool {
     let keys = house.pending_keys();
-    keys.iter().collect::<BTreeSet<&ProofKey>>().len() == keys.len()
+    keys.iter().collect::<BTreeSet<&ProofName>>().len() == keys.len()
 }
 
 proptest! {
@@ -235,8 +235,5 @@ fn a_copied_signature_burns_nothing() {
         [house.word(copy), house.word(own)],
         ["reject unknown_validator", "accept"]
     );
-    assert!(house.commits.contains(&ProofKey {
-        new_payload_request_root: root(1),
-        proof_type: 1
-    }));
+    assert!(house.commits.contains(&key(1, 1)));
 }

@@ -79,8 +79,8 @@ fn finality_prunes_what_was_observed() {
     house.learn_payload(2, Slot(60));
     assert_eq!(bring(&mut house, "V", 1, gossip(1)), "accept");
     house.bring(signed(key(2, 1), "I", 2), gossip(1));
-    // The valid key, two tries, two messages.
-    assert_eq!(house.machine.observed_len(), 5);
+    // What is valid by its name and by its payload, two tries, two messages.
+    assert_eq!(house.machine.observed_len(), 6);
     house.finalize(Slot(48), &[]);
     assert_eq!(house.machine.observed_len(), 2);
     house.finalize(Slot(61), &[]);
@@ -99,5 +99,5 @@ fn observed_caches_are_bounded() {
         let ticket = house.bring(signed(key(n, 1), "V", 1), gossip(1));
         assert_eq!(house.word(ticket), "accept");
     }
-    assert_eq!(house.machine.observed_len(), 12);
+    assert_eq!(house.machine.observed_len(), 16);
 }

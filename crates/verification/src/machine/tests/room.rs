@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 const KIB: usize = 1024;
 
 /// A proof of about `kib` KiB charged, with a text of its own.
-fn sized(payload: u8, proof_type: u8, tag: u64, kib: usize) -> assay_types::SignedExecutionProof {
+fn sized(payload: u8, proof_type: u8, tag: u64, kib: usize) -> assay_types::SignedProof {
     let data = format!(
         "V{tag:0>width$}",
         width = kib * KIB - CANDIDATE_OVERHEAD - 145 - 1

@@ -287,7 +287,7 @@ fn a_type_whose_engine_hangs_holds_up_no_other() {
     let asked = house
         .pending
         .iter()
-        .position(|a| matches!(a, crate::machine::Action::AskEngine { proof, .. } if proof.proof_type == 2));
+        .position(|a| matches!(a, crate::machine::Action::AskEngine { input, .. } if input.proof_type == 2));
     house.do_one(asked.unwrap());
     all_but_engine(&mut house);
     assert_eq!(house.word(other), "accept");

@@ -10,11 +10,12 @@ use crate::{
 use assay_chain::{PayloadInfo, PayloadSource, ValidatorAnswer, ValidatorRecord};
 use assay_proof_engine::{EngineError, Verification};
 use assay_types::{
-    Epoch, ExecutionProof, ForkName, Hash256, ProofKey, ProofType, PublicInput, PublicKey, Root, SecretKey,
-    SignatureBytes, SignedExecutionProof, Slot, Spec, ValidatorIndex,
+    EngineInput, Epoch, ForkName, Hash256, ProofKey, ProofMessage, ProofName, ProofType, PublicKey, Revision,
+    Root, SecretKey, SignatureBytes, SignedProof, Slot, Spec, ValidatorIndex,
 };
 use bytes::Bytes;
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, OnceLock},
@@ -28,9 +29,48 @@ pub(super) fn root(n: u8) -> Root {
     Hash256([n; 32])
 }
 
-pub(super) fn key(payload: u8, proof_type: ProofType) -> ProofKey {
+thread_local! {
+    static REVISION: Cell<Revision> = const { Cell::new(Revision::Alpha) };
+}
+
+/// Runs a test in each revision: what holds, holds in both.
+pub(super) fn in_both_revisions(test: impl Fn()) {
+    for revision in Revision::ALL {
+        REVISION.set(*revision);
+        test();
+    }
+    REVISION.set(Revision::Alpha);
+}
+
+/// What a proof of payload `n` names: the payload in `alpha`, in `beta` its block.
+pub(super) fn key(payload: u8, proof_type: ProofType) -> ProofName {
+    ProofName {
+        revision: REVISION.get(),
+        root: root(payload),
+        proof_type,
+    }
+}
+
+/// The request root of payload `n`.
+pub(super) fn request_root(n: u8) -> Root {
+    match REVISION.get() {
+        Revision::Alpha => root(n),
+        Revision::Beta => root(n ^ 0x80),
+    }
+}
+
+/// Payload `n` became known by what its proofs name.
+pub(super) fn known(n: u8) -> Event {
+    match REVISION.get() {
+        Revision::Alpha => Event::PayloadKnown(root(n)),
+        Revision::Beta => Event::BlockKnown(root(n)),
+    }
+}
+
+/// Payload `n` and a type.
+pub(super) fn payload_key(n: u8, proof_type: ProofType) -> ProofKey {
     ProofKey {
-        new_payload_request_root: root(payload),
+        new_payload_request_root: request_root(n),
         proof_type,
     }
 }
@@ -48,20 +88,15 @@ pub(super) fn req_resp(peer: u8) -> Source {
 }
 
 /// What stands in for `hash_tree_root(message)`.
-pub(super) fn proof_root(message: &ExecutionProof) -> Root {
+pub(super) fn proof_root(message: &ProofMessage) -> Root {
     let mut hasher = DefaultHasher::new();
-    (
-        &message.proof_data[..],
-        message.proof_type,
-        message.public_input.new_payload_request_root,
-    )
-        .hash(&mut hasher);
+    (&message.proof_data[..], message.proof_type, message.root).hash(&mut hasher);
     let mut root = [0; 32];
     root[..8].copy_from_slice(&hasher.finish().to_le_bytes());
     Hash256(root)
 }
 
-fn signature(signer: ValidatorIndex, message: &ExecutionProof) -> SignatureBytes {
+fn signature(signer: ValidatorIndex, message: &ProofMessage) -> SignatureBytes {
     let mut bytes = [0; 96];
     bytes[..8].copy_from_slice(&signer.to_le_bytes());
     bytes[8..40].copy_from_slice(&proof_root(message).0);
@@ -70,16 +105,15 @@ fn signature(signer: ValidatorIndex, message: &ExecutionProof) -> SignatureBytes
 
 /// A proof whose data is `data`: "V..." is valid, "I..." invalid, "U..." of a type that the engine denies, "X..." one
 /// it cannot read.
-pub(super) fn signed(key: ProofKey, data: &str, signer: ValidatorIndex) -> SignedExecutionProof {
-    let message = ExecutionProof {
+pub(super) fn signed(key: ProofName, data: &str, signer: ValidatorIndex) -> SignedProof {
+    let message = ProofMessage {
         proof_data: Bytes::copy_from_slice(data.as_bytes()),
         proof_type: key.proof_type,
-        public_input: PublicInput {
-            new_payload_request_root: key.new_payload_request_root,
-        },
+        root: key.root,
     };
     let signature = signature(signer, &message);
-    SignedExecutionProof {
+    SignedProof {
+        revision: key.revision,
         message,
         validator_index: signer,
         signature,
@@ -87,7 +121,7 @@ pub(super) fn signed(key: ProofKey, data: &str, signer: ValidatorIndex) -> Signe
 }
 
 /// The same with a signature that does not verify; `n` makes different ones.
-pub(super) fn forged(mut proof: SignedExecutionProof, n: u8) -> SignedExecutionProof {
+pub(super) fn forged(mut proof: SignedProof, n: u8) -> SignedProof {
     proof.signature.0[95] = n.max(1);
     proof
 }
@@ -107,8 +141,9 @@ pub(super) enum Registry {
 
 /// What the machine may look up, and what its work finds.
 pub(super) struct World {
+    /// By what names them.
     pub(super) payloads: BTreeMap<Root, PayloadInfo>,
-    pub(super) on_disk: BTreeSet<ProofKey>,
+    pub(super) on_disk: BTreeSet<ProofName>,
     pub(super) types: BTreeSet<ProofType>,
     pub(super) contained: BTreeMap<ValidatorIndex, Slot>,
     pub(super) slot: Slot,
@@ -121,11 +156,18 @@ pub(super) struct World {
 }
 
 impl View for World {
-    fn payload(&self, root: &Root) -> Option<PayloadInfo> {
-        self.payloads.get(root).cloned()
+    fn payload(&self, name: &ProofName) -> Option<PayloadInfo> {
+        self.payloads.get(&name.root).cloned()
     }
-    fn has_valid(&self, key: &ProofKey) -> bool {
-        self.on_disk.contains(key)
+    fn has_valid(&self, name: &ProofName) -> bool {
+        self.on_disk.contains(name)
+    }
+    fn proves(&self, key: &ProofKey) -> bool {
+        self.on_disk.iter().any(|name| {
+            let payload = self.payloads.get(&name.root);
+            name.proof_type == key.proof_type
+                && payload.is_some_and(|p| p.new_payload_request_root == key.new_payload_request_root)
+        })
     }
     fn verifies(&self, proof_type: ProofType) -> bool {
         self.types.contains(&proof_type)
@@ -143,13 +185,14 @@ impl View for World {
 
 impl World {
     pub(super) fn add_payload(&mut self, n: u8, slot: Slot) {
+        let is_beta = REVISION.get() == Revision::Beta;
         let info = PayloadInfo {
-            new_payload_request_root: root(n),
+            new_payload_request_root: request_root(n),
             block_hash: root(n),
             parent_hash: root(n.wrapping_sub(1)),
             slot,
-            fork: ForkName::Fulu,
-            block_root: None,
+            fork: if is_beta { ForkName::Gloas } else { ForkName::Fulu },
+            block_root: is_beta.then(|| root(n)),
             source: PayloadSource::Embedder,
         };
         self.payloads.insert(root(n), info);
@@ -177,7 +220,7 @@ impl World {
         }
     }
 
-    fn judge(&self, proof: &ExecutionProof) -> Result<Verification, EngineError> {
+    fn judge(&self, proof: &EngineInput) -> Result<Verification, EngineError> {
         if !self.engine_up {
             return Err(EngineError::Unavailable("down".to_owned()));
         }
@@ -209,9 +252,11 @@ pub(super) struct House {
     pub(super) said: BTreeMap<Ticket, Said>,
     /// Work done so far: the stage's name and the message's first bytes.
     pub(super) log: Vec<String>,
-    pub(super) commits: Vec<ProofKey>,
+    pub(super) commits: Vec<ProofName>,
     /// Who has work pending, by key: never two of one key.
-    under_way: BTreeMap<CandidateId, ProofKey>,
+    under_way: BTreeMap<CandidateId, ProofName>,
+    /// What an engine was last asked about, by request root.
+    pub(super) asked: Vec<EngineInput>,
     tickets: Ticket,
 }
 
@@ -236,7 +281,7 @@ impl House {
         };
         world.add_payload(1, SLOT);
         Self {
-            machine: Machine::new(config, Arc::new(Spec::minimal())),
+            machine: Machine::new(config, Arc::new(spec())),
             world,
             now: Duration::ZERO,
             pending: Vec::new(),
@@ -244,7 +289,18 @@ impl House {
             log: Vec::new(),
             commits: Vec::new(),
             under_way: BTreeMap::new(),
+            asked: Vec::new(),
             tickets: 0,
+        }
+    }
+
+    /// `alpha` up to Fulu, `beta` from Gloas on.
+    pub(super) fn with_boundary() -> Self {
+        let mut spec = Spec::minimal();
+        spec.revision_by_fork.insert(ForkName::Gloas, Revision::Beta);
+        Self {
+            machine: Machine::new(VerifierConfig::default(), Arc::new(spec)),
+            ..Self::new()
         }
     }
 
@@ -266,7 +322,7 @@ impl House {
     }
 
     /// Submits without doing any work.
-    pub(super) fn submit(&mut self, signed: SignedExecutionProof, source: Source) -> Ticket {
+    pub(super) fn submit(&mut self, signed: SignedProof, source: Source) -> Ticket {
         let ticket = self.tickets;
         self.tickets += 1;
         self.said.insert(ticket, Said::default());
@@ -283,7 +339,7 @@ impl House {
     }
 
     /// Submits and works until nothing is left to do.
-    pub(super) fn bring(&mut self, signed: SignedExecutionProof, source: Source) -> Ticket {
+    pub(super) fn bring(&mut self, signed: SignedProof, source: Source) -> Ticket {
         let ticket = self.submit(signed, source);
         self.work();
         ticket
@@ -303,7 +359,7 @@ impl House {
                 parsed.ssz = Some(Bytes::new());
                 let proof_root = proof_root(&parsed.signed.message);
                 let name = format!("hash {}", text(&parsed.signed.message));
-                self.under_way.insert(id, parsed.key());
+                self.under_way.insert(id, parsed.name());
                 (
                     id,
                     Outcome::Hashed {
@@ -328,15 +384,16 @@ impl House {
                 let right = signature.0[8..40] == proof_root.0 && signature.0[95] == 0;
                 (id, Outcome::Signature(right), format!("signature {right}"))
             }
-            Action::AskEngine { id, proof } => (
-                id,
-                Outcome::Engine(self.world.judge(&proof)),
-                format!("engine {}", text(&proof)),
-            ),
+            Action::AskEngine { id, input } => {
+                let name = format!("engine {}", data(&input.proof_data));
+                let answer = self.world.judge(&input);
+                self.asked.push(input);
+                (id, Outcome::Engine(answer), name)
+            }
             Action::Commit { id, proof, .. } => {
                 let durable = self.world.store_up;
                 if durable {
-                    self.commits.push(proof.key());
+                    self.commits.push(proof.name());
                 }
                 let name = format!("commit {}", text(&proof.signed().message));
                 (id, Outcome::Committed { proof, durable }, name)
@@ -348,16 +405,15 @@ impl House {
     }
 
     /// Keys with work pending; a key that stands twice would be two verifications at once.
-    pub(super) fn pending_keys(&self) -> Vec<ProofKey> {
+    pub(super) fn pending_keys(&self) -> Vec<ProofName> {
         self.pending
             .iter()
             .filter_map(|action| match action {
-                Action::Hash { parsed, .. } => Some(parsed.key()),
-                Action::AskEngine { proof, .. } => Some(proof.key()),
-                Action::Commit { proof, .. } => Some(proof.key()),
-                Action::ReadValidator { id, .. } | Action::CheckSignature { id, .. } => {
-                    self.under_way.get(id).copied()
-                }
+                Action::Hash { parsed, .. } => Some(parsed.name()),
+                Action::Commit { proof, .. } => Some(proof.name()),
+                Action::ReadValidator { id, .. }
+                | Action::CheckSignature { id, .. }
+                | Action::AskEngine { id, .. } => self.under_way.get(id).copied(),
                 _ => None,
             })
             .collect()
@@ -375,14 +431,14 @@ impl House {
 
     pub(super) fn learn_payload(&mut self, n: u8, slot: Slot) {
         self.world.add_payload(n, slot);
-        self.event(Event::PayloadKnown(root(n)));
+        self.event(known(n));
     }
 
     pub(super) fn finalize(&mut self, slot: Slot, orphaned: &[u8]) {
         for n in orphaned {
             self.world.payloads.remove(&root(*n));
         }
-        let orphaned: HashSet<_> = orphaned.iter().map(|n| root(*n)).collect();
+        let orphaned: HashSet<_> = orphaned.iter().map(|n| request_root(*n)).collect();
         self.event(Event::Finalized { slot, orphaned });
     }
 
@@ -406,6 +462,18 @@ impl House {
 }
 
 /// The proof's bytes, cut short.
-fn text(message: &ExecutionProof) -> String {
-    String::from_utf8_lossy(&message.proof_data[..message.proof_data.len().min(12)]).into_owned()
+fn text(message: &ProofMessage) -> String {
+    data(&message.proof_data)
+}
+
+fn data(proof: &[u8]) -> String {
+    String::from_utf8_lossy(&proof[..proof.len().min(12)]).into_owned()
+}
+
+/// The minimal preset; one revision for all forks.
+fn spec() -> Spec {
+    Spec {
+        revision: REVISION.get(),
+        ..Spec::minimal()
+    }
 }
