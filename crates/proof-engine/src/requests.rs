@@ -439,7 +439,7 @@ mod tests {
         fn makes_proofs(&self) -> bool {
             true
         }
-        async fn verify(&self, proof: &ExecutionProof) -> Result<Verification, EngineError> {
+        async fn verify(&self, proof: &EngineInput) -> Result<Verification, EngineError> {
             self.judge.verify(proof).await
         }
         async fn request(

@@ -5,7 +5,7 @@ use super::{NodeArgs, NodeConfig};
 use clap::Args;
 
 /// Values for settings that have no default, or one that only suits the machine it was made on.
-const EXAMPLES: [(&str, &str); 38] = [
+const EXAMPLES: [(&str, &str); 39] = [
     ("datadir", "\"/var/lib/assay\""),
     ("network-config", "\"/etc/assay/config.yaml\""),
     ("revision", "\"alpha\""),
