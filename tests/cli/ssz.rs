@@ -155,12 +155,16 @@ fn fork_preset_form_and_revision_choose_the_shape() {
     // The same bytes are a proof of either revision and have another root in each; limits are settings.
     let proof = [&[37, 0, 0, 0, 1][..], &[5; 32], &[9; 40]].concat();
     let of = |args: &[&str]| dir.ssz_with(&[&["root", "--type"], args].concat(), &proof);
-    let alpha = of(&["ExecutionProof"]).text();
-    assert_eq!(of(&["ExecutionProof", "--revision", "alpha"]).text(), alpha);
+    let alpha = of(&["ExecutionProof", "--revision", "alpha"]).text();
+    assert_eq!(of(&["ExecutionProof", "--fork", "fulu"]).text(), alpha);
     let beta = of(&["ExecutionProofEnvelope", "--revision", "beta"]).text();
     assert!(alpha != beta);
+    // Containers that one revision alone has need no word of it.
+    assert_eq!(of(&["ExecutionProofEnvelope"]).text(), beta);
     let limited = [
         "ExecutionProof",
+        "--revision",
+        "alpha",
         "--spec",
         "PROOF_DATA_FORM=bytelist",
         "--spec",

@@ -289,6 +289,7 @@ impl Node {
                 retention_epochs: config.retention_epochs,
                 last_known,
                 waiting: Some(waiting::of(&gate)),
+                envelopes: config.envelope_requests,
                 ..ProofSyncConfig::new(engine.proof_types())
             },
         );
@@ -566,7 +567,7 @@ fn parse_all<T: FromStr<Err: Display>>(flag: &'static str, given: &[String]) -> 
 
 /// The network's settings, but for the peers given.
 fn network_config(config: &NodeConfig) -> NetworkConfig {
-    NetworkConfig {
+    let mut network = NetworkConfig {
         listen_addresses: config.listen_addresses.clone(),
         port: config.port,
         discovery_port: config.discovery_port,
@@ -580,7 +581,9 @@ fn network_config(config: &NodeConfig) -> NetworkConfig {
         enr_udp_port: config.enr_udp_port,
         enr_quic_port: config.enr_quic_port,
         ..NetworkConfig::new(&config.datadir)
-    }
+    };
+    network.rpc.envelopes = config.envelope_requests;
+    network
 }
 
 /// `assay/<version>/<platform>`, as beacon nodes name themselves.

@@ -9,7 +9,7 @@ use assay_network::{
 };
 use assay_types::{
     ContainerContext, ExecutionProof, ForkName, NewPayloadRequest, Preset, PublicInput, Revision,
-    SignatureBytes, SignedExecutionProof, Spec, containers, gossip, inspect,
+    SignatureBytes, SignedExecutionProof, SignedProof, Spec, containers, gossip, inspect,
     primitives::{parse_hex, to_hex},
 };
 use bytes::Bytes;
@@ -269,6 +269,16 @@ fn posted(corpus: &Corpus) {
     );
     let one_of_two = format!("[{},{{}}]", serde_json::to_string(&proof(2)).unwrap());
     corpus.put_as("post_body", "one of two in JSON", &[0], one_of_two);
+    let envelope = SignedProof {
+        revision: Revision::Beta,
+        ..SignedProof::from(proof(2))
+    };
+    let both = format!(
+        "[{},{}]",
+        serde_json::to_string(&envelope).unwrap(),
+        serde_json::to_string(&proof(1)).unwrap()
+    );
+    corpus.put_as("post_body", "both revisions in JSON", &[0], both);
     corpus.put_as("post_body", "none in JSON", &[0], "[]");
     corpus.put_as("post_body", "one in SSZ", &[1], proof(3).to_ssz_bytes());
     corpus.put_as("post_body", "two in SSZ", &[1], list(2));

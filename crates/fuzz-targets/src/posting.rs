@@ -10,7 +10,7 @@ pub mod proof_body;
 pub mod ssz_split;
 
 use crate::{Seen, choose};
-use assay_types::{SignedExecutionProof, proof::SIGNED_PROOF_OVERHEAD};
+use assay_types::{Revision, SignedExecutionProof, SignedProof, proof::SIGNED_PROOF_OVERHEAD};
 use assay_verification::Candidate;
 use axum::http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use bytes::Bytes;
@@ -88,9 +88,15 @@ fn posted_again(proofs: &[Bytes]) {
     if SignedExecutionProof::from_ssz_bytes(&list).is_err() {
         assert_eq!(read(BodyEncoding::Ssz, &list), proofs);
     }
-    let whole: Result<Vec<_>, _> = proofs.iter().map(SignedExecutionProof::from_ssz_bytes).collect();
-    if let Ok(whole) = whole {
-        let json = serde_json::to_vec(&whole).unwrap();
-        assert_eq!(read(BodyEncoding::Json, &json.into()), proofs);
+    // One frame for both revisions: the same bytes are either's, and come back from either's JSON.
+    for revision in Revision::ALL {
+        let whole: Result<Vec<_>, _> = proofs
+            .iter()
+            .map(|ssz| SignedProof::from_ssz_bytes(ssz, *revision))
+            .collect();
+        if let Ok(whole) = whole {
+            let json = serde_json::to_vec(&whole).unwrap();
+            assert_eq!(read(BodyEncoding::Json, &json.into()), proofs);
+        }
     }
 }

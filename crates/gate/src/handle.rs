@@ -760,7 +760,11 @@ impl ProofSink for GateHandle {
             source: source.label(),
         };
         self.0.origins.lock().note(proof.key(), origin);
-        self.proof_verified(proof.key()).await;
+        let key = proof.key();
+        match proof.origin() {
+            None => self.proof_verified(key).await,
+            Some(origin) => self.apply(Event::RecursiveProofVerified { key, origin }).await,
+        }
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use assay_network::framing::{
     encode_success_chunk,
 };
 use assay_types::{
-    ExecutionProofStatus, ExecutionProofsByRange, ForkName, ProofByRootIdentifiers, Spec,
+    ExecutionProofStatus, ExecutionProofsByRange, ForkName, ProofByRootIdentifiers, Revision, Spec,
     containers::{ContainerContext, lookup},
     proof::{SIGNED_PROOF_OVERHEAD, SszContainer},
 };
@@ -47,7 +47,9 @@ fn bounds(name: &str, spec: &Spec) -> LengthBounds {
 
 /// That the bytes are a value of the case's type, which the guard knows.
 fn check_type(name: &str, ssz: &[u8], spec: &Spec) -> Result<(), String> {
-    let schema = lookup(name, &ContainerContext::new(ForkName::Gloas, spec)).map_err(|e| e.to_string())?;
+    // Req/resp is `alpha`'s alone.
+    let context = ContainerContext::with_revision(ForkName::Gloas, spec, Revision::Alpha);
+    let schema = lookup(name, &context).map_err(|e| e.to_string())?;
     schema.check(ssz).map_err(|e| format!("{name}: {e}"))
 }
 

@@ -95,7 +95,7 @@ impl Reader {
             record::read_pieces(&proofs, &chunks, *key, &mut take)
         })?;
         Ok(match found {
-            Found::Good(()) => true,
+            Found::Good(_) => true,
             Found::Absent => false,
             Found::Corrupt(why) => {
                 self.shared.report_corrupt(*key, why);

@@ -48,7 +48,7 @@ impl ProofStream {
     }
 
     /// With the proofs of these revisions.
-    pub(crate) fn of(mut self, revisions: &[Revision]) -> Self {
+    pub fn of(mut self, revisions: &[Revision]) -> Self {
         self.revisions = revisions.to_vec();
         self
     }

@@ -332,6 +332,13 @@ impl EngineInput {
         }
     }
 
+    /// The payload that the proof takes for granted, where its public input names one: neither revision's does.
+    pub fn origin(&self) -> Option<Root> {
+        match &self.public_input {
+            StatedInput::Alpha(_) | StatedInput::Beta(_) => None,
+        }
+    }
+
     /// The payload and kind.
     pub fn key(&self) -> ProofKey {
         ProofKey {

@@ -4,16 +4,17 @@
 //! once. Plain: snap, `ethereum_ssz` into a `VariableList`, `tree_hash`, blst. The message id is gossipsub's and in
 //! neither. Work goes one step after the other in both, so one core is at work at a time; what handing over between
 //! threads costs is in the first. The byte-list form has the same root in both, which is asserted; the progressive form,
-//! which `tree_hash` does not have, is measured beside it. Then what a proof costs that can be ignored, from unpacked
+//! which `tree_hash` does not have, is measured beside it, and so are `beta`'s envelopes (byte-list form, the same frame, so
+//! the same root again). Then what a proof costs that can be ignored, from unpacked
 //! bytes, against a full verification from there. What counts is the ratios of the medians; times are this machine's.
 //! `cargo bench -p assay-verification --bench pipeline`
 
 use assay_chain::Chain;
-use assay_types::{Hash256, ProofKey, Root, SecretKey, Slot, Spec, gossip, spec::ProofDataForm};
+use assay_types::{Hash256, ProofKey, Revision, Root, SecretKey, Slot, Spec, gossip, spec::ProofDataForm};
 use assay_verification::{
     Candidate, Intake, MemoryContainment, NoKnownProofs, PeerRef, ProofSink, SinkError, Source, Submission,
     Verdict, VerifiedProof, Verifier, VerifierConfig, VerifierParts,
-    testing::{MemoryChain, ScriptedEngine, sign},
+    testing::{MemoryChain, ScriptedEngine, sign, sign_envelope},
 };
 use async_trait::async_trait;
 use blst::min_pk::{PublicKey, Signature};
@@ -85,10 +86,23 @@ fn payload(n: u8) -> Root {
 
 impl House {
     fn new(form: ProofDataForm) -> Self {
-        let spec = Spec {
+        Self::over(Spec {
             proof_data_form: Some(form),
             ..Spec::minimal()
-        };
+        })
+    }
+
+    /// Where `beta` holds: block `n` has the payload of 255 - n.
+    fn beta() -> Self {
+        let house = Self::over(Spec {
+            revision: Revision::Beta,
+            ..Spec::minimal()
+        });
+        (0..=u8::MAX).for_each(|n| house.chain.add_block_of(payload(n), SLOT, payload(u8::MAX - n)));
+        house
+    }
+
+    fn over(spec: Spec) -> Self {
         let chain = Arc::new(MemoryChain::new(Arc::new(spec), payload(0xaa)));
         chain.add_interop_validators(0..2);
         (0..=u8::MAX).for_each(|n| chain.add_payload(payload(n), SLOT));
@@ -124,11 +138,20 @@ impl House {
         .to_ssz_bytes()
     }
 
+    fn envelope(&self, n: u8, data: &Bytes, validator: u64) -> Bytes {
+        let (spec, genesis) = (self.chain.spec(), self.chain.genesis());
+        sign_envelope(spec, &genesis, payload(n), 1, SLOT, data.clone(), validator).to_ssz_bytes()
+    }
+
     async fn verdict(&self, ssz: Bytes) -> Result<Verdict, String> {
+        let revision = self
+            .chain
+            .spec()
+            .revision_at_epoch(self.chain.spec().epoch_at_slot(SLOT));
         let source = Source::Gossip {
             peer: PeerRef(Arc::from([1])),
         };
-        match self.intake.submit(Candidate::Ssz(ssz), source).await {
+        match self.intake.submit(Candidate::ssz(revision, ssz), source).await {
             Submission::Decided(verdict) => Ok(verdict),
             parked => Err(format!("not decided: {parked:?}")),
         }
@@ -198,6 +221,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     let list = House::new(ProofDataForm::ByteList);
     let progressive = House::new(ProofDataForm::Progressive);
+    let beta = House::beta();
     let limit = list.chain.spec().max_signed_proof_size();
     let key = PublicKey::key_validate(&SecretKey::interop(0).public_key().to_bytes().0)
         .map_err(|e| format!("{e:?}"))?;
@@ -211,10 +235,12 @@ async fn run() -> Result<(), Box<dyn Error>> {
         mut plain,
         mut ours,
         mut ours_progressive,
+        mut ours_envelope,
         mut full,
         mut known,
+        mut known_envelope,
         mut contained,
-    ] = std::array::from_fn::<_, 6, _>(|_| Samples::default());
+    ] = std::array::from_fn::<_, 8, _>(|_| Samples::default());
     // A proof that was judged invalid: its signer is contained, and nothing of that payload is known as valid.
     let refused = list.ssz(0xfe, &invalid, 1);
     black_box(list.verdict(refused.clone()).await?);
@@ -222,6 +248,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     for round in 0..ROUNDS {
         let packed = gossip::compress(&list.ssz(round, &valid, 0));
         let packed_progressive = gossip::compress(&progressive.ssz(round, &valid, 0));
+        let packed_envelope = gossip::compress(&beta.envelope(round, &valid, 0));
 
         let began = Instant::now();
         let plain_root = plain_path(&packed, &key, domain)?;
@@ -239,6 +266,21 @@ async fn run() -> Result<(), Box<dyn Error>> {
         let unpacked = Bytes::from(gossip::decompress(&packed_progressive, limit)?);
         black_box(progressive.accepted(unpacked).await?);
         ours_progressive.add(began);
+
+        let began = Instant::now();
+        let unpacked = Bytes::from(gossip::decompress(&packed_envelope, limit)?);
+        let root = beta.accepted(unpacked).await?;
+        ours_envelope.add(began);
+        let again = Bytes::from(gossip::decompress(&packed_envelope, limit)?);
+        if root != plain_path(&packed_envelope, &key, domain)? {
+            return Err("the envelope's roots differ".into());
+        }
+        let began = Instant::now();
+        let verdict = beta.verdict(again).await?;
+        known_envelope.add(began);
+        if !matches!(verdict, Verdict::Ignore(_)) {
+            return Err(format!("not ignored: {verdict:?}").into());
+        }
 
         // From unpacked bytes: another payload's proof in full; then it again; then one whose signer is contained.
         let ssz = progressive.ssz(100 + round, &valid, 0);
@@ -262,8 +304,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
     }
     list.verifier.shutdown().await;
     progressive.verifier.shutdown().await;
+    beta.verifier.shutdown().await;
 
     let (plain, ours, ours_progressive) = (plain.median(), ours.median(), ours_progressive.median());
+    let (ours_envelope, known_envelope) = (ours_envelope.median(), known_envelope.median());
     let (full, known, contained) = (full.median(), known.median(), contained.median());
     let mut out = io::stdout().lock();
     writeln!(
@@ -284,6 +328,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
         "  assay, progressive                                {ours_progressive:8.2} ms  {:5.1} times as fast",
         plain / ours_progressive
     )?;
+    writeln!(
+        out,
+        "  assay, envelope of beta, byte list, same root     {ours_envelope:8.2} ms  {:5.1} times as fast (goal 4)",
+        plain / ours_envelope
+    )?;
     writeln!(out, "unpacked bytes to verdict")?;
     writeln!(
         out,
@@ -293,6 +342,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
         out,
         "  a valid one is known                              {known:8.4} ms  1/{:.0} of it (goal 1/20)",
         full / known
+    )?;
+    writeln!(
+        out,
+        "  a valid one is known, envelopes                   {known_envelope:8.4} ms  1/{:.0} of it (goal 1/20)",
+        full / known_envelope
     )?;
     writeln!(
         out,

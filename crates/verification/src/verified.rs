@@ -9,6 +9,7 @@ pub struct VerifiedProof {
     pub(crate) ssz: Bytes,
     pub(crate) signed: SignedProof,
     pub(crate) new_payload_request_root: Root,
+    pub(crate) origin: Option<Root>,
     pub(crate) proof_root: Root,
     pub(crate) slot: Slot,
     pub(crate) block_root: Option<Root>,
@@ -33,6 +34,10 @@ impl VerifiedProof {
             new_payload_request_root: self.new_payload_request_root,
             proof_type: self.signed.message.proof_type,
         }
+    }
+    /// Request root of the payload that it takes for granted, where its public input names one; none of today's does.
+    pub fn origin(&self) -> Option<Root> {
+        self.origin
     }
     /// What it is known by on the network.
     pub fn name(&self) -> ProofName {

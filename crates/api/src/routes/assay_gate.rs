@@ -42,6 +42,7 @@ pub(crate) async fn get(State(state): State<ApiState>) -> Json<Value> {
         "missing_proofs_grace_slots": grace_slots,
         "wait_for_proofs_ms": config.wait_for_proofs_ms,
         "execution_slow_after_ms": config.execution_slow_after_ms,
+        "recursive_proofs": config.recursive_proofs,
         "alert_after_slots": (config.alert_after_slots < u64::MAX).then_some(config.alert_after_slots),
         "execution_client": client,
         "head": stats.head,

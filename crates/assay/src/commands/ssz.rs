@@ -155,8 +155,18 @@ fn label(file: &Path) -> String {
     }
 }
 
+/// The fork's revision; where none was asked for and that one has no such container, the other's.
 fn context(args: &ContainerArgs) -> anyhow::Result<ContainerContext> {
-    Ok(ContainerContext::new(args.fork, &args.network.spec()?))
+    let spec = args.network.spec()?;
+    let of_fork = ContainerContext::new(args.fork, &spec);
+    if args.network.revision.is_some() || containers::lookup(&args.name, &of_fork).is_ok() {
+        return Ok(of_fork);
+    }
+    let mut others = Revision::ALL
+        .iter()
+        .map(|revision| ContainerContext::with_revision(args.fork, &spec, *revision));
+    let has_it = |context: &ContainerContext| containers::lookup(&args.name, context).is_ok();
+    Ok(others.find(has_it).unwrap_or(of_fork))
 }
 
 /// The container's SSZ bytes, whichever way it stands in the file.

@@ -133,6 +133,17 @@ pub struct NodeArgs {
     #[arg(long, value_name = "MS", help_heading = "Execution client and gate")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub execution_slow_after: Option<u64>,
+    /// A proof whose public input names an origin closes the holes from there to its payload, once that origin is proven or
+    /// an anchor. No proof of today names one [default: false]
+    #[arg(
+        long,
+        num_args = 0..=1,
+        default_missing_value = "true",
+        value_name = "BOOL",
+        help_heading = "Execution client and gate"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recursive_proofs: Option<bool>,
     /// Beacon block that is trusted, with all before it: its root and slot
     #[arg(long, value_name = "ROOT:SLOT", help_heading = "Execution client and gate")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -167,6 +178,11 @@ pub struct NodeArgs {
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Network")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disable_quic: Option<bool>,
+    /// Extension, between Assay nodes alone: ask peers for beta's proofs by range and by root, and serve them; beta's text
+    /// has no req/resp [default: false]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Network")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub envelope_requests: Option<bool>,
     /// Offer mplex beside yamux, for peers that know nothing newer (Lodestar 1.5)
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Network")]
     #[serde(skip_serializing_if = "Option::is_none")]

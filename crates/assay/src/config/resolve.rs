@@ -103,6 +103,7 @@ pub struct NodeConfig {
     pub missing_proofs_grace_slots: u64,
     pub wait_for_proofs: u64,
     pub execution_slow_after: u64,
+    pub recursive_proofs: bool,
     pub trusted_checkpoint: Option<String>,
     pub alert_after_slots: u64,
     #[serde(rename = "listen-address", deserialize_with = "addresses")]
@@ -112,6 +113,7 @@ pub struct NodeConfig {
     pub quic_port: Option<u16>,
     pub disable_quic: bool,
     pub enable_mplex: bool,
+    pub envelope_requests: bool,
     #[serde(deserialize_with = "one_or_many")]
     pub boot_nodes: Vec<String>,
     pub disable_discovery: bool,
@@ -194,6 +196,7 @@ impl Default for NodeConfig {
             missing_proofs_grace_slots: 8,
             wait_for_proofs: 0,
             execution_slow_after: DEFAULT_EXECUTION_SLOW_AFTER_MS,
+            recursive_proofs: false,
             trusted_checkpoint: None,
             alert_after_slots: 4,
             listen_addresses: vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
@@ -202,6 +205,7 @@ impl Default for NodeConfig {
             quic_port: None,
             disable_quic: false,
             enable_mplex: false,
+            envelope_requests: false,
             boot_nodes: Vec::new(),
             disable_discovery: false,
             target_peers: 100,
@@ -559,6 +563,7 @@ impl NodeConfig {
             },
             wait_for_proofs_ms: self.wait_for_proofs,
             execution_slow_after_ms: self.execution_slow_after,
+            recursive_proofs: self.recursive_proofs,
         })
     }
 

@@ -5,7 +5,7 @@ use crate::config::{NodeArgs, NodeConfig, resolve};
 use assay_gate::GateHandle;
 
 /// Settings that take effect without a new start.
-const RELOADED: [&str; 10] = [
+const RELOADED: [&str; 11] = [
     "import-policy",
     "required-proofs",
     "required-proof-types",
@@ -14,6 +14,7 @@ const RELOADED: [&str; 10] = [
     "missing-proofs-grace-slots",
     "wait-for-proofs",
     "execution-slow-after",
+    "recursive-proofs",
     "alert-after-slots",
     "trusted-checkpoint",
 ];

@@ -145,6 +145,9 @@ pub struct GateConfig {
     pub wait_for_proofs_ms: u64,
     /// `--execution-slow-after`: milliseconds after which the execution client counts as silent, under `accept-proofs`.
     pub execution_slow_after_ms: u64,
+    /// `--recursive-proofs`: a proof whose public input names an origin proves the payloads between as well, once that
+    /// origin is an anchor or proven with its ancestors. Neither revision's public input names one.
+    pub recursive_proofs: bool,
 }
 
 /// Slots after which a canonical payload without its proofs is an alarm, where nothing else is set: an epoch.
@@ -167,6 +170,7 @@ impl Default for GateConfig {
             alert_after_slots: DEFAULT_ALERT_AFTER_SLOTS,
             wait_for_proofs_ms: 0,
             execution_slow_after_ms: DEFAULT_EXECUTION_SLOW_AFTER_MS,
+            recursive_proofs: false,
         }
     }
 }
@@ -189,7 +193,11 @@ impl fmt::Display for GateConfig {
             f,
             ", wait-for-proofs {} ms, execution-slow-after {} ms, alert-after-slots {}",
             self.wait_for_proofs_ms, self.execution_slow_after_ms, self.alert_after_slots
-        )
+        )?;
+        if self.recursive_proofs {
+            f.write_str(", recursive-proofs")?;
+        }
+        Ok(())
     }
 }
 

@@ -213,6 +213,13 @@ pub enum Event {
         /// Whether its hash was checked; a payload that was not is left out of the tree.
         check: RequestCheck,
     },
+    /// As `ProofVerified`, of a proof whose public input names an origin: what it starts from.
+    RecursiveProofVerified {
+        /// The payload and kind.
+        key: ProofKey,
+        /// Request root of the payload that it takes for granted.
+        origin: Root,
+    },
     /// A proof passed the verifier, or is known from the store.
     ProofVerified {
         /// Which payload, which type.

@@ -14,6 +14,7 @@
 //! | `streams` | whose heads and finality these are |
 //! | `explain` | why a payload is not VALID |
 //! | `invalid` | what the EL's INVALID means where VALID was told (rule 4) |
+//! | `recursive` | proofs that close the holes below them |
 //! | `prune` | finality and the tree's limit |
 //! | `persist` | the records, written and read |
 //! | `snapshot` | what is shown of it |
@@ -28,6 +29,7 @@ mod invalid;
 mod node;
 mod persist;
 mod prune;
+mod recursive;
 mod settled;
 mod snapshot;
 mod startup;
@@ -57,7 +59,8 @@ use assay_types::{BlockHash, ProofKey, ProofType, Root, Slot};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use self::{
-    history::Histories, prune::Pruned, settled::Settled, startup::Startup, streams::HeadStreams, tree::Tree,
+    history::Histories, prune::Pruned, recursive::RecursiveProofs, settled::Settled, startup::Startup,
+    streams::HeadStreams, tree::Tree,
 };
 
 /// Request roots whose proofs are kept although their payload is not in the tree; the oldest is forgotten first, and
@@ -75,6 +78,7 @@ pub struct Gate {
     settled: Settled,
     histories: Histories,
     early: EarlyProofs,
+    recursive: RecursiveProofs,
     /// `Some` until the block the beacon node started from is known.
     startup: Option<Startup>,
     /// Head of the (primary) beacon node's last fcU.
@@ -154,6 +158,7 @@ impl Gate {
             settled: Settled::default(),
             histories: Histories::default(),
             early: EarlyProofs::default(),
+            recursive: RecursiveProofs::default(),
             startup: Some(Startup::default()),
             head: None,
             streams: HeadStreams::default(),
@@ -200,6 +205,7 @@ impl Gate {
                 }
             }
             Event::ProofVerified { key } => self.proof_verified(key, now),
+            Event::RecursiveProofVerified { key, origin } => self.recursive_proof_verified(key, origin, now),
             Event::Finalized { block_hash } => self.finalize(block_hash, now),
             Event::SlotStarted(slot) => self.slot_started(slot, now),
             Event::ConfigChanged(config) => self.config_changed(config, now),
@@ -216,6 +222,7 @@ impl Gate {
                 self.resolve_conflict(block_hash, resolution, now);
             }
         }
+        self.close_holes(now);
         if self.prune_again
             && let Some(pruned) = self.pruned
         {

@@ -403,6 +403,8 @@ fn read_gate(mut r: Reader<'_>) -> Option<GateRecord> {
             alert_after_slots: r.number()?,
             wait_for_proofs_ms: r.number()?,
             execution_slow_after_ms: r.number()?,
+            // Decides nothing about payloads that are known: not kept.
+            recursive_proofs: false,
         },
         started: r.bool()?,
         head: r.optional_hash()?,

@@ -91,6 +91,9 @@ pub struct RpcConfig {
     pub timeouts: RpcTimeouts,
     /// Bytes of proofs and blocks that may be in memory for responses, half of it for each. What finds no room waits.
     pub response_memory: usize,
+    /// An extension of Assay's: proofs of `beta` are served by range and by root beside those of `alpha`, in the same
+    /// protocols. No text of `beta` has any.
+    pub envelopes: bool,
 }
 
 impl Default for RpcConfig {
@@ -100,6 +103,7 @@ impl Default for RpcConfig {
             quotas: Quotas::default(),
             timeouts: RpcTimeouts::default(),
             response_memory: 96 * 1024 * 1024,
+            envelopes: false,
         }
     }
 }

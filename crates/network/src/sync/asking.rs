@@ -6,7 +6,7 @@ use super::{
     request,
 };
 use crate::Fault;
-use assay_types::{ProofKey, SignedExecutionProof};
+use assay_types::{ProofKey, Revision, SignedProof};
 use assay_verification::{Candidate, IgnoreReason, PeerRef, Source, Submission, Verdict};
 use bytes::Bytes;
 use libp2p::PeerId;
@@ -65,7 +65,8 @@ impl Driver {
     async fn take(self: &Arc<Self>, id: RequestId, peer: PeerId, ssz: Bytes) -> Taken {
         let bytes = ssz.len() as u64;
         self.inner.counters.came(bytes);
-        let Ok(signed) = SignedExecutionProof::from_ssz_bytes(&ssz) else {
+        // One frame for both revisions: what it names tells.
+        let Ok(signed) = SignedProof::from_ssz_bytes(&ssz, Revision::Alpha) else {
             self.inner.counters.passed_over("undecodable");
             self.report(peer, Fault::InvalidResponse);
             self.tell(Event::Ended {
@@ -74,14 +75,17 @@ impl Driver {
             });
             return Taken::Stop;
         };
-        let key = signed.key();
+        let (revision, key) = self.named(&signed);
         drop(signed);
         let (taken, actions) = self.inner.on_proof(id, key, bytes);
         self.perform(actions);
         match taken {
             Taken::Judge => {
                 // A task of its own: the planner is owed a verdict, whatever becomes of the request.
-                let _ = self.tasks.spawn(Arc::clone(self).judge(peer, key, ssz)).await;
+                let _ = self
+                    .tasks
+                    .spawn(Arc::clone(self).judge(peer, key, Candidate::ssz(revision, ssz)))
+                    .await;
             }
             Taken::Skip => self.inner.counters.passed_over("not_needed"),
             Taken::Stop => self.inner.counters.passed_over("wrong"),
@@ -89,8 +93,27 @@ impl Driver {
         taken
     }
 
+    /// The payload that a proof is of: the one it names, or that of the block it names where envelopes are asked for.
+    fn named(&self, signed: &SignedProof) -> (Revision, ProofKey) {
+        let (root, proof_type) = (signed.message.root, signed.message.proof_type);
+        let of_block = || {
+            let is_other = self.inner.config.envelopes && self.chain.payload(&root).is_none();
+            let block = is_other.then(|| self.chain.block(&root)).flatten()?;
+            block.new_payload_request_root
+        };
+        let (revision, payload) = match of_block() {
+            Some(payload) => (Revision::Beta, payload),
+            None => (Revision::Alpha, root),
+        };
+        let key = ProofKey {
+            new_payload_request_root: payload,
+            proof_type,
+        };
+        (revision, key)
+    }
+
     /// Returns once the verdict is known or the proof waits in the verifier's room, which has its own bounds.
-    async fn judge(self: Arc<Self>, peer: PeerId, key: ProofKey, ssz: Bytes) {
+    async fn judge(self: Arc<Self>, peer: PeerId, key: ProofKey, candidate: Candidate) {
         let source = Source::ReqResp {
             peer: PeerRef(peer.to_bytes().into()),
         };
@@ -99,7 +122,7 @@ impl Driver {
             driver.inner.counters.judged(judged);
             driver.tell(Event::Judged { peer, key, judged });
         };
-        match self.intake.submit(Candidate::Ssz(ssz), source).await {
+        match self.intake.submit(candidate, source).await {
             Submission::Decided(verdict) => told(&self, &verdict),
             Submission::Parked { reason, verdict } => {
                 tracing::debug!(%peer, %reason, "a proof that was asked for waits");

@@ -48,7 +48,7 @@ pub(crate) struct DriverParts {
 
 pub(super) struct Driver {
     pub(super) inner: Arc<Inner>,
-    chain: Arc<dyn Chain>,
+    pub(super) chain: Arc<dyn Chain>,
     store: Store,
     pub(super) intake: Intake,
     peers: Arc<Mutex<Peers>>,

@@ -39,6 +39,8 @@ pub struct ProofSyncConfig {
     pub last_known: Option<Slot>,
     /// Payloads that go before others, where somebody waits for any.
     pub waiting: Option<Arc<dyn WaitingPayloads>>,
+    /// An extension of Assay's: peers are asked for proofs of `beta` too (`RpcConfig::envelopes` serves them).
+    pub envelopes: bool,
 }
 
 impl ProofSyncConfig {
@@ -50,6 +52,7 @@ impl ProofSyncConfig {
             retention_epochs: 0,
             last_known: None,
             waiting: None,
+            envelopes: false,
         }
     }
 }
@@ -73,7 +76,10 @@ pub(super) struct Inner {
 impl ProofSync {
     /// Before the verifier has its sinks.
     pub fn new(spec: &Spec, config: ProofSyncConfig) -> Self {
-        let settings = Settings::new(spec, config.proof_types.clone(), config.required_proofs);
+        let mut settings = Settings::new(spec, config.proof_types.clone(), config.required_proofs);
+        if config.envelopes {
+            settings.ask_everywhere();
+        }
         Self {
             inner: Arc::new(Inner {
                 config,

@@ -98,6 +98,11 @@ impl Settings {
         }
     }
 
+    /// Peers are asked for proofs of every revision.
+    pub(crate) fn ask_everywhere(&mut self) {
+        self.asked_from.clear();
+    }
+
     /// The types that peers are asked for of a block: those wanted, or none where nobody serves them.
     pub(crate) fn types_at(&self, slot: Slot) -> &[u8] {
         let last = self.asked_from.iter().rev().find(|(from, _)| *from <= slot);

@@ -108,7 +108,7 @@ fn check(t: &TestStore, model: &Model, blocks: &[BlockUpdate]) {
     assert_eq!(stats.corrupted, 0);
     for (k, len) in &model.proofs {
         t.assert_holds(*k, *len);
-        assert!(t.store().has_valid(&proof_key(&k)));
+        assert!(t.store().has_valid(&proof_key(k)));
     }
     let (_, _, cutoff) = model.finalized;
     let canonical: BTreeSet<usize> = model

@@ -163,18 +163,9 @@ impl Machine {
                 epoch,
                 signature: held.parsed.signed.signature,
             },
-            // What the engine is asked is built from the chain: the message says whose payload, no more.
             Stage::Engine => Action::AskEngine {
                 id,
-                input: EngineInput::new(
-                    &self.spec,
-                    held.key().revision,
-                    ProofKey {
-                        new_payload_request_root: payload.new_payload_request_root,
-                        proof_type: held.key().proof_type,
-                    },
-                    held.parsed.signed.message.proof_data.clone(),
-                ),
+                input: self.engine_input(held)?,
             },
             Stage::Commit => Action::Commit {
                 id,
@@ -182,6 +173,7 @@ impl Machine {
                     ssz: held.parsed.ssz.clone()?,
                     signed: held.parsed.signed.clone(),
                     new_payload_request_root: payload.new_payload_request_root,
+                    origin: self.engine_input(held)?.origin(),
                     proof_root: held.proof_root?,
                     slot: payload.slot,
                     block_root: payload.block_root,
@@ -189,6 +181,17 @@ impl Machine {
                 source: held.sharers.first()?.source.clone(),
             },
         })
+    }
+
+    /// What the engine is asked: built from the chain, the message says whose payload, no more.
+    fn engine_input(&self, held: &Held) -> Option<EngineInput> {
+        let name = held.key();
+        let key = ProofKey {
+            new_payload_request_root: held.payload.as_ref()?.new_payload_request_root,
+            proof_type: name.proof_type,
+        };
+        let proof_data = held.parsed.signed.message.proof_data.clone();
+        Some(EngineInput::new(&self.spec, name.revision, key, proof_data))
     }
 
     pub(super) fn done(&mut self, id: CandidateId, outcome: Outcome, view: &dyn View) {

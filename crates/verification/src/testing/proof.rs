@@ -20,9 +20,18 @@ impl VerifiedProof {
             ssz,
             new_payload_request_root: signed.message.public_input.new_payload_request_root,
             signed: signed.into(),
+            origin: None,
             proof_root,
             slot,
             block_root,
+        }
+    }
+
+    /// The same proof, as though its public input named this origin.
+    pub fn with_origin(self, origin: Root) -> Self {
+        Self {
+            origin: Some(origin),
+            ..self
         }
     }
 
@@ -38,6 +47,7 @@ impl VerifiedProof {
             block_root: Some(envelope.message.root),
             signed: envelope,
             new_payload_request_root,
+            origin: None,
             proof_root,
             slot,
         }

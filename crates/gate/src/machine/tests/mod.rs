@@ -6,6 +6,7 @@ mod model;
 mod observation;
 mod policies;
 mod prune;
+mod recursive;
 mod restart;
 mod rules;
 mod streams;

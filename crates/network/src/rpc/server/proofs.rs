@@ -8,7 +8,7 @@ use crate::{
 use assay_chain::Chain;
 use assay_store::{ProofPiece, ProofStream, StoreError};
 use assay_types::{
-    ExecutionProofsByRange, ProofByRootIdentifiers, ProofType, Root, Slot, Spec, SszContainer,
+    ExecutionProofsByRange, ProofByRootIdentifiers, ProofType, Revision, Root, Slot, Spec, SszContainer,
 };
 use std::collections::HashMap;
 use tokio::task::JoinHandle;
@@ -113,7 +113,8 @@ impl Inner {
         let proofs = self
             .parts
             .store
-            .range(order.start_slot, order.count, order.proof_types);
+            .range(order.start_slot, order.count, order.proof_types)
+            .of(self.served_revisions());
         self.send_proofs(proofs, most, writer).await
     }
 
@@ -121,13 +122,20 @@ impl Inner {
         let chain = self.parts.chain.as_ref();
         let order = root_order(chain.spec(), request)?;
         let is_empty = order.blocks.is_empty();
-        let proofs = self.parts.store.by_root(order.blocks);
+        let proofs = self.parts.store.by_root(order.blocks).of(self.served_revisions());
         self.send_proofs(proofs, order.most, writer).await?;
         // A block that is unknown while syncing may be one of the serve range.
         if writer.chunks() == 0 && !is_empty && !chain.is_synced() {
             return Err(Refusal::unavailable("still syncing: these blocks are not known yet").into());
         }
         Ok(())
+    }
+
+    fn served_revisions(&self) -> &'static [Revision] {
+        match self.parts.config.envelopes {
+            true => Revision::ALL,
+            false => &[Revision::Alpha],
+        }
     }
 
     /// Proof after proof: the next is read while one is on its way, where there is room to spare for it; else after it.
