@@ -9,7 +9,7 @@ use super::{
 use crate::config::{NodeConfig, spec_overrides};
 use assay_chain::NodeApi;
 use assay_types::{
-    Epoch, ForkName, Revision, Root, Spec,
+    Epoch, ForkName, Root, Spec,
     spec::{ConfigMap, Genesis},
 };
 use serde::Deserialize;
@@ -17,8 +17,6 @@ use serde_json::Value;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const CHECK: &str = "beacon node";
-/// Epochs before a fork within which one is warned.
-const SOON: u64 = 256;
 
 #[derive(Deserialize)]
 struct GenesisData {
@@ -150,7 +148,7 @@ async fn network(config: &NodeConfig, api: &NodeApi, report: &mut Report) -> Opt
             return None;
         }
     };
-    let spec = spec_overrides(config.network_config.as_deref(), &config.spec)
+    let spec = spec_overrides(config.network_config.as_deref(), config.revision, &config.spec)
         .and_then(|overrides| Ok(Spec::from_config(&told, &overrides)?));
     let spec = match spec {
         Ok(spec) => spec,
@@ -267,16 +265,12 @@ fn forks(spec: &Spec, epoch: Epoch, report: &mut Report) {
             "nothing to prove before Bellatrix",
         );
     } else if let Some((next, _, at)) = spec.next_fork(epoch) {
-        let found = format!("{fork} at epoch {epoch}, {next} from epoch {at}");
-        if at.0.saturating_sub(epoch.0) <= SOON && spec.revision_at(next) != Revision::Alpha {
-            report.warn(
-                CHECK,
-                found,
-                "this version does not speak that fork's revision of EIP-8025",
-            );
-        } else {
-            report.ok(CHECK, found);
+        let mut found = format!("{fork} at epoch {epoch}, {next} from epoch {at}");
+        let (now, then) = (spec.revision_at(fork), spec.revision_at(next));
+        if now != then {
+            found.push_str(&format!("; revision {then} of EIP-8025 from there, {now} before"));
         }
+        report.ok(CHECK, found);
     } else {
         report.ok(
             CHECK,

@@ -238,7 +238,7 @@ impl Source {
         })?;
         encoder.finish(&mut chunk);
         Ok(key.map(|key| Packed {
-            root: key.new_payload_request_root,
+            root: key.root,
             ssz_len,
             chunk,
         }))
