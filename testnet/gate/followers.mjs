@@ -38,7 +38,7 @@ const nodes = POLICIES.map(({ name, flags }, index) => {
   const execution = name === "proofs-only" ? ["--engine-jwt", jwt] : ["--execution-endpoint", `http://127.0.0.1:${elPorts(index).engine}`, "--execution-jwt", jwt];
   const node = new AssayNode(name, {
     binary, out, pids,
-    flags: ["--beacon-node", rest, ...execution, "--engine-port", String(port + 1), "--http-port", "0",
+    flags: ["--revision", "alpha", "--beacon-node", rest, ...execution, "--engine-port", String(port + 1), "--http-port", "0",
       "--listen-address", "127.0.0.1", "--port", String(port + 3), "--disable-quic", "--disable-discovery",
       "--proof-engine-endpoint", "dev", "--proof-types", "1", "--retention-epochs", "64",
       "--import-policy", name, ...flags, "--log-level", process.env.ASSAY_TESTNET_LOG ?? "info"],

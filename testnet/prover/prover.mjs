@@ -30,7 +30,7 @@ const headSlot = async () => Number((await data(`${world.beacon}/eth/v1/beacon/h
 
 const keystores = writeKeystores(out, validators);
 const keyFlags = ["--keystores", keystores.keys, "--password-file", keystores.password];
-const nodeFlags = (port, seed = "assay-dev") => ["--beacon-node", world.beacon, "--http-port", String(port), "--listen-address", "127.0.0.1",
+const nodeFlags = (port, seed = "assay-dev") => ["--revision", "alpha", "--beacon-node", world.beacon, "--http-port", String(port), "--listen-address", "127.0.0.1",
   "--port", String(port + 2), "--quic-port", String(port + 3), "--disable-discovery", "--proof-engine-endpoint", "dev",
   "--dev-seed", seed, "--proof-types", types.join(","), "--log-level", process.env.ASSAY_TESTNET_LOG ?? "info"];
 
@@ -41,7 +41,7 @@ class ProverProcess {
   }
   start(postTo) {
     const log = fs.openSync(this.log, "a");
-    const flags = ["prover", "--beacon-node", world.beacon, "--post-to", postTo, "--proof-engine-endpoint", "dev", "--proof-types",
+    const flags = ["prover", "--revision", "alpha", "--beacon-node", world.beacon, "--post-to", postTo, "--proof-engine-endpoint", "dev", "--proof-types",
       types.join(","), ...this.keyFlags, "--metrics-port", String(this.port), "--log-level", process.env.ASSAY_TESTNET_LOG ?? "info"];
     this.child = spawn(binary, flags, { stdio: ["ignore", log, log] });
     fs.closeSync(log);
