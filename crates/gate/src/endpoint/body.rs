@@ -373,3 +373,49 @@ impl Body for RelayBody {
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Without a declared length nothing but its end tells a whole request from half of one.
+    #[tokio::test]
+    async fn half_a_request_does_not_end_as_a_whole_one() {
+        for whole in [true, false] {
+            let (sender, mut body, forwarded) = relay_kept(None);
+            sender.whole.store(whole, Ordering::Release);
+            sender.chunks.send(Ok(Bytes::from_static(b"{"))).await.unwrap();
+            drop(sender);
+            assert_eq!(
+                body.frame().await.unwrap().unwrap().into_data().unwrap(),
+                "{".as_bytes()
+            );
+            match body.frame().await {
+                None => assert!(whole),
+                Some(frame) => assert!(frame.is_err() && !whole),
+            }
+            drop(body);
+            assert!(forwarded.await.is_err());
+        }
+    }
+
+    #[test]
+    fn what_was_kept_is_put_together_in_its_order() {
+        let chunk = |byte: u8, length: usize| Bytes::from(vec![byte; length]);
+        for lengths in [
+            &[3_usize][..],
+            &[COPIED_CHUNK],
+            &[1, COPIED_CHUNK, 2, 3, COPIED_CHUNK - 1, COPIED_CHUNK + 1, 5],
+            &[],
+        ] {
+            let mut kept = Kept::default();
+            let mut expected = Vec::new();
+            for (byte, length) in (1..).zip(lengths) {
+                kept.push(chunk(byte, *length));
+                expected.extend_from_slice(&chunk(byte, *length));
+            }
+            assert_eq!(kept.join().bytes, expected, "{lengths:?}");
+        }
+    }
+}

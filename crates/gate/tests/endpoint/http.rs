@@ -283,7 +283,10 @@ impl Caller {
     }
 
     pub async fn send(&mut self, bytes: &[u8]) {
-        self.socket.write_all(bytes).await.unwrap();
+        tokio::time::timeout(PATIENCE, self.socket.write_all(bytes))
+            .await
+            .expect("the request was not taken in time")
+            .unwrap();
     }
 
     pub async fn answer(&mut self) -> Result<Option<Message>, String> {
