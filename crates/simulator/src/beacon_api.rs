@@ -12,6 +12,7 @@ use axum::{
     },
     routing::get,
 };
+use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -69,6 +70,10 @@ pub(crate) fn router(chain: Arc<Mutex<SimChain>>, view: Arc<Follower>) -> Router
         .route("/eth/v1/beacon/headers/{block_id}", get(header_of))
         .route("/eth/v1/beacon/blocks/{block_id}/root", get(block_root))
         .route("/eth/v2/beacon/blocks/{block_id}", get(block))
+        .route(
+            "/eth/v1/beacon/execution_payload_envelope/{block_id}",
+            get(envelope),
+        )
         .route("/eth/v1/beacon/states/{state_id}/root", get(state_root))
         .route("/eth/v1/beacon/states/{state_id}/fork", get(state_fork))
         .route(
@@ -317,20 +322,46 @@ async fn block(
     request_headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let block = api.block(&id)?;
-    let (optimistic, finalized) = api.flags(&block);
-    let accept = request_headers
+    Ok(versioned(&api, &block, &request_headers, &block.ssz, &block.json))
+}
+
+/// Gloas: what a block's payload came in; 404 until it came.
+async fn envelope(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    request_headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let block = api.block(&id)?;
+    let envelope = block
+        .envelope
+        .as_ref()
+        .filter(|_| api.view.is_revealed(&block.block_root))
+        .ok_or_else(|| not_found(&format!("execution payload envelope of block {id}")))?;
+    Ok(versioned(
+        &api,
+        &block,
+        &request_headers,
+        &envelope.ssz,
+        &envelope.json,
+    ))
+}
+
+/// SSZ or JSON, as the client asks, with the fork beside it.
+fn versioned(api: &Api, block: &SimBlock, request: &HeaderMap, ssz: &Bytes, data: &Value) -> Response {
+    let (optimistic, finalized) = api.flags(block);
+    let accept = request
         .get(header::ACCEPT)
         .and_then(|v| v.to_str().ok())
         .unwrap_or_default();
     let version = [("eth-consensus-version", block.fork.as_str())];
     if accept.starts_with("application/octet-stream") {
         let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
-        return Ok((version, kind, block.ssz.clone()).into_response());
+        return (version, kind, ssz.clone()).into_response();
     }
     let body = json!({
-        "version": block.fork, "execution_optimistic": optimistic, "finalized": finalized, "data": block.json,
+        "version": block.fork, "execution_optimistic": optimistic, "finalized": finalized, "data": data,
     });
-    Ok((version, Json(body)).into_response())
+    (version, Json(body)).into_response()
 }
 
 async fn state_root(State(api): State<Api>, Path(id): Path<String>) -> Answer {

@@ -1,4 +1,5 @@
-//! What stands in an invented block: the Beacon API's JSON of a `SignedBeaconBlock`, Bellatrix to Fulu.
+//! What stands in an invented block: the Beacon API's JSON of a `SignedBeaconBlock`, Bellatrix to Gloas, and of Gloas'
+//! `SignedExecutionPayloadEnvelope`.
 
 use assay_types::{BlockHash, ForkName, Preset, Root, Slot, Spec};
 use serde_json::{Value, json};
@@ -6,6 +7,9 @@ use sha2::{Digest, Sha256};
 
 /// Bytes of one invented transaction at most.
 const TRANSACTION_BYTES: usize = 16 * 1024;
+
+/// `BUILDER_INDEX_SELF_BUILD` (Gloas): the proposer built the payload itself.
+const SELF_BUILD: u64 = u64::MAX;
 
 /// A block before it is encoded.
 pub(crate) struct Draft<'a> {
@@ -61,16 +65,22 @@ impl Draft<'_> {
                 "sync_committee_bits": zeros(sync_committee_bytes),
                 "sync_committee_signature": infinity(),
             },
-            "execution_payload": self.payload_json(),
         });
         if self.fork >= ForkName::Capella {
             body["bls_to_execution_changes"] = json!([]);
         }
-        if self.fork >= ForkName::Deneb {
-            body["blob_kzg_commitments"] = json!([]);
-        }
-        if self.fork >= ForkName::Electra {
-            body["execution_requests"] = json!({ "deposits": [], "withdrawals": [], "consolidations": [] });
+        if self.fork.has_envelope() {
+            body["signed_execution_payload_bid"] = json!({ "message": self.bid(), "signature": infinity() });
+            body["payload_attestations"] = json!([]);
+            body["parent_execution_requests"] = self.no_requests();
+        } else {
+            body["execution_payload"] = self.payload_json();
+            if self.fork >= ForkName::Deneb {
+                body["blob_kzg_commitments"] = json!([]);
+            }
+            if self.fork >= ForkName::Electra {
+                body["execution_requests"] = self.no_requests();
+            }
         }
         json!({
             "message": {
@@ -82,6 +92,49 @@ impl Draft<'_> {
             },
             "signature": zeros(96),
         })
+    }
+
+    /// Gloas: the bid; `block_hash` and the root of the requests are set once they are known.
+    fn bid(&self) -> Value {
+        let payload = self.payload.as_ref();
+        let hash = |f: fn(&PayloadDraft) -> Root| payload.map_or(Root::ZERO, f);
+        json!({
+            "parent_block_hash": hash(|p| p.parent_hash),
+            "parent_block_root": self.parent_root,
+            "block_hash": Root::ZERO,
+            "prev_randao": hash(|p| p.prev_randao),
+            "fee_recipient": zeros(20),
+            "gas_limit": "60000000",
+            "builder_index": SELF_BUILD.to_string(),
+            "slot": self.slot,
+            "value": "0",
+            "execution_payment": "0",
+            "blob_kzg_commitments": [],
+            "execution_requests_root": Root::ZERO,
+        })
+    }
+
+    /// Gloas: the envelope of a block's payload, its signature still zero.
+    pub(crate) fn signed_envelope(&self) -> Value {
+        json!({
+            "message": {
+                "payload": self.payload_json(),
+                "execution_requests": self.no_requests(),
+                "builder_index": SELF_BUILD.to_string(),
+                "beacon_block_root": Root::ZERO,
+                "parent_beacon_block_root": self.parent_root,
+            },
+            "signature": zeros(96),
+        })
+    }
+
+    fn no_requests(&self) -> Value {
+        let mut out = json!({ "deposits": [], "withdrawals": [], "consolidations": [] });
+        if self.fork >= ForkName::Gloas {
+            out["builder_deposits"] = json!([]);
+            out["builder_exits"] = json!([]);
+        }
+        out
     }
 
     fn payload_json(&self) -> Value {
@@ -109,6 +162,11 @@ impl Draft<'_> {
         if self.fork >= ForkName::Deneb {
             out["blob_gas_used"] = "0".into();
             out["excess_blob_gas"] = "0".into();
+        }
+        if self.fork >= ForkName::Gloas {
+            // RLP of an empty list.
+            out["block_access_list"] = "0xc0".into();
+            out["slot_number"] = json!(self.slot);
         }
         out
     }

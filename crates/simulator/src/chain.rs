@@ -4,8 +4,8 @@
 use crate::block_json;
 use assay_engine_api::block_hash;
 use assay_types::{
-    BeaconBlockSummary, BlockHash, Epoch, ForkName, NewPayloadRequest, PublicKeyBytes, Root, SecretKey, Slot,
-    Spec,
+    BeaconBlockSummary, BlockHash, Epoch, ForkName, NewPayloadRequest, PayloadEnvelope, PublicKeyBytes, Root,
+    SecretKey, Slot, Spec,
     block::BlockPayload,
     containers,
     signing::{compute_domain, signing_root},
@@ -20,6 +20,8 @@ pub const MAX_VALIDATORS: u64 = 4096;
 
 /// `DOMAIN_BEACON_PROPOSER`.
 const DOMAIN_BEACON_PROPOSER: [u8; 4] = [0, 0, 0, 0];
+/// `DOMAIN_BEACON_BUILDER` (Gloas): under it envelopes are signed.
+const DOMAIN_BEACON_BUILDER: [u8; 4] = [0x0b, 0, 0, 0];
 
 /// How an invented chain is set up.
 #[derive(Debug, Clone)]
@@ -86,6 +88,8 @@ pub struct SimBlock {
     pub json: serde_json::Value,
     /// The payload; none in the genesis block.
     pub payload: Option<SimPayload>,
+    /// Gloas: what the payload travels in, after the block.
+    pub envelope: Option<SimEnvelope>,
     /// The execution block this beacon block ends on: its payload's, or the execution chain's genesis.
     block_hash: BlockHash,
 }
@@ -97,6 +101,15 @@ pub struct SimPayload {
     pub request: NewPayloadRequest,
     /// The request's root.
     pub request_root: Root,
+}
+
+/// The envelope of a Gloas block's payload.
+#[derive(Debug)]
+pub struct SimEnvelope {
+    /// The `SignedExecutionPayloadEnvelope`.
+    pub ssz: Bytes,
+    /// The same as the Beacon API's JSON.
+    pub json: serde_json::Value,
 }
 
 impl SimBlock {
@@ -364,9 +377,6 @@ impl SimChain {
         self.produced += 1;
         let epoch = self.spec.epoch_at_slot(slot);
         let fork = self.spec.fork_at_epoch(epoch);
-        if fork.has_envelope() {
-            return Err(failed(format!("the simulator knows no {fork} blocks")));
-        }
         let proposer_index = slot.0 % self.validator_count();
         let state_root = self.invent("state", slot);
         let draft = block_json::Draft {
@@ -394,6 +404,7 @@ impl SimChain {
         };
         // The payload's hash is that of its fields, as every client checks; then the block's root follows.
         let mut summary = read(&json)?;
+        let mut envelope = None;
         let block_hash = match &summary.payload {
             BlockPayload::Request(request) => {
                 let hash = block_hash::of_request(request);
@@ -401,32 +412,67 @@ impl SimChain {
                 summary = read(&json)?;
                 hash
             }
-            _ => self.invent("execution genesis", slot),
+            BlockPayload::Bid { .. } => {
+                let mut draft = draft.signed_envelope();
+                let inside = self.read_envelope(fork, &draft).map_err(failed)?;
+                let hash = block_hash::of_request(&inside.partial_request);
+                draft["message"]["payload"]["block_hash"] = hash.to_string().into();
+                let bid = &mut json["message"]["body"]["signed_execution_payload_bid"]["message"];
+                bid["block_hash"] = hash.to_string().into();
+                bid["execution_requests_root"] = inside.execution_requests_root.to_string().into();
+                summary = read(&json)?;
+                draft["message"]["beacon_block_root"] = summary.block_root.to_string().into();
+                envelope = Some(draft);
+                hash
+            }
+            BlockPayload::None => self.invent("execution genesis", slot),
         };
-        let domain = compute_domain(
-            DOMAIN_BEACON_PROPOSER,
-            self.spec.fork_version_at_epoch(epoch),
-            &self.genesis.genesis_validators_root,
-        );
-        let signature = SecretKey::interop(proposer_index).sign(&signing_root(&summary.block_root, &domain));
-        json["signature"] = signature.to_string().into();
+        let signed = |root: &Root, domain_type| {
+            let version = self.spec.fork_version_at_epoch(epoch);
+            let domain = compute_domain(domain_type, version, &self.genesis.genesis_validators_root);
+            let signature = SecretKey::interop(proposer_index).sign(&signing_root(root, &domain));
+            serde_json::Value::from(signature.to_string())
+        };
+        json["signature"] = signed(&summary.block_root, DOMAIN_BEACON_PROPOSER);
         let ssz = Bytes::from(schema.encode_json(&json).map_err(|e| failed(e.to_string()))?);
         let body_root = schema
             .view(&ssz)
             .ok()
             .and_then(|view| view.at("message.body").map(|body| body.hash_tree_root()))
             .ok_or_else(|| failed("no body".into()))?;
-        let payload = match summary.payload {
-            BlockPayload::Request(request) => {
-                let request_root = request
-                    .hash_tree_root(&self.spec)
+        let mut sealed = None;
+        let request = match (&summary.payload, envelope) {
+            (BlockPayload::Request(request), _) => Some(NewPayloadRequest::clone(request)),
+            (_, Some(mut json)) => {
+                let schema = containers::lookup("SignedExecutionPayloadEnvelope", &context)
                     .map_err(|e| failed(e.to_string()))?;
-                Some(SimPayload {
-                    request: *request,
-                    request_root,
-                })
+                let encode =
+                    |json: &serde_json::Value| schema.encode_json(json).map_err(|e| failed(e.to_string()));
+                let message = encode(&json)?;
+                let root = schema
+                    .view(&message)
+                    .ok()
+                    .and_then(|view| view.at("message").map(|message| message.hash_tree_root()))
+                    .ok_or_else(|| failed("no envelope".into()))?;
+                json["signature"] = signed(&root, DOMAIN_BEACON_BUILDER);
+                let ssz = Bytes::from(encode(&json)?);
+                let request = self
+                    .read_envelope(fork, &json)
+                    .and_then(|envelope| envelope.request(&summary).map_err(|e| e.to_string()))
+                    .map_err(failed)?;
+                sealed = Some(SimEnvelope { ssz, json });
+                Some(request)
             }
             _ => None,
+        };
+        let payload = match request {
+            Some(request) => Some(SimPayload {
+                request_root: request
+                    .hash_tree_root(&self.spec)
+                    .map_err(|e| failed(e.to_string()))?,
+                request,
+            }),
+            None => None,
         };
         Ok(SimBlock {
             fork,
@@ -439,7 +485,12 @@ impl SimChain {
             ssz,
             json,
             payload,
+            envelope: sealed,
             block_hash,
         })
+    }
+
+    fn read_envelope(&self, fork: ForkName, json: &serde_json::Value) -> Result<PayloadEnvelope, String> {
+        PayloadEnvelope::from_signed_envelope_json(fork, &self.spec, json).map_err(|e| e.to_string())
     }
 }

@@ -71,7 +71,12 @@ impl ConsensusDriver {
             .answered(head, answer.payload_status.status.as_str());
     }
 
-    /// Imports a block whose payload was answered.
+    /// Imports a payload that came in an envelope and was answered.
+    pub fn reveal(&self, block: &SimBlock) {
+        self.follower.reveal(block);
+    }
+
+    /// Imports a block whose payload was answered, or has not come yet (Gloas).
     pub fn import(&self, block: &Arc<SimBlock>, make_head: bool) {
         let reorg = self
             .follower

@@ -175,9 +175,11 @@ impl ExecutionClient {
                 "engine_newPayloadV2",
                 "engine_newPayloadV3",
                 "engine_newPayloadV4",
+                "engine_newPayloadV5",
                 "engine_forkchoiceUpdatedV1",
                 "engine_forkchoiceUpdatedV2",
                 "engine_forkchoiceUpdatedV3",
+                "engine_forkchoiceUpdatedV4",
                 "engine_getClientVersionV1",
             ])),
             "engine_getClientVersionV1" => Ok(json!([

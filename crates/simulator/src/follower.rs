@@ -5,7 +5,7 @@ use assay_types::{BlockHash, Root, Slot};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -37,6 +37,7 @@ pub struct PayloadAnswers {
 #[derive(Debug, Default)]
 struct State {
     imported: HashMap<Root, Arc<SimBlock>>,
+    revealed: HashSet<Root>,
     head: Option<Arc<SimBlock>>,
     answers: HashMap<BlockHash, PayloadAnswers>,
     finalized: Option<Root>,
@@ -140,6 +141,28 @@ impl Follower {
                 "previous_duty_dependent_root": Root::ZERO, "current_duty_dependent_root": Root::ZERO,
             }),
         );
+    }
+
+    /// The payload of a Gloas block was imported: its envelope can be had from now on.
+    pub(crate) fn reveal(&self, block: &SimBlock) {
+        self.state.lock().revealed.insert(block.block_root);
+        self.send(
+            "execution_payload_available",
+            json!({ "slot": block.slot, "block_root": block.block_root }),
+        );
+        self.send(
+            "execution_payload",
+            json!({
+                "slot": block.slot, "builder_index": u64::MAX.to_string(), "block_hash": block.block_hash(),
+                "block_root": block.block_root, "state_root": block.state_root,
+                "execution_optimistic": self.is_optimistic(block),
+            }),
+        );
+    }
+
+    /// Whether the envelope of a block can be had.
+    pub fn is_revealed(&self, root: &Root) -> bool {
+        self.state.lock().revealed.contains(root)
     }
 
     /// Finality moved.

@@ -7,7 +7,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `chain` | the invented chain: blocks, payloads, validators, finality |
-//! | `block_json` | what stands in an invented block |
+//! | `block_json` | what stands in an invented block, and in the envelope of its payload (Gloas) |
 //! | `follower` | one beacon node's view: what it imported, and how the Engine API answered |
 //! | `consensus` | calls the Engine API as a beacon node does |
 //! | `beacon_api` | a follower's Beacon API |
@@ -24,7 +24,7 @@ pub mod follower;
 pub mod prover;
 pub mod simulation;
 
-pub use chain::{ChainConfig, SimBlock, SimChain, SimError};
+pub use chain::{ChainConfig, SimBlock, SimChain, SimEnvelope, SimError};
 pub use execution::{ExecutionClient, ExecutionFault};
 pub use follower::{Follower, PayloadAnswers};
 pub use prover::{ProofMaker, ProverConfig};

@@ -275,10 +275,14 @@ async fn drive(
     let work = async {
         while let Some(step) = steps.recv().await {
             if let Step::Block { block, make_head } = step {
-                if driver.new_payload(&block).await {
+                let apart = block.envelope.is_some();
+                if apart {
                     driver.import(&block, make_head);
-                } else {
-                    tracing::warn!(slot = %block.slot, "the engine endpoint refused a payload");
+                }
+                match driver.new_payload(&block).await {
+                    true if apart => driver.reveal(&block),
+                    true => driver.import(&block, make_head),
+                    false => tracing::warn!(slot = %block.slot, "the engine endpoint refused a payload"),
                 }
                 if !make_head {
                     continue;
@@ -305,12 +309,17 @@ fn forkchoice_view(chain: &SimChain, follower: &Follower) -> Option<(ForkchoiceV
     let head = follower.head()?;
     // Zero until there is a checkpoint.
     let hash = |root: &Root| chain.block(root).map_or(BlockHash::ZERO, |b| b.block_hash());
+    // Gloas: whether a payload belongs to the chain the next block says, so a checkpoint's is its parent's.
+    let checkpoint = |root: &Root| match chain.block(root) {
+        Some(block) if block.fork.has_envelope() => hash(&block.parent_root),
+        _ => hash(root),
+    };
     let (epoch, root) = chain.finalized();
     let finalized = chain.block(&root).cloned().map(|block| (epoch, block));
     let view = ForkchoiceView {
         head,
-        safe: hash(&chain.justified().1),
-        finalized: hash(&root),
+        safe: checkpoint(&chain.justified().1),
+        finalized: checkpoint(&root),
     };
     Some((view, finalized))
 }

@@ -3,7 +3,7 @@
 
 use assay_engine_api::JwtSecret;
 use assay_simulator::{ChainConfig, ExecutionFault, FollowerConfig, Simulation, SimulationConfig};
-use assay_types::{BeaconBlockSummary, ForkName, Slot, Spec, block::BlockPayload};
+use assay_types::{BeaconBlockSummary, Epoch, ForkName, PayloadEnvelope, Slot, Spec, block::BlockPayload};
 use bytes::Bytes;
 use serde_json::Value;
 use std::time::Duration;
@@ -166,4 +166,73 @@ fn finality_may_stall_and_go_on() {
     assert_eq!(epochs(&mut chain, 4), (3, 2));
     chain.stall_finality(false);
     assert_eq!(epochs(&mut chain, 1), (8, 7));
+}
+
+/// At Gloas the payload comes after its block, in an envelope.
+#[tokio::test]
+async fn the_chain_goes_on_into_gloas() {
+    let mut config = config(1);
+    for entry in &mut config.chain.spec.fork_schedule {
+        if entry.0 == ForkName::Gloas {
+            entry.2 = Epoch(2);
+        }
+    }
+    let simulation = Simulation::start(config).await.unwrap();
+    let engine_url = simulation.execution(0).unwrap().url();
+    simulation.connect(vec![FollowerConfig { engine_url }]).unwrap();
+    let base = simulation.beacon_url(0).unwrap();
+    let mut stream = reqwest::get(format!("{base}/eth/v1/events?topics=execution_payload"))
+        .await
+        .unwrap();
+    let mut blocks = Vec::new();
+    for slot in 6..=9 {
+        blocks.push(simulation.produce(Slot(slot), None).await.unwrap());
+    }
+    let head = blocks.last().unwrap();
+    let view = simulation.follower(0).unwrap();
+    until("the head is imported, and its payload valid", || {
+        view.is_revealed(&head.block_root) && !view.is_optimistic(head)
+    })
+    .await;
+    assert_eq!(simulation.execution(0).unwrap().calls("engine_newPayloadV4"), 2);
+    assert_eq!(simulation.execution(0).unwrap().calls("engine_newPayloadV5"), 2);
+    let heard = stream.chunk().await.unwrap().unwrap();
+    let heard = String::from_utf8_lossy(&heard).into_owned();
+    assert!(heard.contains(&blocks[2].block_root.to_string()), "{heard}");
+
+    let spec = simulation.chain().lock().spec().clone();
+    for (n, block) in blocks.iter().enumerate() {
+        let url = |what: &str| format!("{base}/eth/{what}/{}", block.block_root);
+        let envelope_at = url("v1/beacon/execution_payload_envelope");
+        let json = get(&url("v2/beacon/blocks")).await;
+        let Some(sealed) = &block.envelope else {
+            assert!(n < 2 && block.fork == ForkName::Fulu);
+            assert_eq!(reqwest::get(envelope_at).await.unwrap().status(), 404);
+            continue;
+        };
+        assert_eq!(json["version"], "gloas");
+        let summary =
+            BeaconBlockSummary::from_signed_block_json(ForkName::Gloas, &spec, &json["data"]).unwrap();
+        assert_eq!(summary.block_root, block.block_root);
+        let BlockPayload::Bid {
+            parent_block_hash, ..
+        } = &summary.payload
+        else {
+            panic!("no bid")
+        };
+        assert_eq!(*parent_block_hash, blocks[n - 1].block_hash());
+        let envelope = PayloadEnvelope::from_signed_envelope_json(
+            ForkName::Gloas,
+            &spec,
+            &get(&envelope_at).await["data"],
+        )
+        .unwrap();
+        let request = envelope.request(&summary).unwrap();
+        assert_eq!(assay_engine_api::block_hash::check(&request), Ok(()));
+        let payload = block.payload.as_ref().unwrap();
+        assert_eq!(request.hash_tree_root(&spec).unwrap(), payload.request_root);
+        let ssz = PayloadEnvelope::from_signed_envelope_ssz(ForkName::Gloas, &spec, &sealed.ssz).unwrap();
+        assert_eq!(ssz.partial_request, envelope.partial_request);
+    }
+    simulation.stop();
 }
