@@ -1,6 +1,8 @@
 //! Shared by the end-to-end tests: nodes as processes over the simulator, everything on loopback, ended by process id.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod envelope_prover;
+
 use assay::endpoints::Endpoints;
 use assay_engine_api::{EngineClient, JwtSecret};
 use assay_proof_engine::DevProver;
@@ -11,7 +13,7 @@ use assay_simulator::{
     simulation::now_ms,
 };
 use assay_types::{
-    ProofMessage, ProofType, Revision, SecretKey, SignedExecutionProof, SignedProof, Slot, Spec,
+    ForkName, ProofMessage, ProofType, Revision, SecretKey, SignedExecutionProof, SignedProof, Slot, Spec,
 };
 use serde_json::Value;
 use std::{
@@ -144,13 +146,32 @@ pub(crate) struct World {
 /// Seconds of a slot: every block's slot lies in the past, so tests need not wait for the clock.
 const SLOT_SECONDS: u64 = 2;
 
+/// Slot of the first block: the first of an epoch.
+const FIRST_SLOT: u64 = 40;
+
 impl World {
     pub(crate) async fn new(followers: usize) -> Self {
-        Self::from_slot(followers, 40).await
+        Self::from_slot(followers, FIRST_SLOT).await
     }
 
     /// A network whose first block is in the slot `first`: at most the 64th is not in the future.
     pub(crate) async fn from_slot(followers: usize, first: u64) -> Self {
+        Self::with(followers, first, Spec::minimal()).await
+    }
+
+    /// A network that came to Gloas with its first block; genesis is of Fulu.
+    pub(crate) async fn gloas(followers: usize) -> Self {
+        let mut spec = Spec::minimal();
+        let epoch = spec.epoch_at_slot(Slot(FIRST_SLOT));
+        for entry in &mut spec.fork_schedule {
+            if entry.0 == ForkName::Gloas {
+                entry.2 = epoch;
+            }
+        }
+        Self::with(followers, FIRST_SLOT, spec).await
+    }
+
+    async fn with(followers: usize, first: u64, spec: Spec) -> Self {
         assay_engine_api::install_crypto_provider();
         let home = tempfile::tempdir().unwrap();
         let jwt = JwtSecret::generate();
@@ -161,7 +182,7 @@ impl World {
                 spec: Spec {
                     slot_duration_ms: SLOT_SECONDS * 1000,
                     chain_id: 1337,
-                    ..Spec::minimal()
+                    ..spec
                 },
                 genesis_time: now_ms() / 1000 - 64 * SLOT_SECONDS,
                 validators: 16,
