@@ -6,9 +6,10 @@ const PROOFS = "/eth/v1/beacon/execution_proofs";
 const PATIENCE = 60_000;
 
 export class Ledger {
-  /** `beacon`: URL; `nodes`: AssayNodes that are up; `fork(slot)`: which fork a slot is of. */
+  /** `beacon`: URL; `nodes`: AssayNodes that are up; `fork(slot)`: which fork a slot is of; `types`: of every slot, or a function of it. */
   constructor({ beacon, nodes, types, fork }) {
-    Object.assign(this, { beacon, nodes, types, fork, blocks: new Map(), ended: false });
+    const typesAt = typeof types === "function" ? types : () => types;
+    Object.assign(this, { beacon, nodes, typesAt, fork, blocks: new Map(), ended: false });
     this.stream = listen(`${beacon}/eth/v1/events?topics=block`);
     this.accepted = nodes.map((node) => node.listen());
   }
@@ -35,7 +36,7 @@ export class Ledger {
     }
   }
 
-  #done(block) { return block.payload && block.held.every((held) => held.size === this.types.length); }
+  #done(block) { return block.payload && block.held.every((held) => held.size === this.typesAt(block.slot).length); }
 
   async #ask(block) {
     if (!block.payload) {
@@ -48,10 +49,11 @@ export class Ledger {
       for (const { message, validator_index: validator } of answer.json.data) {
         const known = block.held[n].get(Number(message.proof_type));
         if (known && known.validator !== validator) block.twice = true;
-        block.request_root = message.public_input.new_payload_request_root;
-        if (!known) block.held[n].set(Number(message.proof_type), { validator, at_ms: Date.now() });
+        // Which container it came in, and what that names: the payload by its request root, or the block.
+        const named = message.public_input ? { alpha: message.public_input.new_payload_request_root } : { beta: message.beacon_block_root };
+        if (!known) block.held[n].set(Number(message.proof_type), { validator, named, at_ms: Date.now() });
       }
-      if (answer.json.data.length > this.types.length) block.twice = true;
+      if (answer.json.data.length > this.typesAt(block.slot).length) block.twice = true;
     }
   }
 
