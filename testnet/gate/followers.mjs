@@ -63,7 +63,7 @@ const admin = (path) => http(`${rest}/admin/${path}`, { method: "POST", timeout:
 
 // ---- proofs
 const blocks = new Blocks({ binary, beacon: rest, work: `${out}/blocks`, preset: "minimal" });
-const prover = new Prover({ binary, beacon: rest, work: `${out}/proofs`, seed: fault("wrong-seed") ? "another" : undefined });
+const prover = new Prover({ binary, beacon: rest, work: `${out}/proofs`, seed: fault("wrong-seed") ? "another" : undefined, revision: "alpha" });
 const poster = new Poster({
   blocks, prover,
   delay: (block) => (fault("no-proofs") && block.slot > plan.slots / 2 ? 1e9 : proofDelay(seed, block)),

@@ -70,8 +70,9 @@ export class Blocks {
 
 /** Makes signed proofs. */
 export class Prover {
-  constructor({ binary, beacon, work, seed = "assay-dev" }) {
-    Object.assign(this, { binary, beacon, work, seed, made: 0 });
+  /** `revision`: of every fork; else beta from Gloas on and alpha before. */
+  constructor({ binary, beacon, work, seed = "assay-dev", revision = null }) {
+    Object.assign(this, { binary, beacon, work, seed, revision, made: 0 });
     fs.mkdirSync(work, { recursive: true });
   }
 
@@ -81,20 +82,20 @@ export class Prover {
     return file;
   }
 
-  /** SSZ bytes of a SignedExecutionProof of a block's payload, at Gloas of its envelope. `alter` changes the unsigned one, `keyOf` names another signer. */
+  /** SSZ bytes of a SignedExecutionProof of a block's payload, in beta of its envelope. `alter` changes the unsigned one, `keyOf` names another signer. */
   async prove(block, { validator, proofType = 1, size = 20_000, alter, keyOf = validator }) {
     const name = `${this.work}/proof-${block.slot}-${this.made++}`;
     await run(this.binary, ["dev-proof", "--new-payload-request-root", block.new_payload_request_root, "--proof-type", String(proofType),
       "--size", String(size), "--dev-seed", this.seed, "-o", `${name}.ssz`]);
-    // From Gloas on, revision beta: the same frame names the block.
-    if (block.fork === "gloas") {
+    // Revision beta: the same frame names the block.
+    if ((this.revision ?? (block.fork === "gloas" ? "beta" : "alpha")) === "beta") {
       const frame = fs.readFileSync(`${name}.ssz`);
       Buffer.from(block.root.slice(2), "hex").copy(frame, 5);
       fs.writeFileSync(`${name}.ssz`, frame);
     }
     if (alter) fs.writeFileSync(`${name}.ssz`, alter(fs.readFileSync(`${name}.ssz`)));
     await run(this.binary, ["sign", `${name}.ssz`, "--key-file", this.key(keyOf), "--validator-index", String(validator),
-      "--beacon-node", this.beacon, "--slot", String(block.slot), "-o", `${name}.signed.ssz`]);
+      "--beacon-node", this.beacon, "--slot", String(block.slot), ...(this.revision ? ["--revision", this.revision] : []), "-o", `${name}.signed.ssz`]);
     return fs.readFileSync(`${name}.signed.ssz`);
   }
 }
