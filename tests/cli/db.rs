@@ -164,6 +164,56 @@ fn a_running_process_keeps_its_database_and_a_copy_is_free() {
         "reading changed the copy"
     );
     drop(held);
+    // A directory that the environment names, as in a container, is no flag that was given.
+    let mut command = binary();
+    command.current_dir(dir.path()).env("ASSAY_DATADIR", "nowhere");
+    let listed = command
+        .args(["db", "list", "--database", "copy"])
+        .output()
+        .unwrap();
+    assert!(listed.status.success(), "{listed:?}");
+}
+
+#[test]
+fn a_repair_that_leaves_something_wrong_does_not_pass_for_one() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&dir.path().join("node"));
+    let path = dir.path().join("node/proofs.redb");
+    let mut bytes = std::fs::read(&path).unwrap();
+    // Which payload block 5 has, wherever the file has its row.
+    let row = [
+        &5_u64.to_be_bytes()[..],
+        root(2, 4).as_slice(),
+        &[1],
+        root(3, 5).as_slice(),
+    ]
+    .concat();
+    let places: Vec<usize> = bytes
+        .windows(row.len())
+        .enumerate()
+        .filter_map(|(at, found)| (found == row).then_some(at))
+        .collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at + row.len() - 1] ^= 1;
+    }
+    std::fs::write(&path, &bytes).unwrap();
+    let verify = |more: &[&str]| {
+        let mut command = binary();
+        let output = command
+            .current_dir(dir.path())
+            .args(["db", "verify", "--datadir", "node"])
+            .args(more)
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, out, _) = verify(&[]);
+    assert!(code == Some(1) && out.contains("1 wrong"), "{out}");
+    let (code, out, error) = verify(&["--repair"]);
+    assert!(code == Some(1) && out.contains("1 wrong now"), "{out}");
+    assert!(error.contains("cannot be repaired"), "{error}");
 }
 
 #[test]

@@ -33,6 +33,14 @@ pub struct Findings {
 }
 
 impl Findings {
+    /// Bytes of the file are not those that were written, and nothing else was found.
+    pub(crate) fn pages_differ(&mut self) {
+        self.add(|| {
+            "a page's checksum does not match what is in it: blocks, verdicts or indexes may not be those that were written"
+                .to_owned()
+        });
+    }
+
     fn add(&mut self, text: impl FnOnce() -> String) {
         self.count += 1;
         if self.texts.len() < MAX_FINDINGS {

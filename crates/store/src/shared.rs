@@ -53,6 +53,14 @@ impl OpenDatabase {
         self.with(path, |database| work(&database.begin_read()?))
     }
 
+    /// Whether every page of the last commit has the checksum it was written with.
+    pub(crate) fn is_whole(&mut self, path: &Path) -> Result<bool, StoreError> {
+        let Some(database) = &mut self.0 else {
+            return Err(StoreError::Closed);
+        };
+        guarded(path, || Ok(database.check_integrity()?))
+    }
+
     /// Moves what is used to the front and shortens the file. Returns whether it did anything.
     pub(crate) fn compact(&mut self, path: &Path) -> Result<bool, StoreError> {
         let Some(database) = &mut self.0 else {
@@ -189,6 +197,12 @@ impl Shared {
             path: self.path.clone(),
             why: "it could not be opened again after an error".into(),
         }
+    }
+
+    /// As `OpenDatabase::is_whole`, once reads under way are over.
+    pub(crate) fn is_whole(&self) -> Result<bool, StoreError> {
+        let mut guard = self.database.write();
+        guard.as_mut().ok_or_else(|| self.gone())?.is_whole(&self.path)
     }
 
     /// As `OpenDatabase::compact`, once reads under way are over.

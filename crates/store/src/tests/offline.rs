@@ -319,6 +319,38 @@ fn what_is_damaged_is_found_and_repaired() {
 }
 
 #[test]
+fn a_byte_that_changed_where_nothing_else_tells_is_found() {
+    let mut t = filled();
+    t.close();
+    let path = t.path();
+    let written = fs::read(&path).unwrap();
+    assert_eq!(Offline::open(&path).unwrap().check(no_progress).unwrap().count, 0);
+    let parent_of_5 = |path: &std::path::Path| {
+        let offline = Offline::open(path).unwrap();
+        let block = offline.reader().block(&block_root(5)).unwrap();
+        block.map(|block| block.parent_root)
+    };
+    // Its parent is in the file once as its row has it, and where older pages were.
+    let parent = block_root(4).0;
+    let places = written.windows(32).enumerate();
+    let places: Vec<usize> = places.filter(|(_, w)| *w == parent).map(|(at, _)| at).collect();
+    let mut seen = 0;
+    for at in places {
+        let mut spoilt = written.clone();
+        spoilt[at + 20] ^= 1;
+        fs::write(&path, &spoilt).unwrap();
+        let is_read_otherwise = parent_of_5(&path) != Some(block_root(4));
+        let found = Offline::open(&path).unwrap().check(no_progress).unwrap();
+        if is_read_otherwise {
+            assert!(found.count > 0, "byte {at}");
+            seen += 1;
+        }
+        assert!(fs::read(&path).unwrap() == spoilt, "looking changed the file");
+    }
+    assert!(seen > 0);
+}
+
+#[test]
 fn a_proof_under_a_wrong_key_is_found() {
     let t = TestStore::new(config());
     let (key, bytes) = signed(5, 1, 3, 1000);

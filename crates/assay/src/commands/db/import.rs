@@ -1,6 +1,7 @@
 //! `assay db import`.
 
 use super::{Database, Lines, explained, manifest::Manifest, progress::Progress};
+use crate::config::shown_endpoint;
 use anyhow::{Context, bail, ensure};
 use assay_store::{BATCH_BYTES, BlockUpdate, Editor, PutOutcome, RecordKey};
 use assay_types::{Revision, Root};
@@ -25,7 +26,7 @@ pub struct ImportArgs {
     pub export: PathBuf,
     /// HTTP API of a running node that the proofs are posted to, which verifies each as any other:
     /// http://127.0.0.1:5152. It takes proofs of payloads that it knows, back to finality
-    #[arg(long, value_name = "URL", conflicts_with_all = ["datadir", "database", "unverified"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["database", "unverified"])]
     pub to_node: Option<String>,
     /// Which database.
     #[command(flatten)]
@@ -151,7 +152,7 @@ fn post_all(args: &ImportArgs, manifest: &Manifest, url: &str) -> anyhow::Result
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+    let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
     runtime.block_on(async {
         same_chain(&client, base, manifest).await?;
         let mut outcome = Outcome::default();
@@ -182,16 +183,21 @@ async fn same_chain(client: &reqwest::Client, base: &str, manifest: &Manifest) -
         data: Data,
     }
     let url = format!("{base}/eth/v1/beacon/genesis");
-    let answer = client.get(&url).send().await.with_context(|| url.clone())?;
+    let answer = client
+        .get(&url)
+        .send()
+        .await
+        .with_context(|| shown_endpoint(&url))?;
     let genesis: Genesis = answer
         .error_for_status()
-        .with_context(|| url.clone())?
+        .with_context(|| shown_endpoint(&url))?
         .json()
         .await
-        .with_context(|| url.clone())?;
+        .with_context(|| shown_endpoint(&url))?;
     ensure!(
         genesis.data.genesis_validators_root == manifest.genesis_validators_root,
-        "the node at {base} is on another chain (genesis validators root {}) than the export ({})",
+        "the node at {} is on another chain (genesis validators root {}) than the export ({})",
+        shown_endpoint(base),
         genesis.data.genesis_validators_root,
         manifest.genesis_validators_root
     );
@@ -207,7 +213,7 @@ async fn post(client: &reqwest::Client, base: &str, ssz: Bytes) -> anyhow::Resul
         .body(ssz)
         .send()
         .await
-        .with_context(|| url.clone())?;
+        .with_context(|| shown_endpoint(&url))?;
     let status = sent.status();
     if status.is_success() {
         return Ok(None);

@@ -64,13 +64,14 @@ pub struct Database {
     /// Data directory of the node [default: ~/.assay]
     #[arg(long, value_name = "DIR", env = "ASSAY_DATADIR")]
     pub datadir: Option<PathBuf>,
-    /// The file itself, such as a copy of a running node's
-    #[arg(long, value_name = "FILE", conflicts_with = "datadir")]
+    /// The file itself, such as a copy of a running node's; wins over --datadir
+    #[arg(long, value_name = "FILE")]
     pub database: Option<PathBuf>,
 }
 
 impl Database {
-    /// Its file. A file that is named wins over a directory of the environment.
+    /// Its file. A file that is named wins over a directory, which the environment may name too: clap takes that for a flag
+    /// that was given, and would call the two a conflict.
     fn path(&self) -> PathBuf {
         match (&self.database, &self.datadir) {
             (Some(file), _) => file.clone(),
@@ -99,7 +100,7 @@ fn explained(error: StoreError) -> anyhow::Error {
     match error {
         StoreError::Locked { path } => anyhow::anyhow!(
             "{}: a running process has it open (a node, or another `assay db`): stop the node, or work on a copy with \
-             --database COPY",
+             --database COPY (a snapshot of the file system: what `cp` takes of a running node's may be torn)",
             path.display()
         ),
         other => other.into(),

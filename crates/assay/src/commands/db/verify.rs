@@ -26,8 +26,13 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     drop(progress);
     // The lock is shared with nobody who writes.
     drop(offline);
-    let removed = match args.repair && findings.count > 0 {
-        true => Some(args.database.edit()?.repair(&findings)?),
+    let mended = match args.repair && findings.count > 0 {
+        true => {
+            let removed = args.database.edit()?.repair(&findings)?;
+            let mut progress = Progress::new("verify again");
+            let left = args.database.read()?.check(|done, all| progress.at(done, all))?;
+            Some((removed, left))
+        }
         false => None,
     };
     let mut lines = Lines::new();
@@ -38,7 +43,8 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
             "blocks": findings.blocks,
             "wrong": findings.count,
             "findings": findings.texts,
-            "removed": removed,
+            "removed": mended.as_ref().map(|(removed, _)| removed),
+            "left": mended.as_ref().map(|(_, left)| left.count),
         }))?;
     } else {
         for text in &findings.texts {
@@ -55,15 +61,26 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
             findings.blocks,
             findings.count
         ))?;
-        if let Some(removed) = removed {
-            lines.line(format_args!("{removed} damaged proofs removed; verify again"))?;
+        if let Some((removed, left)) = &mended {
+            lines.line(format_args!(
+                "{removed} damaged proofs removed; {} wrong now",
+                left.count
+            ))?;
         }
     }
     lines.end()?;
-    ensure!(
-        findings.count == 0 || removed.is_some(),
-        "the database is damaged; --repair removes damaged proofs, and where more is wrong the file can be moved away: \
-         proofs come again from peers"
-    );
+    match mended {
+        None => ensure!(
+            findings.count == 0,
+            "the database is damaged; --repair removes damaged proofs, and where more is wrong the file can be moved away: \
+             proofs come again from peers"
+        ),
+        Some((_, left)) => ensure!(
+            left.count == 0,
+            "more is damaged than proofs, and that cannot be repaired; move the file away: proofs come again from peers, \
+             the gate's recorded verdicts are lost with the file ({})",
+            left.texts.first().map_or("", String::as_str)
+        ),
+    }
     Ok(())
 }
