@@ -166,6 +166,11 @@ async fn a_set_up_that_is_well_passes_before_its_node_runs_and_while_it_does() {
         &[&node.endpoints.engine, "set the beacon node's execution endpoint"],
     );
     found.says("OK", "database", &["the running node has it"]);
+    // A port that is taken and not by this node.
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let found = doctor(&datadir, &with(&flags, "--http-port", &port)).await;
+    found.says("FAIL", "port TCP", &["another program has it"]);
     world.connect(&[&node]);
     world.block().await;
     until("the payload", &node.http("/assay/v1/status"), |_, status| {
@@ -228,6 +233,19 @@ async fn what_is_broken_on_this_machine_is_named() {
     doctor(&spoilt, &flags)
         .await
         .fails_for("database", &["not a database of this program"]);
+
+    // A database of another network.
+    let foreign = home.join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    let other = assay_store::ChainIdentity {
+        genesis_validators_root: assay_types::Root::from([7; 32]),
+        chain_id: 1337,
+        config_name: "other".into(),
+    };
+    drop(assay_store::Editor::create(&foreign.join("proofs.redb"), &other).unwrap());
+    doctor(&foreign, &flags)
+        .await
+        .fails_for("database", &["is on another network", "--datadir"]);
 
     // A peer that cannot be read.
     let found = doctor(&datadir, &with(&flags, "--peer", "enr:-rubbish")).await;

@@ -28,6 +28,7 @@ struct GenesisData {
 /// What the beacon node is on.
 pub(super) struct Network {
     pub(super) spec: Spec,
+    pub(super) genesis_validators_root: Root,
     pub(super) epoch: Epoch,
     pub(super) api: NodeApi,
 }
@@ -91,7 +92,12 @@ pub(super) async fn look(config: &NodeConfig, report: &mut Report) -> Option<Net
     for node in &config.secondary_beacon_node {
         secondary(node, &root, report).await;
     }
-    Some(Network { spec, epoch, api })
+    Some(Network {
+        spec,
+        genesis_validators_root: root,
+        epoch,
+        api,
+    })
 }
 
 /// A further beacon node: there, and of the same network. It is served nothing before it has told which.

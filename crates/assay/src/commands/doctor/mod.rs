@@ -57,6 +57,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
                 let node = running::find(&config).await;
                 place::look(&config, node.as_ref(), &mut report);
                 let network = beacon::look(&config, &mut report).await;
+                place::database(&config, network.as_ref(), node.as_ref(), &mut report);
                 execution::look(&config, network.as_ref(), &mut report).await;
                 engines::look(&config, network.as_ref(), &mut report).await;
                 running::look(&config, node.as_ref(), network.as_ref(), &mut report).await;

@@ -1,6 +1,6 @@
 //! The data directory, its database and disk, and the ports of this machine.
 
-use super::{report::Report, running::Running};
+use super::{beacon::Network, report::Report, running::Running};
 use crate::config::NodeConfig;
 use assay_store::{Offline, StoreError};
 use std::{
@@ -17,7 +17,6 @@ pub(super) fn look(config: &NodeConfig, node: Option<&Running>, report: &mut Rep
     let directory = existing(&config.datadir);
     if writable(directory, report, config) {
         disk(directory, config, report);
-        database(config, node, report);
     }
     ports(config, node, report);
 }
@@ -89,7 +88,13 @@ fn disk(directory: &Path, config: &NodeConfig, report: &mut Report) {
     }
 }
 
-fn database(config: &NodeConfig, node: Option<&Running>, report: &mut Report) {
+/// What is in the database, and whether it is of the network that the beacon node is on.
+pub(super) fn database(
+    config: &NodeConfig,
+    network: Option<&Network>,
+    node: Option<&Running>,
+    report: &mut Report,
+) {
     const CHECK: &str = "database";
     let path = config.datadir.join("proofs.redb");
     if !path.exists() {
@@ -97,7 +102,24 @@ fn database(config: &NodeConfig, node: Option<&Running>, report: &mut Report) {
         return;
     }
     match Offline::open(&path).and_then(|offline| offline.summary()) {
-        Ok(summary) => report.ok(CHECK, format_args!("proofs of {}", summary.identity)),
+        Ok(summary) => {
+            let found = format!("proofs of {}", summary.identity);
+            let held = (
+                summary.identity.genesis_validators_root,
+                summary.identity.chain_id,
+            );
+            match network {
+                Some(network) if held != (network.genesis_validators_root, network.spec.chain_id) => report.fail(
+                    CHECK,
+                    format_args!(
+                        "{found}, and the beacon node is on another network (chain id {}, genesis validators root {})",
+                        network.spec.chain_id, network.genesis_validators_root
+                    ),
+                    "choose another --datadir, or the beacon node of that network: the node does not start so",
+                ),
+                _ => report.ok(CHECK, found),
+            }
+        }
         Err(StoreError::Locked { .. }) if node.is_some() => report.ok(CHECK, "the running node has it"),
         Err(error) => report.fail(CHECK, error, "`assay db verify` says more"),
     }
@@ -151,7 +173,9 @@ fn ports(config: &NodeConfig, node: Option<&Running>, report: &mut Report) {
         match bound {
             _ if port == 0 => {}
             Ok(()) => free.push((port, kind)),
-            Err(ErrorKind::AddrInUse) if node.is_some() => free.push((port, kind)),
+            Err(ErrorKind::AddrInUse) if node.is_some_and(|node| node.may_have(kind, port)) => {
+                free.push((port, kind));
+            }
             Err(ErrorKind::AddrInUse) => report.fail(
                 check,
                 "another program has it",

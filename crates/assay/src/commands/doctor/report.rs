@@ -57,8 +57,14 @@ impl Report {
         found: impl Display,
         advice: impl Display,
     ) {
-        // One line each, whatever an answer or an error had in it.
-        let line = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        // One line each, whatever an answer or an error had in it, and nothing that a terminal would obey.
+        let line = |text: String| {
+            let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+            words
+                .filter(|word| !word.is_empty())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
         self.0.push(Finding {
             level,
             check: line(check.to_string()),

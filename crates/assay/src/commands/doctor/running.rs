@@ -18,6 +18,21 @@ pub(super) struct Running {
     version: String,
 }
 
+impl Running {
+    /// Whether a port that is taken may be this node's. Where it listens over UDP it does not write down.
+    pub(super) fn may_have(&self, kind: &str, port: u16) -> bool {
+        let told = &self.endpoints;
+        let urls = [Some(&told.http), Some(&told.engine), told.metrics.as_ref()];
+        let mut urls = urls
+            .into_iter()
+            .flatten()
+            .filter_map(|url| reqwest::Url::parse(url).ok());
+        kind == "UDP"
+            || urls.any(|url| url.port_or_known_default() == Some(port))
+            || told.p2p.contains(&format!("/tcp/{port}/"))
+    }
+}
+
 /// JSON of a GET.
 async fn get(url: &str) -> Option<Value> {
     let answer = http().ok()?.get(url).send().await.ok()?;
