@@ -86,6 +86,9 @@ fn from_beacon_node(url: &str, overrides: &ConfigMap) -> anyhow::Result<(Spec, G
     let connecting = assay_chain::follower::connect(url, overrides);
     let bootstrap = runtime
         .block_on(async { tokio::time::timeout(BEACON_NODE_TIMEOUT, connecting).await })
-        .with_context(|| format!("the beacon node at {url} does not answer"))??;
+        .with_context(|| {
+            let shown = crate::config::shown_endpoint(url);
+            format!("the beacon node at {shown} does not answer")
+        })??;
     Ok(((*bootstrap.spec).clone(), bootstrap.genesis))
 }

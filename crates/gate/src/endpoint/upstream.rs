@@ -90,7 +90,7 @@ pub(super) struct Upstream {
 impl Upstream {
     pub(super) fn new(config: UpstreamConfig, stats: Arc<EndpointStats>) -> Result<Self, UpstreamUrlError> {
         let refuse = |why| UpstreamUrlError {
-            url: config.url.to_string(),
+            url: assay_engine_api::shown_url(&config.url),
             why,
         };
         if config.url.scheme() != "http" {
