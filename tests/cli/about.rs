@@ -51,11 +51,16 @@ fn every_command_has_a_man_page() {
         "assay-db",
         "assay-doctor",
         "assay-enr",
+        "assay-db-import",
+        "assay-enr-make",
+        "assay-ssz-payload",
     ];
     for name in commands {
         let page = std::fs::read_to_string(dir.path().join("pages").join(format!("{name}.1"))).unwrap();
         assert!(page.contains(".SH NAME") && page.contains(name), "{page}");
     }
+    let list = assay(dir.path(), &["man", "db-list"], b"").text();
+    assert!(list.contains(".TH assay-db-list 1"), "{list}");
     let node = assay(dir.path(), &["man", "node"], b"").text();
     for key in keys() {
         assert!(node.contains(&key.replace('-', "\\-")), "{key}");

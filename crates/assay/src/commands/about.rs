@@ -19,7 +19,7 @@ pub struct CompletionsArgs {
 /// Arguments of `assay man`.
 #[derive(Debug, Args)]
 pub struct ManArgs {
-    /// A command's page [default: that of assay itself]
+    /// A command's page, such as node or db-list [default: that of assay itself]
     pub command: Option<String>,
     /// Write every page into this directory instead
     #[arg(long, value_name = "DIR", conflicts_with = "command")]
@@ -53,12 +53,29 @@ pub fn example_config() -> anyhow::Result<()> {
     print(crate::config::example().as_bytes())
 }
 
+/// Every command below this one that has a page: `assay db list` has one too, which that of `assay db` names.
+fn commands(of: &clap::Command) -> Vec<&clap::Command> {
+    let below = of.get_subcommands().filter(|c| c.get_name() != "help");
+    below
+        .flat_map(|c| std::iter::once(c).chain(commands(c)))
+        .collect()
+}
+
+/// What a command's page is called: assay-db-list.
+fn title(command: &clap::Command) -> &str {
+    command.get_display_name().unwrap_or(command.get_name())
+}
+
 fn page_of(root: &clap::Command, name: &str) -> anyhow::Result<clap::Command> {
-    let Some(found) = root.find_subcommand(name) else {
-        let all: Vec<&str> = root.get_subcommands().map(clap::Command::get_name).collect();
-        bail!("{name:?} is no command: {}", all.join(", "));
-    };
-    Ok(found.clone())
+    let all = commands(root);
+    let short = |command| title(command).trim_start_matches("assay-");
+    match all.iter().find(|c| short(c) == name.trim_start_matches("assay-")) {
+        Some(found) => Ok((*found).clone()),
+        None => {
+            let names: Vec<&str> = all.into_iter().map(short).collect();
+            bail!("{name:?} is no command: {}", names.join(", "))
+        }
+    }
 }
 
 fn page(command: clap::Command) -> anyhow::Result<Vec<u8>> {
@@ -69,14 +86,12 @@ fn page(command: clap::Command) -> anyhow::Result<Vec<u8>> {
 
 fn write_pages(root: clap::Command, directory: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
-    let names: Vec<String> = root.get_subcommands().map(|c| c.get_name().to_owned()).collect();
-    let names = names.into_iter().filter(|name| name != "help");
     let write = |name: &str, text: Vec<u8>| {
         let path = directory.join(format!("{name}.1"));
         std::fs::write(&path, text).with_context(|| path.display().to_string())
     };
-    for name in names {
-        write(&format!("assay-{name}"), page(page_of(&root, &name)?)?)?;
+    for command in commands(&root) {
+        write(title(command), page(command.clone())?)?;
     }
     write("assay", page(root)?)
 }
