@@ -462,6 +462,8 @@ impl Rest {
         let durable = self.inner.durable(wait_for).await;
         self.tell();
         while let Some(key) = self.next_recall() {
+            // After a start there may be one for each payload of a full tree: the writer shares the task.
+            tokio::task::yield_now().await;
             if self
                 .inner
                 .recall

@@ -103,7 +103,7 @@ pub(super) async fn batch(
     }
     // With several execution clients, or beacon nodes, each call goes its own way.
     if observes && !shared.upstream.are_several() && caller == Caller::Primary {
-        return observed_batch::observed(shared, head, held, parts).await;
+        return observed_batch::observed(shared, head, held, parts, place).await;
     }
     split(shared, head, held, parts, (caller, place)).await
 }

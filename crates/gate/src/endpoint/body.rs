@@ -7,6 +7,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use std::{
+    collections::VecDeque,
     pin::Pin,
     sync::{
         Arc,
@@ -58,7 +59,7 @@ pub(super) enum IntakeError {
     #[error("no bytes of the request for {} s", CHUNK_TIMEOUT.as_secs())]
     TimedOut,
     /// Two readers could understand it differently.
-    #[error("the request names its method twice, or goes on after its end")]
+    #[error("the request names its method twice, goes on after its end, or nests too deep")]
     Ambiguous,
 }
 
@@ -161,7 +162,9 @@ pub(super) struct Intake {
     body: Incoming,
     sniffer: Sniffer,
     /// Read while sniffing, not yet passed on.
-    head: Vec<Bytes>,
+    head: VecDeque<Bytes>,
+    /// Counts the head against the budget, its first chunk apart: where the method comes last it is the whole body.
+    head_permit: Option<OwnedSemaphorePermit>,
     taken: usize,
     limit: usize,
     budget: Budget,
@@ -176,7 +179,8 @@ impl Intake {
         Self {
             body,
             sniffer: Sniffer::new(),
-            head: Vec::new(),
+            head: VecDeque::new(),
+            head_permit: None,
             taken: 0,
             limit,
             budget,
@@ -188,11 +192,23 @@ impl Intake {
     pub(super) async fn sniff(&mut self) -> Result<Sniffed, IntakeError> {
         while self.sniffer.known() == Sniffed::Undecided {
             match self.next().await? {
-                Some(chunk) => self.head.push(chunk),
+                Some(chunk) => self.push_head(chunk)?,
                 None => return Ok(self.sniffer.end()),
             }
         }
         Ok(self.sniffer.known())
+    }
+
+    fn push_head(&mut self, chunk: Bytes) -> Result<(), IntakeError> {
+        if !self.head.is_empty() {
+            let more = self.budget.take(chunk.len())?;
+            match &mut self.head_permit {
+                Some(permit) => permit.merge(more),
+                None => self.head_permit = Some(more),
+            }
+        }
+        self.head.push_back(chunk);
+        Ok(())
     }
 
     /// The method, once sniffed.
@@ -228,10 +244,9 @@ impl Intake {
 
     /// The next chunk to be passed on, those read while sniffing first.
     async fn next_in_order(&mut self) -> Result<Option<Bytes>, IntakeError> {
-        if self.head.is_empty() {
-            self.next().await
-        } else {
-            Ok(Some(self.head.remove(0)))
+        match self.head.pop_front() {
+            Some(chunk) => Ok(Some(chunk)),
+            None => self.next().await,
         }
     }
 
@@ -271,6 +286,10 @@ impl Intake {
             .declared
             .and_then(|n| usize::try_from(n).ok())
             .filter(|n| *n <= self.limit);
+        if keep {
+            // Counted below with the rest.
+            self.head_permit = None;
+        }
         let mut kept = Kept {
             permit: keep
                 .then(|| self.budget.take(expected.unwrap_or(0)))

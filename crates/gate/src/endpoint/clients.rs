@@ -88,7 +88,8 @@ impl Clients {
         self.list.len() > 1
     }
 
-    fn active(&self) -> usize {
+    /// The one that is active now.
+    pub(super) fn active(&self) -> usize {
         self.active.load(Ordering::Relaxed)
     }
 
@@ -129,13 +130,13 @@ impl Clients {
         self.send_to(self.active(), head, body).await
     }
 
-    /// As `send`; where there are several clients an HTTP error of one's own is no answer, since another may have one.
+    /// As `send`, to that client; where there are several an HTTP error of one's own is no answer, since another may have one.
     pub(super) async fn send_for_answer(
         &self,
+        index: usize,
         head: &Head,
         body: AnyBody,
     ) -> Result<Response<Incoming>, NoAnswer> {
-        let index = self.active();
         self.send_to(index, head, body)
             .await
             .and_then(|answer| self.usable(index, answer))
@@ -326,18 +327,18 @@ pub(super) async fn heard(
     }
 }
 
-/// Gives a call to all clients but the active one, each in the order of these calls. `about`: the payload or head, as soon
-/// as it is known. Nobody waits for it.
+/// Gives a call to all clients but the one that is asked, each in the order of these calls. `about`: the payload or head, as
+/// soon as it is known. Nobody waits for it.
 pub(super) fn tell_others(
     shared: &Arc<Shared>,
+    asked: usize,
     shape: Shape,
     head: &Head,
     body: &HeldPart,
     about: &watch::Receiver<Option<BlockHash>>,
 ) {
-    let active = shared.upstream.active();
     for (index, member) in shared.upstream.list.iter().enumerate() {
-        if index == active {
+        if index == asked {
             continue;
         }
         // newPayload before the fcU that names it: one lane for both.

@@ -133,7 +133,8 @@ impl Call {
         });
         if let Some(state) = state {
             let (_, about) = watch::channel(Some(state.head));
-            tell_others(shared, Shape::ForkchoiceUpdated, &head, &body, &about);
+            let asked = shared.upstream.active();
+            tell_others(shared, asked, Shape::ForkchoiceUpdated, &head, &body, &about);
         }
         let mut ticket = Some(ticket);
         let sent = {

@@ -85,8 +85,10 @@ pub(super) async fn streamed(
             answered.cancelled().await;
         }
     };
+    // Another may be active when the body is here: it is one of the others of this call.
+    let to = shared.upstream.active();
     shared.spawn(async move {
-        let call = (with_witness, received, told);
+        let call = (to, with_witness, received, told);
         run_streamed(task, sent_head, call, (relayed, arriving), reply).await;
         drop(place);
     });
@@ -99,7 +101,8 @@ pub(super) async fn streamed(
         let gathered = match shared.upstream.are_several() {
             true => {
                 let held = Arc::new(kept.join());
-                tell_others(&shared, Shape::NewPayload, &head, &held.all(), &about.subscribe());
+                let body = held.all();
+                tell_others(&shared, to, Shape::NewPayload, &head, &body, &about.subscribe());
                 Gathered::Joined(held)
             }
             false => Gathered::Kept(kept),
@@ -229,7 +232,15 @@ pub(super) async fn held(
     let with_witness = has_witness(&method);
     let (of_work, part, for_asked) = (Arc::clone(&shared), body.clone(), id.clone());
     let about = watch::Sender::new(None);
-    tell_others(&shared, Shape::NewPayload, &head, &body, &about.subscribe());
+    let active = shared.upstream.active();
+    tell_others(
+        &shared,
+        active,
+        Shape::NewPayload,
+        &head,
+        &body,
+        &about.subscribe(),
+    );
     let work = shared.spawn(async move {
         let examined = work_on_part(of_work, caller, method, part).await;
         tell_asked(asked, for_asked, &examined);
@@ -270,13 +281,13 @@ fn tell_asked(to: oneshot::Sender<(Id, Asked)>, id: Id, examined: &Result<Examin
 async fn run_streamed(
     shared: Arc<Shared>,
     head: Head,
-    (with_witness, received, told): (bool, Instant, DropGuard),
+    (to, with_witness, received, told): (usize, bool, Instant, DropGuard),
     (relayed, arriving): (AnyBody, Arriving),
     reply: oneshot::Sender<Outcome>,
 ) {
     count(&shared.stats.new_payload_calls);
     let (mut reply, sent) = while_wanted(&shared, reply, async {
-        let first = match shared.upstream.send_for_answer(&head, relayed).await {
+        let first = match shared.upstream.send_for_answer(to, &head, relayed).await {
             Ok(response) => read_answer(&shared, with_witness, response)
                 .await
                 .map_err(|e| (e, false)),
@@ -416,7 +427,7 @@ fn has_witness(method: &str) -> bool {
     MethodKind::of(method) == MethodKind::NewPayloadWithWitness
 }
 
-/// Witnesses are large: such an answer counts against the budget while it comes.
+/// Witnesses are large: such an answer counts against the budget until it goes back.
 async fn read_answer(
     shared: &Shared,
     with_witness: bool,

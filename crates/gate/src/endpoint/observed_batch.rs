@@ -18,7 +18,10 @@ use assay_engine_api::{Id, methods::MethodKind, status_edit::Shape};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::Instant,
+};
 
 /// Largest answer to a batch that is read: a payload that was built may be in it.
 const MAX_BATCH_ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -36,7 +39,13 @@ struct Call {
 }
 
 /// Passes the batch on and notes what is said. It goes on when the beacon node hangs up, as single calls do.
-pub(super) async fn observed(shared: Arc<Shared>, head: Head, held: Arc<Held>, parts: Vec<Part>) -> Answer {
+pub(super) async fn observed(
+    shared: Arc<Shared>,
+    head: Head,
+    held: Arc<Held>,
+    parts: Vec<Part>,
+    place: OwnedSemaphorePermit,
+) -> Answer {
     let moves_head = |part: &Part| matches!(part.kind, Ok(MethodKind::ForkchoiceUpdated));
     let received = Instant::now();
     let ids: Vec<Id> = parts.iter().filter_map(|part| part.id.clone()).collect();
@@ -51,7 +60,10 @@ pub(super) async fn observed(shared: Arc<Shared>, head: Head, held: Arc<Held>, p
     count(&shared.stats.passed_calls);
     let (reply, told) = oneshot::channel();
     let task = Arc::clone(&shared);
-    shared.spawn(async move { run(task, head, held, parts, (ticket, received), reply).await });
+    shared.spawn(async move {
+        run(task, head, held, parts, (ticket, received), reply).await;
+        drop(place);
+    });
     match told.await {
         Ok(Ok(answer)) => answer.unchanged(),
         Ok(Err(why)) => all_failed(&ids, &why),

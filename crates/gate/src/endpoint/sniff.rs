@@ -31,7 +31,7 @@ pub(crate) enum Sniffed {
     Batch,
     /// Neither an object nor an array.
     NotJsonRpc,
-    /// A second `method`, or bytes after the end of the object.
+    /// A second `method`, bytes after the end of the object, or deeper nesting than is followed.
     Ambiguous,
 }
 
@@ -239,7 +239,8 @@ impl Sniffer {
                 self.keep(&[byte]);
                 self.depth += 1;
                 if self.depth > MAX_DEPTH {
-                    self.malformed();
+                    // What comes after it, a second method too, is not followed.
+                    self.stop(Sniffed::Ambiguous);
                 }
             }
             b'}' | b']' if self.depth > 0 => {
@@ -330,6 +331,18 @@ mod tests {
         )
     }
 
+    /// Some decoders go deeper, and take the last of two methods.
+    #[test]
+    fn a_method_behind_what_is_too_deep_is_not_overlooked() {
+        for (depth, expected) in [(MAX_DEPTH, Sniffed::Method), (MAX_DEPTH + 1, Sniffed::Ambiguous)] {
+            let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            let (known, ..) = whole(&format!(r#"{{"method":"eth_x","x":{deep},"id":1}}"#), 7);
+            assert_eq!(known, expected, "{depth}");
+            let twice = format!(r#"{{"method":"eth_x","x":{deep},"method":"engine_newPayloadV4"}}"#);
+            assert_eq!(whole(&twice, 7).0, Sniffed::Ambiguous, "{depth}");
+        }
+    }
+
     #[test]
     fn bodies() {
         let m = |name: &str, id: &str| (Sniffed::Method, Some(name.to_owned()), id.to_owned());
@@ -389,7 +402,7 @@ mod tests {
         let long = format!(r#"{{"{}method":"m"}}"#, "method".repeat(MAX_KEY_BYTES));
         assert_eq!(whole(&long, 100).0, Sniffed::NoMethod);
         let deep = format!(r#"{{"method":"m","params":{}"#, "[".repeat(MAX_DEPTH * 2));
-        assert_eq!(whole(&deep, 100).0, Sniffed::Method);
+        assert_eq!(whole(&deep, 100).0, Sniffed::Ambiguous);
     }
 
     #[test]

@@ -28,6 +28,7 @@ use std::{
     },
     time::{Duration, SystemTime},
 };
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -322,6 +323,8 @@ pub(super) fn pass(response: Response<Incoming>) -> Answer {
 pub(super) struct ReadAnswer {
     head: http::response::Parts,
     pub(super) body: Bytes,
+    /// Where it counts against the budget, until it goes back.
+    _counted: Option<OwnedSemaphorePermit>,
 }
 
 impl ReadAnswer {
@@ -375,7 +378,7 @@ pub(super) async fn read_up_to(response: Response<Incoming>, limit: usize) -> Re
     read_bounded(response, limit, None).await
 }
 
-/// As `read_up_to`, counted against the budget while it comes.
+/// As `read_up_to`, counted against the budget until it goes back.
 pub(super) async fn read_counted(
     response: Response<Incoming>,
     limit: usize,
@@ -415,6 +418,7 @@ async fn read_bounded(
     Ok(ReadAnswer {
         head,
         body: bytes.freeze(),
+        _counted: counted,
     })
 }
 

@@ -183,3 +183,49 @@ async fn an_execution_client_that_refuses_our_token_is_an_error_of_ours() {
         assert!(rig.endpoint.execution_client_is_up());
     }
 }
+
+/// An answer that comes before the request has ended, and byte by byte, is told when the payload is known: no sooner, and judged.
+#[tokio::test]
+async fn an_answer_before_the_end_of_the_request_waits_for_it() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    for (policy, says) in [
+        (ImportPolicy::Observe, "VALID"),
+        (ImportPolicy::RequireProofs, "SYNCING"),
+    ] {
+        let el = MockEl::start(|message| async move { valid(&message) }).await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let rig = Rig::start_with(&el, policy, |config| {
+            config.upstreams[0].url = format!("http://{address}/").parse().unwrap();
+        })
+        .await;
+        let payload = rig.payload(8, Hash256([7; 32]), 1_000_000);
+        let hash = payload.execution_payload.block_hash;
+        let (answered, is_answered) = tokio::sync::oneshot::channel();
+        let hasty = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut some = [0; 1000];
+            socket.read_exact(&mut some).await.unwrap();
+            let body = format!(
+                r#"{{"jsonrpc":"2.0","id":5,"result":{{"status":"VALID","latestValidHash":"{hash}","validationError":null}}}}"#
+            );
+            for byte in response("200 OK", "", body.as_bytes()) {
+                socket.write_all(&[byte]).await.unwrap();
+            }
+            answered.send(()).unwrap();
+            let mut rest = Vec::new();
+            let _ = socket.read_to_end(&mut rest).await;
+        });
+        let request = post(&bearer(), "", new_payload(&payload, 5).as_bytes());
+        let (first, rest) = request.split_at(request.len() / 2);
+        let mut caller = rig.caller().await;
+        caller.send(first).await;
+        is_answered.await.unwrap();
+        let told = tokio::time::timeout(crate::rig::short(), caller.socket.readable()).await;
+        assert!(told.is_err(), "{policy}: told before it is known what of");
+        let answer = caller.exchange(rest).await.json();
+        assert_eq!(answer["result"]["status"], says, "{policy}");
+        eventually(|| rig.gate.payload(&hash).is_some()).await;
+        hasty.abort();
+    }
+}

@@ -195,6 +195,54 @@ async fn requests_count_against_the_budget_until_their_calls_are_over() {
     }
 }
 
+/// A body whose method comes last is held until then: it counts like any other.
+#[tokio::test]
+async fn what_comes_before_the_method_counts_against_the_budget() {
+    let el = el().await;
+    let rig = Rig::start_with(&el, ImportPolicy::Observe, |config| {
+        config.held_bytes = 256 * 1024;
+    })
+    .await;
+    let body = |length: usize| {
+        format!(
+            r#"{{"params":["{}"],"id":1,"method":"eth_x"}}"#,
+            "a".repeat(length)
+        )
+    };
+    let large = post(&bearer(), "", body(8_000_000).as_bytes());
+    let mut caller = rig.caller().await;
+    // Most of it does not come.
+    caller.send(&large[..2_000_000]).await;
+    let refused = caller.answer().await.unwrap().unwrap();
+    assert_eq!(
+        (refused.status(), refused.header("connection")),
+        (503, Some("close")),
+        "{}",
+        refused.text()
+    );
+    for _ in 0..10 {
+        assert_eq!(rig.call(body(50_000)).await.status(), 200);
+    }
+}
+
+/// Callers that hang up leave calls that go on: those count as under way.
+#[tokio::test]
+async fn calls_whose_callers_are_gone_are_under_way_still() {
+    let el = MockEl::start(|_| async { crate::http::Reply::Nothing }).await;
+    let call = r#"{"id":1,"method":"engine_newPayloadV4","params":[]}"#;
+    for body in [call.to_owned(), format!("[{call}]")] {
+        let rig = Rig::start(&el, ImportPolicy::Observe).await;
+        let before = el.received().len();
+        for n in 1..=256 {
+            let mut caller = rig.caller().await;
+            caller.send(&post(&bearer(), "", body.as_bytes())).await;
+            el.wait_for(before + n).await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(rig.call(&body).await.status(), 503, "{body}");
+    }
+}
+
 #[tokio::test]
 async fn a_caller_that_dies_in_its_request_leaves_none_at_the_execution_client() {
     let el = el().await;

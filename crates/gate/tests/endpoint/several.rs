@@ -186,6 +186,39 @@ async fn an_active_one_that_hangs_is_replaced() {
     }
 }
 
+/// Another client takes over while a payload is still coming: each hears of the payload once.
+#[tokio::test]
+async fn a_payload_that_comes_during_a_failover_goes_to_all() {
+    let first = MockEl::start(|m: Message| async move {
+        match m.text().contains("forkchoice") {
+            true => Reply::Bytes(response("503 Service Unavailable", "", b"{}")),
+            false => valid(&m),
+        }
+    })
+    .await;
+    let second = MockEl::start(|m| async move { valid(&m) }).await;
+    let rig = rig(&[&first, &second], ImportPolicy::AcceptProofs).await;
+    let anchor = BlockHash::from([7; 32]);
+    let payload = rig.payload(8, anchor, 1_000_000);
+    let request = post(&bearer(), "", new_payload(&payload, 1).as_bytes());
+    let (begin, rest) = request.split_at(request.len() / 2);
+    let mut caller = rig.caller().await;
+    caller.send(begin).await;
+    eventually(|| first.connections.load(std::sync::atomic::Ordering::SeqCst) == 1).await;
+    let answer = rig.call(forkchoice(anchor, 2)).await.json();
+    assert_eq!(answer["result"]["payloadStatus"]["status"], "VALID", "{answer}");
+    assert_eq!(caller.exchange(rest).await.json()["result"]["status"], "VALID");
+    let payloads = |el: &MockEl| {
+        let received = el.received();
+        received
+            .iter()
+            .filter(|m| m.text().contains("newPayload"))
+            .count()
+    };
+    eventually(|| payloads(&second) > 0).await;
+    assert_eq!((payloads(&first), payloads(&second)), (1, 1));
+}
+
 /// What only reads, and what may be told twice, is answered by the next client, whatever the active one does in place of
 /// answering.
 #[tokio::test]
