@@ -120,6 +120,8 @@ fn what_is_there_is_listed_and_shown() {
         );
         assert_eq!(found["proofs"][1]["proof_type"], 2, "{what}");
         assert_eq!(found["proofs"][1]["intact"], true, "{what}");
+        assert_eq!(found["proofs"][1]["revision"], "alpha", "{what}");
+        assert_eq!(found["proofs"][1]["names"], root(3, 4).to_string(), "{what}");
     }
     for (what, says) in [
         ("99", "nothing is known"),

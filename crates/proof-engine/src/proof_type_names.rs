@@ -1,7 +1,7 @@
 //! The map between `ProofType` (uint8) and the names that proof nodes have for the types on the wire (protocol.md
 //! section 9). It is configuration: nodes of different versions number the same names differently.
 
-use assay_types::ProofType;
+use assay_types::{ProofType, Revision};
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 /// Longest name of a proof type.
@@ -16,6 +16,17 @@ const DEFAULTS: [(ProofType, &str); 7] = [
     (4, "reth-risc0"),
     (5, "reth-sp1"),
     (6, "reth-zisk"),
+];
+
+/// Numbers as protocol.md section 9 has them from 0.10 on, where `beta` holds.
+const DEFAULTS_OF_BETA: [(ProofType, &str); 7] = [
+    (1, "ethrex-openvm"),
+    (2, "ethrex-sp1"),
+    (3, "ethrex-zisk"),
+    (4, "reth-openvm"),
+    (5, "reth-sp1"),
+    (6, "reth-zisk"),
+    (7, "zesu-zisk"),
 ];
 
 /// Why a map of names cannot be used.
@@ -41,11 +52,21 @@ pub struct ProofTypeNames(BTreeMap<ProofType, String>);
 
 impl Default for ProofTypeNames {
     fn default() -> Self {
-        Self(DEFAULTS.map(|(number, name)| (number, name.to_owned())).into())
+        Self::of(Revision::Alpha)
     }
 }
 
 impl ProofTypeNames {
+    /// The names that the provers of a revision number so. A node has one map for all its life: behind a number stand a
+    /// program, its version and its verification key, and they are not those of another number at a fork.
+    pub fn of(revision: Revision) -> Self {
+        let names = match revision {
+            Revision::Alpha => DEFAULTS,
+            Revision::Beta => DEFAULTS_OF_BETA,
+        };
+        Self(names.map(|(number, name)| (number, name.to_owned())).into())
+    }
+
     /// From pairs; each number and each name once.
     pub fn new(pairs: impl IntoIterator<Item = (ProofType, String)>) -> Result<Self, NamesError> {
         let mut map = BTreeMap::new();
@@ -123,7 +144,19 @@ mod tests {
         assert_eq!(names.name(5), Some("reth-sp1"));
         assert_eq!(names.proof_type("ethrex-zisk"), Some(2));
         assert_eq!((names.name(7), names.proof_type("zesu-zisk")), (None, None));
-        assert_eq!(names.to_string().parse::<ProofTypeNames>().unwrap(), names);
+        let beta = ProofTypeNames::of(Revision::Beta);
+        assert_eq!((beta.name(0), beta.name(1)), (None, Some("ethrex-openvm")));
+        assert_eq!(
+            (beta.name(2), beta.name(3)),
+            (Some("ethrex-sp1"), Some("ethrex-zisk"))
+        );
+        assert_eq!(
+            (beta.name(4), beta.name(7)),
+            (Some("reth-openvm"), Some("zesu-zisk"))
+        );
+        for names in [names, beta] {
+            assert_eq!(names.to_string().parse::<ProofTypeNames>().unwrap(), names);
+        }
     }
 
     #[test]

@@ -122,9 +122,10 @@ pub(crate) async fn sign(
     let Some(payload) = asked.chain.payload(&root) else {
         return Err(not_now("the payload is not known any more"));
     };
-    // Of several blocks with this payload, the one that it was proven for.
+    // Of several blocks with this payload the canonical one: envelopes that name another are of no use to whoever follows
+    // the chain. Where the view tells none, the one that it was proven for.
     let payload = PayloadInfo {
-        block_root: Some(block_root),
+        block_root: payload.block_root.or(Some(block_root)),
         ..payload
     };
     asked.signer.sign(proof, &payload).await.map_err(not_now)

@@ -272,7 +272,7 @@ pub struct NodeArgs {
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Proof engine")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsafe_native_statements: Option<bool>,
-    /// Names that proof nodes have for proof types, laid over those of zkboost 0.9: 5=reth-sp1,6=reth-zisk
+    /// Names that proof nodes have for proof types, laid over those of zkboost 0.9, or of 0.10 where beta alone holds: 5=reth-sp1,6=reth-zisk
     #[arg(
         long,
         value_name = "TYPE=NAME",

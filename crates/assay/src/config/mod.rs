@@ -24,7 +24,7 @@ pub use resolve::{
     ConfigError, ImportPolicyName, NodeConfig, OnMissingProofsName, TrustedCheckpoint, keys, resolve,
     warn_of_unknown_variables,
 };
-pub(crate) use resolve::{check_proof_types, default_datadir, resolve_in_slot};
+pub(crate) use resolve::{check_proof_types, default_datadir, resolve_in_slot, sole_revision};
 pub(crate) use signer::{ProverIs, check_signer};
 pub use signer_args::SignerArgs;
 

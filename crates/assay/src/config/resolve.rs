@@ -1,8 +1,9 @@
 //! From file, environment and flags to checked settings.
 
 use super::{
-    DEFAULT_DEV_SEED, EngineEndpoint, NodeArgs, ProverIs, check_engines, check_signer,
+    DEFAULT_DEV_SEED, EngineEndpoint, EngineKind, NodeArgs, ProverIs, check_engines, check_signer,
     forms::{addresses, one_or_many, size, text, types},
+    shown_endpoint,
 };
 use crate::logging::LogFormat;
 use assay_gate::{
@@ -11,7 +12,7 @@ use assay_gate::{
 };
 use assay_native_verifiers::VerifierSetting;
 use assay_proof_engine::{NamesError, ProofTypeNames};
-use assay_types::{ProofType, Revision, Root, Slot};
+use assay_types::{Epoch, ProofType, Revision, Root, Slot, Spec};
 use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
@@ -598,17 +599,55 @@ impl NodeConfig {
         self.proof_engine_endpoint.iter().map(read).collect()
     }
 
-    /// `--proof-engine-types` over the names proof nodes have by default.
+    /// `--proof-engine-types` over the names proof nodes have by default: of `--revision`, without it of `alpha`.
     pub fn proof_type_names(&self) -> Result<ProofTypeNames, ConfigError> {
+        self.names_over(self.revision.unwrap_or(Revision::Alpha))
+    }
+
+    /// The same on a network (`spec` has the flags laid over it): the names are `beta`'s where no other revision ever holds,
+    /// else `alpha`'s, before and after the boundary. An error where a proof node is asked for a type without a name.
+    pub fn proof_type_names_on(&self, spec: &Spec) -> Result<ProofTypeNames, ConfigError> {
+        let names = self.names_over(sole_revision(spec).unwrap_or(Revision::Alpha))?;
+        for endpoint in self.engine_endpoints()? {
+            let types = endpoint.types(self);
+            let unnamed = types.iter().find(|t| names.name(**t).is_none());
+            if let (EngineKind::ProofNode(url), Some(t)) = (&endpoint.kind, unnamed) {
+                return Err(ConfigError::Value {
+                    flag: "proof-engine-types",
+                    why: format!(
+                        "{}: proof type {t} needs a name, as {t}=NAME",
+                        shown_endpoint(url.as_str())
+                    ),
+                });
+            }
+        }
+        Ok(names)
+    }
+
+    fn names_over(&self, revision: Revision) -> Result<ProofTypeNames, ConfigError> {
         let wrong = |error: NamesError| ConfigError::Value {
             flag: "proof-engine-types",
             why: error.to_string(),
         };
         if self.proof_engine_types.is_empty() {
-            return Ok(ProofTypeNames::default());
+            return Ok(ProofTypeNames::of(revision));
         }
         let given: ProofTypeNames = self.proof_engine_types.join(",").parse().map_err(wrong)?;
-        Ok(ProofTypeNames::default().overlaid_with(&given))
+        Ok(ProofTypeNames::of(revision).overlaid_with(&given))
+    }
+}
+
+/// The revision that holds for every payload there is and will be on a network; `None` where it changes.
+pub(crate) fn sole_revision(spec: &Spec) -> Option<Revision> {
+    let epochs = spec.fork_schedule.iter().map(|(_, _, epoch)| *epoch);
+    let mut revisions: Vec<Revision> = epochs
+        .filter(|epoch| *epoch != Epoch::FAR_FUTURE && spec.fork_at_epoch(*epoch).has_payload())
+        .map(|epoch| spec.revision_at_epoch(epoch))
+        .collect();
+    revisions.dedup();
+    match revisions[..] {
+        [only] => Some(only),
+        _ => None,
     }
 }
 
@@ -658,6 +697,56 @@ mod tests {
             (names.name(2), names.name(1), names.name(5)),
             (Some("ethrex-sp1"), None, Some("reth-sp1"))
         );
+    }
+
+    #[test]
+    fn proof_nodes_types_have_the_names_of_the_revision_that_holds_throughout() {
+        let scheduled = |gloas: Epoch, revision: Option<Revision>| {
+            let mut spec = Spec::minimal();
+            for entry in &mut spec.fork_schedule {
+                entry.2 = if entry.0 == assay_types::ForkName::Gloas {
+                    gloas
+                } else {
+                    Epoch(0)
+                };
+            }
+            if let Some(revision) = revision {
+                (spec.revision, spec.revision_by_fork) = (revision, Default::default());
+            }
+            spec
+        };
+        let config = |revision, types: &[u8], names: &[&str]| NodeConfig {
+            revision,
+            proof_types: types.to_vec(),
+            proof_engine_endpoint: vec!["http://a:3000".into()],
+            proof_engine_types: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..NodeConfig::default()
+        };
+        use Revision::{Alpha, Beta};
+        for (gloas, revision, name) in [
+            (Epoch(0), None, "ethrex-openvm"),
+            (Epoch(5), None, "ethrex-sp1"),
+            (Epoch::FAR_FUTURE, None, "ethrex-sp1"),
+            (Epoch(0), Some(Alpha), "ethrex-sp1"),
+            (Epoch(5), Some(Beta), "ethrex-openvm"),
+        ] {
+            let names = config(revision, &[1], &[])
+                .proof_type_names_on(&scheduled(gloas, revision))
+                .unwrap();
+            assert_eq!(names.name(1), Some(name), "{gloas} {revision:?}");
+        }
+        // Type 0 has a name before `beta`, 7 from then on.
+        let beta = scheduled(Epoch(0), None);
+        let error = config(None, &[0], &[])
+            .proof_type_names_on(&beta)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("proof type 0 needs a name"), "{error}");
+        config(None, &[0], &["0=mine"])
+            .proof_type_names_on(&beta)
+            .unwrap();
+        check(&config(Some(Beta), &[7], &[])).unwrap();
+        check(&config(None, &[7], &[])).unwrap_err();
     }
 
     fn with_client(c: &mut NodeConfig) {

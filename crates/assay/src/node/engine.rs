@@ -100,7 +100,7 @@ pub(crate) fn from_config(
             }
             EngineKind::ProofNode(url) => {
                 let node = ProofNodeConfig {
-                    names: config.proof_type_names()?,
+                    names: config.proof_type_names_on(spec)?,
                     ..ProofNodeConfig::new(url, types, max_proof_size)
                 };
                 Arc::new(ProofNodeEngine::new(node).with_context(named)?)

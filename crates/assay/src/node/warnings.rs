@@ -1,10 +1,10 @@
 //! What an operator must know at start, in plain words.
 
 use crate::{
-    config::{ImportPolicyName, NodeConfig, OnMissingProofsName},
+    config::{EngineKind, ImportPolicyName, NodeConfig, OnMissingProofsName, sole_revision},
     endpoints::Endpoints,
 };
-use assay_proof_engine::ProofEngine;
+use assay_proof_engine::{ProofEngine, ProofTypeNames};
 use assay_types::{Epoch, ForkName, Revision, Spec};
 
 /// Says it in the log.
@@ -23,6 +23,9 @@ pub(super) fn tell(config: &NodeConfig, engine: &dyn ProofEngine, endpoints: &En
         tracing::warn!("{text}");
     }
     tell_revisions(engine, spec);
+    if let Some(text) = of_names(config, spec) {
+        tracing::warn!("{text}");
+    }
     for text in of_policy(config, spec.fork_epoch(ForkName::Gloas).is_some()) {
         tracing::warn!("{text}");
     }
@@ -78,6 +81,23 @@ fn tell_revisions(engine: &dyn ProofEngine, spec: &Spec) {
     if verified.is_empty() && !undefined.is_empty() {
         tracing::warn!("no proof type is left that this node can verify once beta holds");
     }
+}
+
+/// Numbers of types are given anew at a boundary between revisions, and a node keeps its own.
+fn of_names(config: &NodeConfig, spec: &Spec) -> Option<String> {
+    let endpoints = config.engine_endpoints().unwrap_or_default();
+    let asks = endpoints
+        .iter()
+        .any(|endpoint| matches!(endpoint.kind, EngineKind::ProofNode(_)));
+    if !asks || !config.proof_engine_types.is_empty() || sole_revision(spec).is_some() {
+        return None;
+    }
+    Some(format!(
+        "proof nodes are asked by the names that proof types have before beta ({}), after the boundary too: provers of beta \
+         number them otherwise ({}). --proof-engine-types names the types of this network",
+        ProofTypeNames::of(Revision::Alpha),
+        ProofTypeNames::of(Revision::Beta)
+    ))
 }
 
 /// What the policy means for whoever runs validators. `gloas`: whether the network has that fork, or will.

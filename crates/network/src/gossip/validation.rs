@@ -86,7 +86,7 @@ impl Validation {
             return false;
         };
         self.wanted.proof_types.contains(&name.proof_type)
-            && self.slot_of(&name).is_some()
+            && has_payload(self.chain.as_ref(), &name)
             && !self.wanted.known.has_valid_named(&name)
     }
 
@@ -220,6 +220,50 @@ impl Validation {
             misplaced: None,
             like_is_known,
             len: message.ssz.len(),
+        }
+    }
+}
+
+/// Whether what is named can be judged: of a block whose payload is not there (Gloas: it may never come) nothing can, so
+/// nothing it brings is rejected either.
+fn has_payload(chain: &dyn Chain, name: &ProofName) -> bool {
+    match name.revision {
+        Revision::Alpha => chain.payload(&name.root).is_some(),
+        Revision::Beta => chain
+            .block(&name.root)
+            .is_some_and(|block| block.new_payload_request_root.is_some()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use assay_types::{Root, Spec};
+    use assay_verification::testing::MemoryChain;
+
+    #[test]
+    fn proofs_of_a_block_whose_payload_has_not_come_have_no_right_to_room() {
+        let chain = MemoryChain::new(Arc::new(Spec::minimal()), Root::ZERO);
+        let [payload, withheld, block] = [1, 2, 3].map(|n| Root::from([n; 32]));
+        chain.add_block(withheld, Slot(3));
+        chain.add_block_of(block, Slot(3), payload);
+        let has = |revision, root| {
+            let name = ProofName {
+                revision,
+                root,
+                proof_type: 1,
+            };
+            has_payload(&chain, &name)
+        };
+        for (root, in_alpha, in_beta) in [
+            (payload, true, false),
+            (withheld, false, false),
+            (block, false, true),
+        ] {
+            assert_eq!(
+                (has(Revision::Alpha, root), has(Revision::Beta, root)),
+                (in_alpha, in_beta)
+            );
         }
     }
 }

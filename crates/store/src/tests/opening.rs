@@ -1,8 +1,9 @@
 //! Databases that cannot be opened, and what the user is told.
 
-use super::support::{TestStore, block, block_root, config, key, root};
-use crate::{Store, StoreConfig, StoreError, Table, tables};
-use assay_types::Revision;
+use super::support::{TestStore, block, block_root, config, key, payload, root, ssz, wait};
+use crate::{Offline, RecordKey, Store, StoreConfig, StoreError, Table, tables};
+use assay_types::{Revision, Slot};
+use assay_verification::ContainmentRecord;
 use redb::{Database, ReadableDatabase, TableHandle};
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -109,6 +110,78 @@ fn a_database_of_schema_1_is_brought_up_and_keeps_what_it_has() {
         t.close();
         assert_eq!(version(&t.path()), 2);
     }
+}
+
+/// A file that the program wrote when schema 1 was all there was, without its empty pages: length u32, then of each page
+/// number u32 and 512 bytes, little-endian.
+const SCHEMA_1: &[u8] = include_bytes!("schema-1.pages");
+
+fn unpack_schema_1(path: &Path) {
+    let (len, pages) = SCHEMA_1.split_first_chunk::<4>().unwrap();
+    let mut file = vec![0; u32::from_le_bytes(*len) as usize];
+    for page in pages.chunks_exact(516) {
+        let (number, content) = page.split_first_chunk::<4>().unwrap();
+        let at = u32::from_le_bytes(*number) as usize * 512;
+        file[at..at + 512].copy_from_slice(content);
+    }
+    fs::write(path, file).unwrap();
+}
+
+#[test]
+fn a_database_that_was_written_before_revisions_opens_with_all_it_had() {
+    let mut t = TestStore::new(config());
+    t.close();
+    unpack_schema_1(&t.path());
+    let before = fs::read(t.path()).unwrap();
+    {
+        let offline = Offline::open(&t.path()).unwrap();
+        assert_eq!(offline.summary().unwrap().schema_version, 1);
+    }
+    assert_eq!(
+        fs::read(t.path()).unwrap(),
+        before,
+        "looking at it changes nothing"
+    );
+    let long = key(9, 3, 1, 1);
+    let kept = [
+        (key(5, 1, 1, 1), 100),
+        (key(5, 1, 2, 7), 9_000),
+        (key(6, 2, 3, 7), 100),
+        (key(9, 4, 1, 9), 100),
+    ];
+    for _ in 0..2 {
+        t.reopen();
+        for (key, len) in kept {
+            t.assert_holds(key, len);
+            assert_eq!(
+                t.store().reader().summary(&key).unwrap().unwrap().revision,
+                Revision::Alpha
+            );
+        }
+        let read = t.store().reader().read(&long).unwrap().unwrap();
+        assert_eq!(read.ssz(), &vec![0; 300_000]);
+        assert_eq!(
+            t.range(0, 20, &[]),
+            [key(5, 1, 1, 1), key(5, 1, 2, 7), key(6, 2, 3, 7), long]
+        );
+        assert_eq!(t.store().contained_until(77), Some(Slot(64)));
+        let stats = t.store().reader().stats().unwrap();
+        assert!(stats.proofs >= 5 && stats.corrupted == 0, "{stats:?}");
+        // From now on envelopes stand beside them.
+        let envelope = RecordKey {
+            root: block_root(2),
+            ..key(6, 2, 1, 8)
+        };
+        wait(
+            t.store()
+                .put_record(envelope, Revision::Beta, ssz(&envelope, 100)),
+        )
+        .unwrap();
+        assert_eq!(t.store().reader().proof_types_of(&payload(2)).unwrap(), [1, 3]);
+        t.close();
+    }
+    let offline = Offline::open(&t.path()).unwrap();
+    assert_eq!(offline.summary().unwrap().schema_version, 2);
 }
 
 #[test]

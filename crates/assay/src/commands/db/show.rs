@@ -124,12 +124,14 @@ fn payload(offline: &Offline, root: &Root, what: &str) -> anyhow::Result<Value> 
 fn proofs(offline: &Offline, payload: &Root) -> anyhow::Result<Vec<Value>> {
     let mut proofs = Vec::new();
     for key in offline.reader().keys_of(payload)? {
-        let bytes = offline.reader().summary(&key)?.map(|summary| summary.bytes);
+        let summary = offline.reader().summary(&key)?;
         let is_intact = offline.reader().read(&key)?.is_some();
         proofs.push(json!({
+            "revision": summary.map(|summary| summary.revision.as_str()),
+            "names": key.root,
             "proof_type": key.proof_type,
             "validator_index": key.validator_index,
-            "bytes": bytes,
+            "bytes": summary.map(|summary| summary.bytes),
             "intact": is_intact,
         }));
     }

@@ -3,6 +3,7 @@
 use super::{TIMEOUT, beacon::Network, execution, http, report::Report};
 use crate::config::{EngineKind, NodeConfig, shown_endpoint};
 use assay_engine_api::{EngineClient, methods};
+use assay_proof_engine::ProofTypeNames;
 use assay_types::ProofType;
 use reqwest::Url;
 use serde_json::{Value, json};
@@ -27,7 +28,16 @@ pub(super) async fn look(config: &NodeConfig, network: Option<&Network>, report:
         match &endpoint.kind {
             EngineKind::Dev => dev(&check, config, network, report),
             EngineKind::Native => native(&check, config, network, report),
-            EngineKind::ProofNode(url) => proof_node(&check, config, url, &types, report).await,
+            EngineKind::ProofNode(url) => {
+                let names = match network {
+                    Some(network) => config.proof_type_names_on(&network.spec),
+                    None => config.proof_type_names(),
+                };
+                match names {
+                    Ok(names) => proof_node(&check, &names, url, &types, report).await,
+                    Err(error) => report.fail(&check, error, "name it: --proof-engine-types TYPE=NAME"),
+                }
+            }
             EngineKind::EngineApi(url) => engine_api(&check, config, url, report).await,
         }
     }
@@ -63,7 +73,13 @@ fn native(check: &str, config: &NodeConfig, network: Option<&Network>, report: &
 }
 
 /// A proof node tells its proof types; each that is asked of it must be among them.
-async fn proof_node(check: &str, config: &NodeConfig, url: &Url, types: &[ProofType], report: &mut Report) {
+async fn proof_node(
+    check: &str,
+    names: &ProofTypeNames,
+    url: &Url,
+    types: &[ProofType],
+    report: &mut Report,
+) {
     let shown = shown_endpoint(url.as_str());
     let mut asked = url.clone();
     asked.set_path(&format!("{}/v1/proof_types", url.path().trim_end_matches('/')));
@@ -95,9 +111,6 @@ async fn proof_node(check: &str, config: &NodeConfig, url: &Url, types: &[ProofT
         named.or(entry.as_str()).unwrap_or_default().to_owned()
     };
     let listed: Vec<String> = list.iter().map(name_of).collect();
-    let Ok(names) = config.proof_type_names() else {
-        return;
-    };
     let missing: Vec<String> = types
         .iter()
         .filter_map(|t| names.name(*t).map(|name| (t, name)))
