@@ -23,6 +23,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::watch;
 
@@ -31,6 +32,8 @@ const MAX_ISSUED: usize = 256;
 /// Calls that wait for a client that is not active; more pass it by, and it catches up with its own peers. Their bodies are in
 /// memory.
 const MAX_BEHIND: usize = 16;
+/// Longest wait for what a client was told before it became the active one.
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(1);
 /// Payloads of which it is known what each client said.
 const MAX_SAID: usize = 512;
 
@@ -100,6 +103,19 @@ impl Clients {
             .ok_or_else(NoAnswer::no_client)
     }
 
+    /// Waits until a client has what it was told while another was active: a fork choice must not come before its payload.
+    async fn caught_up(&self, index: usize) {
+        let lane = self
+            .list
+            .get(index)
+            .filter(|_| self.are_several())
+            .map(|m| &m.lane);
+        if let Some(Ok(mut ticket)) = lane.map(Lane::ticket) {
+            // One that is so slow is asked all the same.
+            let _ = tokio::time::timeout(CATCH_UP_PATIENCE, ticket.turn()).await;
+        }
+    }
+
     /// Hosts and ports, for logs.
     pub(super) fn shown(&self) -> String {
         let all: Vec<&str> = self.list.iter().map(|m| m.upstream.shown()).collect();
@@ -137,6 +153,7 @@ impl Clients {
         head: &Head,
         body: AnyBody,
     ) -> Result<Response<Incoming>, NoAnswer> {
+        self.caught_up(index).await;
         self.send_to(index, head, body)
             .await
             .and_then(|answer| self.usable(index, answer))
@@ -171,6 +188,7 @@ impl Clients {
         let mut index = self.active();
         let mut tried = 1;
         loop {
+            self.caught_up(index).await;
             let sent = self.member(index)?.upstream.send_held(head, body).await;
             let sent = sent.and_then(|answer| self.usable(index, by(index, answer)));
             let answer = match sent {

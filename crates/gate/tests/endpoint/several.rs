@@ -186,6 +186,36 @@ async fn an_active_one_that_hangs_is_replaced() {
     }
 }
 
+/// A client that is still working off what it was told gets a fork choice after the payloads that came before.
+#[tokio::test]
+async fn one_that_takes_over_hears_things_in_their_order() {
+    let first = MockEl::start(|m: Message| async move {
+        match m.text().contains("forkchoice") {
+            true => Reply::Bytes(response("503 Service Unavailable", "", b"{}")),
+            false => valid(&m),
+        }
+    })
+    .await;
+    let second = MockEl::start(|m: Message| async move {
+        if m.text().contains("newPayload") {
+            tokio::time::sleep(short()).await;
+        }
+        valid(&m)
+    })
+    .await;
+    let rig = rig(&[&first, &second], ImportPolicy::AcceptProofs).await;
+    let one = rig.payload(8, BlockHash::from([7; 32]), 1000);
+    let two = rig.payload(9, one.execution_payload.block_hash, 1000);
+    rig.call(new_payload(&one, 1)).await;
+    rig.call(new_payload(&two, 2)).await;
+    let head = forkchoice(two.execution_payload.block_hash, 3);
+    let answer = rig.call(&head).await.json();
+    assert_eq!(answer["result"]["payloadStatus"]["status"], "VALID", "{answer}");
+    let mut heard: Vec<String> = second.received().iter().map(Message::text).collect();
+    heard.truncate(3);
+    assert_eq!(heard, [new_payload(&one, 1), new_payload(&two, 2), head]);
+}
+
 /// Another client takes over while a payload is still coming: each hears of the payload once.
 #[tokio::test]
 async fn a_payload_that_comes_during_a_failover_goes_to_all() {
