@@ -58,6 +58,9 @@ pub(super) enum IntakeError {
     /// Nothing came.
     #[error("no bytes of the request for {} s", CHUNK_TIMEOUT.as_secs())]
     TimedOut,
+    /// The execution client takes nothing.
+    #[error("the execution client took no bytes of the request for {} s", CHUNK_TIMEOUT.as_secs())]
+    NotTaken,
     /// Two readers could understand it differently.
     #[error("the request names its method twice, goes on after its end, or nests too deep")]
     Ambiguous,
@@ -273,8 +276,8 @@ impl Intake {
         match (to, &outcome) {
             (Some(to), Ok(_)) => to.whole.store(true, Ordering::Release),
             (Some(to), Err(error)) => {
-                // A closed channel has no one left to tell.
-                let _ = to.chunks.send(Err(error.clone().into())).await;
+                // A closed channel has no one left to tell. In a full one the end says the same: the request is not whole.
+                let _ = to.chunks.try_send(Err(error.clone().into()));
             }
             (None, _) => {}
         }
@@ -303,7 +306,7 @@ impl Intake {
                 permit.merge(self.budget.take(chunk.len())?);
             }
             if let Some(sender) = to
-                && sender.chunks.send(Ok(chunk.clone())).await.is_err()
+                && !sender.give(chunk.clone()).await?
             {
                 to = None;
             }
@@ -322,6 +325,17 @@ impl Intake {
 pub(super) struct RelaySender {
     chunks: mpsc::Sender<Result<Bytes, BoxError>>,
     whole: Arc<AtomicBool>,
+}
+
+impl RelaySender {
+    /// Whether it was taken; `false` where the other side is gone. An execution client that stopped reading would hold the
+    /// caller's connection for ever, since its going away does not show before it is read on.
+    async fn give(&self, chunk: Bytes) -> Result<bool, IntakeError> {
+        match tokio::time::timeout(CHUNK_TIMEOUT, self.chunks.send(Ok(chunk))).await {
+            Ok(given) => Ok(given.is_ok()),
+            Err(_) => Err(IntakeError::NotTaken),
+        }
+    }
 }
 
 /// The body of a request to the execution client while it is still coming.
@@ -417,6 +431,25 @@ mod tests {
             drop(body);
             assert!(forwarded.await.is_err());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn chunks_wait_for_an_execution_client_that_reads_and_not_for_ever() {
+        let (sender, mut body) = relay(None);
+        let chunk = || Bytes::from_static(b"{");
+        for _ in 0..CHUNKS_UNDER_WAY {
+            assert!(sender.give(chunk()).await.unwrap());
+        }
+        // It reads late.
+        let (given, read) = tokio::join!(sender.give(chunk()), async {
+            tokio::time::sleep(CHUNK_TIMEOUT / 2).await;
+            body.frame().await
+        });
+        assert!(given.unwrap() && read.unwrap().is_ok());
+        // It reads no more.
+        assert!(matches!(sender.give(chunk()).await, Err(IntakeError::NotTaken)));
+        drop(body);
+        assert!(!sender.give(chunk()).await.unwrap(), "it is gone");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
     server::Stranger,
     sniff::Sniffed,
     stats::count,
-    upstream::{Head, pass},
+    upstream::{Head, NoAnswer, pass},
 };
 use crate::machine::ImportPolicy;
 use assay_engine_api::{ErrorCode, ErrorObject, Id, Request as RpcRequest, methods::MethodKind};
@@ -261,7 +261,15 @@ async fn relayed(shared: &Arc<Shared>, head: Head, mut intake: Intake) -> Answer
         let sent = loop {
             tokio::select! {
                 sent = &mut sending => break sent,
-                outcome = &mut taking, if taken.is_none() => taken = Some(outcome.err()),
+                // It would never answer what it does not read.
+                outcome = &mut taking, if taken.is_none() => match outcome.err() {
+                    Some(why @ IntakeError::NotTaken) => {
+                        let no_answer = NoAnswer::because(why.to_string());
+                        taken = Some(Some(why));
+                        break Err(no_answer);
+                    }
+                    outcome => taken = Some(outcome),
+                },
             }
         };
         // Without an answer, the rest of the request holds the id to answer with, or the fault that stopped it.
@@ -273,6 +281,10 @@ async fn relayed(shared: &Arc<Shared>, head: Head, mut intake: Intake) -> Answer
     };
     let no_answer = match (sent, refused) {
         (Ok(response), _) => return pass(response),
+        (Err(no_answer), Some(why @ IntakeError::NotTaken)) => {
+            shared.upstream.note_no_answer(&no_answer);
+            return intake_failed(shared, intake.id(), &why);
+        }
         (Err(_), Some(why)) => return intake_failed(shared, intake.id(), &why),
         (Err(no_answer), None) => no_answer,
     };
@@ -302,6 +314,7 @@ pub(super) fn intake_failed(shared: &Shared, id: Id, why: &IntakeError) -> Answe
         }
         IntakeError::Broken(_) => answers::text(StatusCode::BAD_REQUEST, &text),
         IntakeError::TimedOut => answers::text(StatusCode::REQUEST_TIMEOUT, &text),
+        IntakeError::NotTaken => answers::error(id, answers::no_answer(&text)),
         IntakeError::Ambiguous => {
             count(&shared.stats.malformed_requests);
             answers::error(id, ErrorObject::new(ErrorCode::InvalidRequest, text))

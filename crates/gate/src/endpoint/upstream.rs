@@ -257,7 +257,8 @@ impl Upstream {
 }
 
 impl NoAnswer {
-    fn because(why: String) -> Self {
+    /// For this reason, in words.
+    pub(super) fn because(why: String) -> Self {
         Self {
             why,
             broke_off: false,
