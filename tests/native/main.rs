@@ -214,6 +214,8 @@ fn signed(
     prover
         .signed_proof(world.simulation.chain(), block, proof_type)
         .unwrap()
+        .as_alpha()
+        .unwrap()
 }
 
 async fn metrics(node: &NodeProcess) -> String {
