@@ -1,15 +1,21 @@
 //! The handle: what waits for the disk, what does not, and what a disk that fails does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::*;
+use super::{
+    writing::{WRITE_PATIENCE, WRITE_RETRY},
+    *,
+};
 use crate::{
     InMemory,
     machine::{
         ImportPolicy, PayloadFacts, PayloadVerdict, Record, RecordChange, RequestCheck, StatusWord, Step,
     },
 };
-use assay_types::{ForkName, Hash256};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use assay_types::{ForkName, Hash256, Root};
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize},
+    time::Duration,
+};
 
 fn hash(n: u8) -> BlockHash {
     Hash256([n; 32])

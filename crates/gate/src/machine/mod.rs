@@ -6,7 +6,10 @@
 //! | `action` | what it asks for: answers, records, alarms, verdict changes |
 //! | `config` | what the operator chooses |
 //! | `node` | one payload |
-//! | `tree` | payloads by hash, and what follows from each for its descendants |
+//! | `tree` | payloads by hash, and how each gets its place |
+//! | `standing` | what follows from each for its descendants, and its verdict |
+//! | `told` | what the beacon node was told of it |
+//! | `anchors` | what is trusted (rule 2) |
 //! | `history` | the last changes of a payload's verdict |
 //! | `settled` | what is remembered of payloads that left the tree |
 //! | `startup` | which block the beacon node started from (rule 2) |
@@ -16,24 +19,31 @@
 //! | `invalid` | what the EL's INVALID means where VALID was told (rule 4) |
 //! | `recursive` | proofs that close the holes below them |
 //! | `prune` | finality and the tree's limit |
-//! | `persist` | the records, written and read |
+//! | `flush` | what an event leaves: records, then what they make true |
+//! | `record` | the records' bytes, written and read |
+//! | `restore` | the gate as its records have it |
 //! | `snapshot` | what is shown of it |
 
 mod action;
+mod anchors;
 mod config;
 mod decide;
 mod event;
 mod explain;
+mod flush;
 mod history;
 mod invalid;
 mod node;
-mod persist;
 mod prune;
+mod record;
 mod recursive;
+mod restore;
 mod settled;
 mod snapshot;
+mod standing;
 mod startup;
 mod streams;
+mod told;
 mod tree;
 
 pub use action::{
@@ -51,8 +61,8 @@ pub use event::{
 pub use explain::{HoldingAncestor, RememberedPayload};
 pub use history::PastChange;
 pub use node::{ElStatus, Times};
-pub use persist::RestoreError;
 pub use prune::MAX_PAYLOADS;
+pub use restore::RestoreError;
 pub use snapshot::{GateStats, PayloadView};
 
 use assay_types::{BlockHash, ProofKey, ProofType, Root, Slot};

@@ -9,7 +9,7 @@ use super::{
     event::UnixMillis,
     node::{ElStatus, Node},
     settled::SettledPayload,
-    tree::nearest,
+    standing::nearest,
 };
 use assay_types::{BlockHash, Slot};
 use std::collections::HashSet;

@@ -1,15 +1,18 @@
 //! One run: a node in a world, on its execution client alone or on the gate in front of it, in simulated time.
 
+mod calls;
+mod words;
+
+use self::words::{hash, proof_of, root};
 use super::{
-    node::{Answer, Call, Habits, Head, Id, LatestValid, Node},
+    node::{Answer, Call, Habits, Head, Id, Node},
     world::{SLOT, SLOTS, World},
 };
 use assay_gate::{
-    Asked, AskedPayload, Decision, ElAnswer, ForkchoiceState, Gate, GateConfig, ImportPolicy,
-    OnMissingProofs, PayloadFacts, PayloadVerdict, RequestCheck, StatusWord, UnixMillis,
-    machine::{Action, Alarm, CallId, Event},
+    AskedPayload, Decision, Gate, GateConfig, PayloadFacts, RequestCheck, UnixMillis,
+    machine::{Action, Alarm, Event},
 };
-use assay_types::{BlockHash, ForkName, Hash256, ProofKey, Root, Slot};
+use assay_types::{ForkName, Slot};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},
@@ -17,15 +20,6 @@ use std::{
 
 /// When in the slot a node that repeats its forkchoiceUpdated does so: as it prepares for the next slot.
 const REPEATED_AT: u64 = 8_000;
-/// forkchoiceUpdated takes so long.
-const FORKCHOICE_MS: u64 = 20;
-/// A call that nobody answers.
-const REFUSED_MS: u64 = 5;
-/// An execution client that hangs answers after this.
-const HANGING_MS: u64 = 6_000;
-/// Longest that a call may take with its wait for proofs, as the endpoint has it: three quarters of the node's patience.
-const LONGEST_CALL: u64 = 6_000;
-
 /// What a validator on the node could do in a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Duty {
@@ -244,196 +238,6 @@ impl Sim<'_> {
         }
     }
 
-    /// What the execution client says of a payload, and when.
-    fn execution(&self, call: Call) -> (Answer, u64) {
-        let within = |time: Option<(u64, u64)>| time.is_some_and(|(from, to)| (from..to).contains(&self.now));
-        let (id, takes) = match call {
-            Call::NewPayload(id) => (id, self.world.blocks[id].execution_ms),
-            Call::Forkchoice { head, .. } => (head, FORKCHOICE_MS),
-        };
-        if within(self.world.away) {
-            return (Answer::None, self.now + REFUSED_MS);
-        }
-        let answer = if !self.world.blocks[id].valid {
-            Answer::Invalid(LatestValid::Hash(self.world.payload_parent(id)))
-        } else if within(self.world.syncing)
-            && self
-                .world
-                .away
-                .is_some_and(|(from, _)| self.world.blocks[id].payload_at >= from)
-        {
-            // What it had before it has still.
-            Answer::NotValidated
-        } else {
-            Answer::Valid
-        };
-        match within(self.world.hanging) {
-            true => (answer, self.now + HANGING_MS),
-            false => (answer, self.now + takes),
-        }
-    }
-
-    fn submit(&mut self, call: Call) {
-        self.calls += 1;
-        let number = self.calls;
-        let (el, at) = self.execution(call);
-        let under = Under {
-            call,
-            el,
-            first: None,
-            silent: false,
-            received: self.now,
-        };
-        if let Some(config) = self.config {
-            if self.gate.is_none() {
-                self.under.insert(
-                    number,
-                    Under {
-                        el: Answer::None,
-                        ..under
-                    },
-                );
-                self.at(self.now + REFUSED_MS, What::Answered(number));
-                return;
-            }
-            self.tell_gate(match call {
-                Call::NewPayload(id) => Event::NewPayload {
-                    payload: self.asked_payload(id),
-                },
-                Call::Forkchoice { .. } => Event::ForkchoiceUpdated {
-                    state: state_of(call),
-                },
-            });
-            if config.policy == ImportPolicy::ProofsOnly {
-                self.under.insert(
-                    number,
-                    Under {
-                        el: Answer::None,
-                        ..under
-                    },
-                );
-                self.at(self.now + REFUSED_MS, What::Answered(number));
-                return;
-            }
-            if config.policy == ImportPolicy::AcceptProofs {
-                self.at(self.now + config.execution_slow_after_ms, What::Silent(number));
-            }
-        }
-        self.under.insert(number, under);
-        self.at(at, What::Answered(number));
-    }
-
-    fn el_answered(&mut self, number: u64) {
-        let Some(under) = self.under.get(&number) else {
-            return;
-        };
-        let (call, el, received) = (under.call, under.el, under.received);
-        let Some(config) = self.config.filter(|_| self.gate.is_some()) else {
-            return self.answer(number, el);
-        };
-        let id = CallId(number);
-        let answer = el_answer(call, el);
-        let actions = self.tell_gate(match call {
-            Call::NewPayload(payload) => Event::NewPayloadAnswered {
-                call: id,
-                payload: self.asked_payload(payload),
-                answer,
-            },
-            Call::Forkchoice { .. } => Event::ForkchoiceUpdatedAnswered {
-                call: id,
-                state: Some(state_of(call)),
-                answer,
-            },
-        });
-        let (decision, waits) = decided(&actions, id);
-        if !waits {
-            return self.answer(number, heard(call, decision, el));
-        }
-        if let Some(under) = self.under.get_mut(&number) {
-            under.first = Some(decision);
-        }
-        let until = (self.now + config.wait_for_proofs_ms).min(received + LONGEST_CALL);
-        self.at(until.max(self.now), What::WaitOver(number));
-    }
-
-    fn wait_over(&mut self, number: u64) {
-        let Some(first) = self.under.get(&number).and_then(|u| u.first) else {
-            return;
-        };
-        let (call, el) = (self.under[&number].call, self.under[&number].el);
-        let again = self.ask_again(number, word(el));
-        let decision = if again.is_valid(word(el)) { again } else { first };
-        self.answer(number, heard(call, decision, el));
-    }
-
-    /// A proof came, or the execution client has been silent for long: calls under way that it answers.
-    fn look_again(&mut self) {
-        let numbers: Vec<u64> = self
-            .under
-            .iter()
-            .filter(|(_, u)| u.silent || u.first.is_some())
-            .map(|(n, _)| *n)
-            .collect();
-        for number in numbers {
-            let under = &self.under[&number];
-            let (call, el, waits) = (under.call, under.el, under.first.is_some());
-            let now_valid = self
-                .gate
-                .as_ref()
-                .and_then(|gate| gate.payload(&hash(named(call))))
-                .is_some_and(|view| view.verdict == PayloadVerdict::Valid);
-            if !now_valid {
-                continue;
-            }
-            if waits {
-                self.wait_over(number);
-            } else if self.ask_again(number, None).is_valid(None) {
-                self.answer(number, heard(call, Decision::RaiseToValid(hash(named(call))), el));
-            }
-        }
-    }
-
-    fn ask_again(&mut self, number: u64, status: Option<StatusWord>) -> Decision {
-        let asked = match self.under[&number].call {
-            Call::NewPayload(id) => Asked::Payload(self.asked_payload(id)),
-            Call::Forkchoice { head, .. } => Asked::Head(hash(head)),
-        };
-        let call = CallId(number);
-        let actions = self.tell_gate(Event::AskedAgain { call, asked, status });
-        decided(&actions, call).0
-    }
-
-    fn answer(&mut self, number: u64, answer: Answer) {
-        let Some(under) = self.under.remove(&number) else {
-            return;
-        };
-        let id = named(under.call);
-        if let Answer::Invalid(_) = answer {
-            self.run.invalid.insert(id);
-        }
-        if answer == Answer::Valid && !self.is_founded(id, under.el) {
-            self.run.unfounded.insert(id);
-        }
-        self.node.answered(under.call, answer);
-    }
-
-    /// Whether a payload may be called VALID now, by design.md's table of policies.
-    fn is_founded(&self, id: Id, el: Answer) -> bool {
-        let Some(config) = self.config else { return true };
-        let proven = |id: &Id| *id == 0 || self.stored.contains(id);
-        let mut chain =
-            std::iter::successors(Some(id), |at| (*at != 0).then(|| self.world.payload_parent(*at)));
-        match (config.policy, config.on_missing_proofs) {
-            (ImportPolicy::Observe, _)
-            | (ImportPolicy::RequireProofs, OnMissingProofs::TrustExecution { .. }) => el == Answer::Valid,
-            (ImportPolicy::RequireProofs, OnMissingProofs::Wait) => {
-                el == Answer::Valid && chain.skip(config.proof_lag as usize).all(|at| proven(&at))
-            }
-            (ImportPolicy::AcceptProofs, _) => el == Answer::Valid || proven(&id),
-            (ImportPolicy::ProofsOnly, _) => chain.all(|at| proven(&at)),
-        }
-    }
-
     fn tell_gate(&mut self, event: Event) -> Vec<Action> {
         let now = UnixMillis(self.now);
         let Some(gate) = &mut self.gate else {
@@ -507,100 +311,5 @@ impl Sim<'_> {
         self.run.taken_back = self.node.taken_back;
         self.run.ignored_votes = self.node.ignored;
         self.run
-    }
-}
-
-fn named(call: Call) -> Id {
-    match call {
-        Call::NewPayload(id) | Call::Forkchoice { head: id, .. } => id,
-    }
-}
-
-fn bytes(id: Id, kind: u8) -> Hash256 {
-    let mut bytes = [kind; 32];
-    bytes[..8].copy_from_slice(&(id as u64 + 1).to_be_bytes());
-    Hash256(bytes)
-}
-
-fn hash(id: Id) -> BlockHash {
-    bytes(id, 0xaa)
-}
-
-fn root(id: Id) -> Root {
-    bytes(id, 0xee)
-}
-
-fn proof_of(id: Id) -> ProofKey {
-    ProofKey {
-        new_payload_request_root: root(id),
-        proof_type: 1,
-    }
-}
-
-fn state_of(call: Call) -> ForkchoiceState {
-    let (head, safe, finalized) = match call {
-        Call::Forkchoice {
-            head,
-            safe,
-            finalized,
-        } => (head, safe, finalized),
-        Call::NewPayload(id) => (id, None, None),
-    };
-    let or_zero = |id: Option<Id>| id.map_or(BlockHash::default(), hash);
-    ForkchoiceState {
-        head: hash(head),
-        safe: or_zero(safe),
-        finalized: or_zero(finalized),
-    }
-}
-
-fn word(answer: Answer) -> Option<StatusWord> {
-    match answer {
-        Answer::Valid => Some(StatusWord::Valid),
-        Answer::NotValidated => Some(StatusWord::Syncing),
-        Answer::Invalid(_) => Some(StatusWord::Invalid),
-        Answer::None => None,
-    }
-}
-
-fn el_answer(call: Call, answer: Answer) -> ElAnswer {
-    let latest_valid_hash = match answer {
-        Answer::Valid => Some(hash(named(call))),
-        Answer::Invalid(LatestValid::Hash(id)) => Some(hash(id)),
-        Answer::Invalid(LatestValid::Zero) => Some(BlockHash::default()),
-        Answer::Invalid(LatestValid::Null) | Answer::NotValidated | Answer::None => None,
-    };
-    match word(answer) {
-        Some(status) => ElAnswer::Status {
-            status,
-            latest_valid_hash,
-        },
-        None => ElAnswer::Unavailable,
-    }
-}
-
-fn decided(actions: &[Action], call: CallId) -> (Decision, bool) {
-    let found = actions.iter().find_map(|action| match action {
-        Action::Answer {
-            call: of,
-            decision,
-            waits,
-        } if *of == call => Some((*decision, *waits)),
-        _ => None,
-    });
-    found.expect("every call is answered")
-}
-
-/// What the node hears.
-fn heard(call: Call, decision: Decision, el: Answer) -> Answer {
-    match decision {
-        Decision::PassThrough => el,
-        Decision::LowerToSyncing(_) => Answer::NotValidated,
-        Decision::RaiseToValid(of) => {
-            assert_eq!(of, hash(named(call)), "VALID names the payload asked about");
-            Answer::Valid
-        }
-        Decision::Invalid => Answer::Invalid(LatestValid::Null),
-        Decision::InvalidForkchoiceState => Answer::None,
     }
 }

@@ -3,9 +3,9 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `node` | the beacon node: block tree, optimistic set, head by votes, when it asks |
+//! | `node` | the beacon node: block tree, optimistic set, when it asks; `fork_choice`: its head by votes |
 //! | `world` | blocks, votes, payloads, proofs and faults, from a seed |
-//! | `driver` | one run in simulated time, behind the gate or without |
+//! | `driver` | one run in simulated time, behind the gate or without; `calls`: what is under way, `words`: the gate's names for it |
 //! | `table` | nodes, settings and troubles, each with each: the guide's tables |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
