@@ -263,6 +263,24 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
+    fn the_types_of_beta_are_those_of_the_text_or_the_configured() {
+        let (text, configured) = (
+            Spec::mainnet(),
+            Spec {
+                supported_proof_types: [2, 9].into(),
+                ..Spec::mainnet()
+            },
+        );
+        for proof_type in 0..=u8::MAX {
+            assert!(text.defines_proof_type(Revision::Alpha, proof_type));
+            for (spec, types) in [(&text, [1, 2, 3].as_slice()), (&configured, &[2, 9])] {
+                let defined = spec.defines_proof_type(Revision::Beta, proof_type);
+                assert_eq!(defined, types.contains(&proof_type), "{proof_type}");
+            }
+        }
+    }
+
+    #[test]
     fn forks_begin_at_their_epoch() {
         let spec = Spec::mainnet();
         for (epoch, fork, version) in [

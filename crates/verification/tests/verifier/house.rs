@@ -52,11 +52,16 @@ pub(crate) fn house_with(config: VerifierConfig) -> House {
 }
 
 pub(crate) fn house_on(spec: Spec, config: VerifierConfig) -> House {
+    house_for(spec, config, [1, 2])
+}
+
+/// The same with an engine for these types.
+pub(crate) fn house_for(spec: Spec, config: VerifierConfig, types: impl Into<Vec<ProofType>>) -> House {
     let chain = Arc::new(MemoryChain::new(Arc::new(spec), root(0xaa)));
     chain.add_payload(root(1), SLOT);
     chain.add_interop_validators(0..4);
     chain.set_slot(Slot(44));
-    let engine = Arc::new(ScriptedEngine::new([1, 2]));
+    let engine = Arc::new(ScriptedEngine::new(types));
     let containment = Arc::new(MemoryContainment::default());
     let (store, gate) = (
         Arc::new(MemorySink::new("store")),

@@ -6,5 +6,6 @@ mod beta;
 mod house;
 mod many;
 mod unsigned;
+mod upstream;
 mod waiting;
 mod way;

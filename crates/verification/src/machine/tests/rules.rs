@@ -246,6 +246,27 @@ const ROWS: &[Row] = &[
         ],
     },
     Row {
+        name: "rules 3 and 4 need no payload",
+        run: |h| {
+            h.world.engine_up = false;
+            let tried = bring(h, "V", 1, gossip(1));
+            h.world.payloads.remove(&key(1, 1).root);
+            let said = vec![
+                tried,
+                bring(h, "V again", 1, gossip(2)),
+                bring(h, "V fresh", 2, gossip(3)),
+            ];
+            h.world.on_disk.insert(key(1, 1));
+            [said, vec![bring(h, "V known", 3, gossip(4))]].concat()
+        },
+        says: &[
+            "parked engine_unavailable",
+            "ignore seen_from_validator",
+            "parked unknown_payload",
+            "ignore already_valid",
+        ],
+    },
+    Row {
         name: "rule 4: a try whose signature did not verify is none",
         run: |h| {
             let forged = h.bring(forged(signed(key(1, 1), "V", 1), 1), gossip(1));
