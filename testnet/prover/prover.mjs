@@ -12,7 +12,7 @@ import { Ledger } from "./ledger.mjs";
 const name = process.argv[2];
 const { ASSAY: binary, RIG: rig, OUT_DIR: out, FAULT: fault = "" } = process.env;
 const base = Number(process.env.BASE), slotSeconds = Number(process.env.SLOT), provenSeconds = Number(process.env.SECONDS_PROVEN);
-const gloasEpoch = name === "fulu" ? null : Number(process.env.GLOAS);
+const gloasEpoch = name === "fulu" ? null : Number(process.env.GLOAS || 3);
 const boundary = gloasEpoch === null ? Infinity : 8 * gloasEpoch;
 const types = [1, 2], validators = [3, 5], slotMs = slotSeconds * 1000;
 const inside = name === "inside";

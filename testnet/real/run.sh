@@ -16,8 +16,8 @@
 set -euo pipefail
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 REPO="$(cd "$HERE/../.." && pwd)"
+. "$HERE/../lib/rig.sh"
 RUN="${ASSAY_REAL_RUN:-$HERE/run}" WORK="$HERE/work"
-SOURCE="${ASSAY_REALNET:-$REPO/../shared/realnet}"
 PROFILE=dev SCENARIOS="minibeacon lodestar" OUT="$RUN/observed.json"
 usage() { sed -n '2,17p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; }
 while [ $# -gt 0 ]; do
@@ -30,10 +30,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 
-if [ ! -x "$SOURCE/minibeacon/run.sh" ] || [ ! -x "$SOURCE/capella/up.sh" ]; then
-  echo "skipped: no rig at $SOURCE (ASSAY_REALNET names another place)" >&2
-  exit 77
-fi
+need_rig minibeacon capella
 for tool in node npm; do
   command -v "$tool" > /dev/null || { echo "$tool is needed" >&2; exit 1; }
 done
@@ -46,25 +43,7 @@ fi
 ASSAY_BIN="$(realpath "$ASSAY_BIN")"
 [ -x "$ASSAY_BIN" ] || { echo "no binary at $ASSAY_BIN" >&2; exit 1; }
 
-# The rig: its scripts anew each time; what it installs and builds stays, and is taken over where it is there already.
-SOURCE="$(cd "$SOURCE" && pwd)"
-mkdir -p "$WORK"
-for part in minibeacon minibeacon/lib minibeacon/el-ethrex minibeacon/el-ethrex/src capella capella/cl capella/el-ethereumjs; do
-  mkdir -p "$WORK/$part"
-  find "$SOURCE/$part" -maxdepth 1 -type f -exec cp -p {} "$WORK/$part/" \;
-  if [ -d "$SOURCE/$part/node_modules" ] && [ ! -e "$WORK/$part/node_modules" ]; then ln -s "$SOURCE/$part/node_modules" "$WORK/$part/node_modules"; fi
-done
-if [ -z "${ETHREX_BIN:-}" ] && [ -x "$SOURCE/minibeacon/el-ethrex/target/release/el-ethrex" ]; then
-  ETHREX_BIN="$SOURCE/minibeacon/el-ethrex/target/release/el-ethrex"
-fi
-export ETHREX_BIN="${ETHREX_BIN:-$WORK/minibeacon/el-ethrex/target/release/el-ethrex}"
-if [ ! -x "$ETHREX_BIN" ]; then
-  echo "building el-ethrex (about 9 min on 2 cores)"
-  (cd "$WORK/minibeacon/el-ethrex" && nice -n 10 cargo build --release --locked)
-  ETHREX_BIN="$WORK/minibeacon/el-ethrex/target/release/el-ethrex"
-fi
-[ -e "$WORK/minibeacon/node_modules" ] || (cd "$WORK/minibeacon" && npm install --no-save --no-audit --no-fund --loglevel=error)
-[ -e "$WORK/capella/cl/node_modules" ] || (cd "$WORK/capella/cl" && npm ci --no-audit --no-fund --loglevel=error)
+take_rig "$WORK" minibeacon capella
 
 # Whatever happens, what was started is ended: the rig by its own pid files, ours by the ids they were started with.
 DIR="" CHILD=""
