@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A node's HTTP API against its own OpenAPI document: schemathesis, from PyPI, asks what the document allows and what it
 # does not. Ends with 1 on a 500, an answer that the document does not name, or one of another shape. The node runs over
-# the simulated network of `assay devnet`. Options go to schemathesis.
+# the simulated network of `assay devnet`, which comes to Gloas first: proofs of both revisions are there to be asked for.
+# Options go to schemathesis.
 #   testnet/schemathesis/run.sh [--max-examples 100] [--seed 1]
 # ASSAY_BIN: built already. SCHEMATHESIS_VENV: where its virtual environment is, or is made.
 set -euo pipefail
@@ -22,7 +23,7 @@ if [ ! -x "$venv/bin/schemathesis" ]; then
 fi
 
 # Two nodes, so that there are peers to tell of; longer than any run takes.
-"$bin" devnet --nodes 2 --slots 3000 --slot-ms 2000 --proof-size 2000 --datadir "$home/net" > "$home/devnet.log" 2>&1 &
+"$bin" devnet --nodes 2 --slots 3000 --slot-ms 1000 --gloas-epoch 1 --proof-size 2000 --datadir "$home/net" > "$home/devnet.log" 2>&1 &
 devnet=$!
 end() {
   kill -TERM "$devnet" 2> /dev/null || true
@@ -39,15 +40,18 @@ for _ in $(seq 300); do
 done
 [ -n "$file" ] || { echo "no node came up" >&2; cat "$home/devnet.log" >&2; exit 1; }
 url=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["http"])' "$file")
-# Until there are proofs to be served.
-for _ in $(seq 150); do
-  python3 - "$url" <<'PY' && break
+# Until there are proofs to be served, of either revision.
+ready=
+for _ in $(seq 300); do
+  python3 - "$url" <<'PY' && ready=1 && break
 import json, sys, urllib.request
 pool = json.load(urllib.request.urlopen(sys.argv[1] + "/eth/v1/beacon/pool/execution_proofs"))
-sys.exit(0 if pool["data"] else 1)
+names = {name for proof in pool["data"] for name in proof["message"]}
+sys.exit(0 if {"public_input", "beacon_block_root"} <= names else 1)
 PY
   sleep 0.2
 done
+[ -n "$ready" ] || { echo "no proofs of both revisions" >&2; cat "$home/devnet.log" >&2; exit 1; }
 
 # It keeps what it found in the directory it runs in.
 (cd "$home" && "$venv/bin/schemathesis" --config-file "$config" run "$url/openapi.json" "$@")

@@ -73,6 +73,52 @@ fn every_proof_reaches_every_node_and_every_payload_turns_valid() {
     }
 }
 
+/// `alpha` proofs before the boundary, envelopes behind it, every one at every node.
+#[test]
+fn into_gloas_and_the_proofs_become_envelopes() {
+    let dir = tempfile::tempdir().unwrap();
+    let datadir = dir.path().join("net");
+    let (output, summary) = devnet(&[
+        "--nodes",
+        "2",
+        "--slots",
+        "11",
+        "--slot-ms",
+        "1000",
+        "--gloas-epoch",
+        "1",
+        "--proof-size",
+        "2000",
+        "--proof-delay-ms",
+        "100",
+        "--datadir",
+        datadir.to_str().unwrap(),
+    ]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert_eq!(summary.unwrap()["payloads"], 11);
+    for node in ["node-1", "node-2"] {
+        let list = assay()
+            .args(["db", "list", "--json", "--datadir"])
+            .arg(datadir.join(node))
+            .output()
+            .unwrap();
+        let list = String::from_utf8_lossy(&list.stdout).into_owned();
+        let lines: Vec<Value> = list
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 11, "{node}: {list}");
+        for line in &lines {
+            let is_gloas = line["slot"].as_u64().unwrap() >= 8;
+            assert_eq!(line["beacon_block_root"].is_string(), is_gloas, "{node}: {line}");
+            assert!(line["new_payload_request_root"].is_string(), "{node}: {line}");
+        }
+        let slots: Vec<_> = lines.iter().filter_map(|line| line["slot"].as_u64()).collect();
+        assert!(slots.contains(&7) && slots.contains(&8), "{node}: {slots:?}");
+    }
+}
+
 #[test]
 fn a_proof_delay_beyond_the_end_fails() {
     let (output, summary) = devnet(&[
@@ -112,6 +158,7 @@ fn settings_that_cannot_work_are_refused_at_once() {
         (["--slot-ms", "1500"], "--slot-ms"),
         (["--nodes", "0"], "--nodes"),
         (["--slots", "0"], "--slots"),
+        (["--gloas-epoch", "0"], "--gloas-epoch"),
         (["--proof-size", "1"], "--proof-size"),
         (["--proof-size", "4194305"], "--proof-size"),
     ] {

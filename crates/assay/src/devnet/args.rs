@@ -26,6 +26,9 @@ pub struct DevnetArgs {
     /// Slots, one payload each
     #[arg(long, value_name = "N", default_value_t = 12)]
     pub slots: u64,
+    /// Epoch (of 8 slots, at least 1) from which on the network is of Gloas, where proofs travel as envelopes [default: never]
+    #[arg(long, value_name = "EPOCH")]
+    pub gloas_epoch: Option<u64>,
     /// Length of a slot, whole seconds
     #[arg(long, value_name = "MS", default_value_t = 2000)]
     pub slot_ms: u64,

@@ -28,7 +28,7 @@ use assay_simulator::{
     ChainConfig, FollowerConfig, ProverConfig, SimBlock, Simulation, SimulationConfig, prover::SimProver,
     simulation::now_ms,
 };
-use assay_types::Spec;
+use assay_types::{Epoch, ForkName, Spec};
 use bytes::Bytes;
 use child::NodeProcess;
 use observe::NodeReport;
@@ -72,6 +72,9 @@ fn check(args: &DevnetArgs) -> anyhow::Result<()> {
     if args.slots == 0 {
         bail!("--slots: at least 1");
     }
+    if args.gloas_epoch == Some(0) {
+        bail!("--gloas-epoch: at least 1, the simulated genesis is of Fulu");
+    }
     if args.slot_ms == 0 || !args.slot_ms.is_multiple_of(1000) {
         bail!("--slot-ms: whole seconds, at least 1000: payload timestamps are in seconds");
     }
@@ -113,12 +116,19 @@ async fn network(args: &DevnetArgs) -> anyhow::Result<()> {
         // A closed standard error leaves nobody to tell it to.
         let _ = writeln!(std::io::stderr(), "assay: {warning}");
     }
-    let spec = Spec {
+    let mut spec = Spec {
         config_name: "assay-devnet".into(),
         slot_duration_ms: args.slot_ms,
         chain_id: CHAIN_ID,
         ..Spec::minimal()
     };
+    if let Some(gloas) = args.gloas_epoch {
+        for (fork, _, epoch) in &mut spec.fork_schedule {
+            if *fork == ForkName::Gloas {
+                *epoch = Epoch(gloas);
+            }
+        }
+    }
     let dev = DevProver::new(
         crate::config::DEFAULT_DEV_SEED,
         usize::try_from(spec.max_proof_size)?,
