@@ -11,11 +11,11 @@
 mod support;
 
 mod bad_input;
-mod beta;
 mod dashboard;
 mod devnet;
 mod doctor;
 mod envelope_prover;
+mod envelope_requests;
 mod foreign_prover;
 mod gate;
 mod openapi;

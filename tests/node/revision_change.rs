@@ -145,8 +145,8 @@ impl Seat {
         }
     }
 
-    /// All that it has, of either revision.
-    async fn pool(&self, expected: &[&SignedProof]) {
+    /// All that it has, of either revision; as SSZ, which does not say which, those of the revision of the day.
+    async fn pool(&self, now: Revision, expected: &[&SignedProof]) {
         let (status, body) = get(&self.node().http(POOL)).await;
         assert_eq!(status, 200, "{body}");
         let has = body["data"].as_array().unwrap();
@@ -162,6 +162,13 @@ impl Seat {
             self.index,
             missing.len()
         );
+        let request = reqwest::Client::new()
+            .get(self.node().http(POOL))
+            .header("accept", "application/octet-stream");
+        let ssz = request.send().await.unwrap().bytes().await.unwrap();
+        let of_now = expected.iter().filter(|proof| proof.revision == now);
+        let whole: usize = of_now.map(|proof| 4 + proof.to_ssz_bytes().len()).sum();
+        assert_eq!(ssz.len(), whole, "node {}", self.index);
     }
 }
 
@@ -206,7 +213,7 @@ async fn at_gloas_there_and_back_node_by_node() {
     two.serves(&b, &[&beta_b]).await;
     // The second no longer shows what names the payload, but has it, and counts it.
     two.serves(&a, &[]).await;
-    two.pool(&[&alpha_a, &beta_b]).await;
+    two.pool(Beta, &[&alpha_a, &beta_b]).await;
     for seat in [&one, &two] {
         seat.valid(&[&a, &b]).await;
     }
@@ -236,7 +243,8 @@ async fn at_gloas_there_and_back_node_by_node() {
     // An envelope of a payload that is proven here in the other words is news to this network.
     one.post(&beta_b).await;
     one.serves(&b, &[&beta_b]).await;
-    one.pool(&[&alpha_a, &alpha_b, &beta_b, &beta_c, &beta_c2]).await;
+    one.pool(Beta, &[&alpha_a, &alpha_b, &beta_b, &beta_c, &beta_c2])
+        .await;
 
     // And back, both.
     one.change(&world, Alpha, false);
