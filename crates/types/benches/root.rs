@@ -1,10 +1,14 @@
 //! `hash_tree_root` of a 4 MiB proof against `tree_hash` on the same bytes, in one run on one thread.
 //!
 //! The byte-list form has the same root in both, which is asserted; the progressive form, which `tree_hash` does not
-//! have, is measured beside it. What counts is the ratio of the medians; the times are this machine's.
+//! have, is measured beside it, and so is `beta`'s envelope, a byte list in the same frame. What counts is the ratio of the
+//! medians; the times are this machine's.
 //! `cargo bench -p assay-types --bench root`
 
-use assay_types::{ExecutionProof, PublicInput, Root, Spec, spec::ProofDataForm};
+use assay_types::{
+    ExecutionProof, PublicInput, Revision, Root, Spec, proof_beta::ExecutionProofEnvelope,
+    spec::ProofDataForm,
+};
 use bytes::Bytes;
 use ssz_types::{VariableList, typenum::U4194304};
 use std::{
@@ -65,18 +69,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             new_payload_request_root: request_root,
         },
     };
+    let envelope = ExecutionProofEnvelope {
+        proof_data: proof.proof_data.clone(),
+        proof_type: 1,
+        beacon_block_root: request_root,
+    };
+    let of_beta = spec.proof_data_form(Revision::Beta);
     let byte_list = || proof.hash_tree_root(&spec, ProofDataForm::ByteList).0;
     let progressive = || proof.hash_tree_root(&spec, ProofDataForm::Progressive).0;
+    let enveloped = || envelope.hash_tree_root(&spec, of_beta).0;
     let tree_hash = || plain.tree_hash_root().0;
     assert_eq!(byte_list(), tree_hash(), "the same bytes have the same root");
+    assert_eq!(enveloped(), tree_hash(), "the same frame, form and root");
 
-    let mut samples = [const { Vec::new() }; 3];
+    let mut samples = [const { Vec::new() }; 4];
     for _ in 0..ROUNDS {
         timed(&mut samples[0], tree_hash);
         timed(&mut samples[1], byte_list);
         timed(&mut samples[2], progressive);
+        timed(&mut samples[3], enveloped);
     }
-    let [plain, byte_list, progressive] = samples.each_mut().map(|s| median(s));
+    let [plain, byte_list, progressive, enveloped] = samples.each_mut().map(|s| median(s));
     let mut out = io::stdout().lock();
     writeln!(
         out,
@@ -84,7 +97,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         spec.max_proof_size
     )?;
     writeln!(out, "  tree_hash    {plain:>10.2?}")?;
-    for (name, time) in [("byte list", byte_list), ("progressive", progressive)] {
+    for (name, time) in [
+        ("byte list", byte_list),
+        ("progressive", progressive),
+        ("envelope", enveloped),
+    ] {
         let ratio = plain.as_secs_f64() / time.as_secs_f64();
         writeln!(
             out,

@@ -7,6 +7,11 @@
 //! which `tree_hash` does not have, is measured beside it, and so are `beta`'s envelopes (byte-list form, the same frame, so
 //! the same root again). Then what a proof costs that can be ignored, from unpacked
 //! bytes, against a full verification from there. What counts is the ratios of the medians; times are this machine's.
+//!
+//! | two runs on two busy cores | against | goal | `alpha`, byte list | `alpha`, progressive | `beta`, envelope |
+//! |---|---|---|---|---|---|
+//! | gossip data to verdict | plain path | 4 times as fast | 7.4, 7.2 | 7.3, 7.4 | 7.3, 7.3 |
+//! | a valid one is known | in full | 1/20 | | 1/2850, 1/2943 | 1/420, 1/332 |
 //! `cargo bench -p assay-verification --bench pipeline`
 
 use assay_chain::Chain;
@@ -237,10 +242,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
         mut ours_progressive,
         mut ours_envelope,
         mut full,
+        mut full_envelope,
         mut known,
         mut known_envelope,
         mut contained,
-    ] = std::array::from_fn::<_, 8, _>(|_| Samples::default());
+    ] = std::array::from_fn::<_, 9, _>(|_| Samples::default());
     // A proof that was judged invalid: its signer is contained, and nothing of that payload is known as valid.
     let refused = list.ssz(0xfe, &invalid, 1);
     black_box(list.verdict(refused.clone()).await?);
@@ -271,15 +277,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
         let unpacked = Bytes::from(gossip::decompress(&packed_envelope, limit)?);
         let root = beta.accepted(unpacked).await?;
         ours_envelope.add(began);
-        let again = Bytes::from(gossip::decompress(&packed_envelope, limit)?);
         if root != plain_path(&packed_envelope, &key, domain)? {
             return Err("the envelope's roots differ".into());
-        }
-        let began = Instant::now();
-        let verdict = beta.verdict(again).await?;
-        known_envelope.add(began);
-        if !matches!(verdict, Verdict::Ignore(_)) {
-            return Err(format!("not ignored: {verdict:?}").into());
         }
 
         // From unpacked bytes: another payload's proof in full; then it again; then one whose signer is contained.
@@ -291,6 +290,17 @@ async fn run() -> Result<(), Box<dyn Error>> {
         let began = Instant::now();
         let verdict = progressive.verdict(again).await?;
         known.add(began);
+        if !matches!(verdict, Verdict::Ignore(_)) {
+            return Err(format!("not ignored: {verdict:?}").into());
+        }
+        let ssz = beta.envelope(100 + round, &valid, 0);
+        let again = Bytes::copy_from_slice(&ssz);
+        let began = Instant::now();
+        black_box(beta.accepted(ssz).await?);
+        full_envelope.add(began);
+        let began = Instant::now();
+        let verdict = beta.verdict(again).await?;
+        known_envelope.add(began);
         if !matches!(verdict, Verdict::Ignore(_)) {
             return Err(format!("not ignored: {verdict:?}").into());
         }
@@ -307,7 +317,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     beta.verifier.shutdown().await;
 
     let (plain, ours, ours_progressive) = (plain.median(), ours.median(), ours_progressive.median());
-    let (ours_envelope, known_envelope) = (ours_envelope.median(), known_envelope.median());
+    let (ours_envelope, full_envelope) = (ours_envelope.median(), full_envelope.median());
+    let known_envelope = known_envelope.median();
     let (full, known, contained) = (full.median(), known.median(), contained.median());
     let mut out = io::stdout().lock();
     writeln!(
@@ -340,13 +351,17 @@ async fn run() -> Result<(), Box<dyn Error>> {
     )?;
     writeln!(
         out,
+        "  in full, envelopes                                {full_envelope:8.2} ms"
+    )?;
+    writeln!(
+        out,
         "  a valid one is known                              {known:8.4} ms  1/{:.0} of it (goal 1/20)",
         full / known
     )?;
     writeln!(
         out,
-        "  a valid one is known, envelopes                   {known_envelope:8.4} ms  1/{:.0} of it (goal 1/20)",
-        full / known_envelope
+        "  a valid one is known, envelopes                   {known_envelope:8.4} ms  1/{:.0} of that (goal 1/20)",
+        full_envelope / known_envelope
     )?;
     writeln!(
         out,
