@@ -158,3 +158,70 @@ fn what_cannot_be_signed_is_refused() {
     small.extend(domain);
     fails(dir, &small, "MAX_PROOF_SIZE");
 }
+
+/// Where `beta` holds it is envelopes that are signed and verified: the same frame, other names, another root.
+#[test]
+fn envelopes_are_signed_and_verified_where_beta_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let public = assay_types::SecretKey::interop(0)
+        .public_key()
+        .to_bytes()
+        .to_string();
+    std::fs::write(
+        dir.join("key"),
+        "25295f0d1d592a90b333e26e85149708208e9f8e8bc18f6c77bd62f8ad7a6866",
+    )
+    .unwrap();
+    let envelope = serde_json::json!({
+        "proof_data": format!("0x{}", "ab".repeat(500)), "proof_type": "2", "beacon_block_root": ROOT,
+    });
+    std::fs::write(dir.join("e.json"), envelope.to_string()).unwrap();
+    let domain = [
+        "--fork-version",
+        "0x60000001",
+        "--genesis-validators-root",
+        GENESIS,
+    ];
+    let with = |words: &[&'static str], revision: &'static str| {
+        let mut words = words.to_vec();
+        words.extend(domain);
+        words.extend(["--revision", revision]);
+        words
+    };
+    let sign = |to| {
+        let words = [
+            "sign",
+            "e.json",
+            "--key-file",
+            "key",
+            "--validator-index",
+            "7",
+            "-o",
+            to,
+        ];
+        with(&words, "beta")
+    };
+    for signed in ["s.json", "s.ssz", "s.ssz_snappy"] {
+        ok(dir, &sign(signed));
+        let mut verify = with(&["verify", signed], "beta");
+        verify.extend(["--public-key", &public]);
+        let said: serde_json::Value = serde_json::from_str(&ok(dir, &verify)).unwrap();
+        assert_eq!(said["signature"], "valid");
+        assert_eq!(said["beacon_block_root"], ROOT, "{said}");
+        // JSON says which revision it is of; SSZ of one frame has another root in the other form.
+        let mut verify = with(&["verify", signed], "alpha");
+        verify.extend(["--public-key", &public]);
+        let says = if signed == "s.json" {
+            "a proof of revision beta"
+        } else {
+            "signature"
+        };
+        fails(dir, &verify, says);
+    }
+    // Neither is the other's message.
+    let mut alpha = sign("a.json");
+    let last = alpha.len() - 1;
+    alpha[last] = "alpha";
+    fails(dir, &alpha, "public_input");
+}

@@ -130,3 +130,109 @@ pub(crate) async fn sign(
     };
     asked.signer.sign(proof, &payload).await.map_err(not_now)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use assay_types::{
+        ExecutionPayload, ForkName, ProofMessage, Revision, SignatureBytes, Slot, StatedInput, ValidatorIndex,
+    };
+    use assay_verification::{
+        SignError, message_of,
+        testing::{MemoryChain, ScriptedEngine},
+    };
+    use async_trait::async_trait;
+
+    struct NoDoor;
+
+    #[async_trait]
+    impl ProofDoor for NoDoor {
+        async fn post(&self, _: &SignedProof) -> Outcome {
+            Outcome::Done
+        }
+    }
+
+    /// Signs nothing, and says what would be signed.
+    struct Says(Arc<MemoryChain>);
+
+    #[async_trait]
+    impl ProofSigner for Says {
+        fn validators(&self, _: Slot) -> Vec<ValidatorIndex> {
+            vec![0]
+        }
+        async fn sign(&self, proof: CheckedProof, payload: &PayloadInfo) -> Result<SignedProof, SignError> {
+            let (revision, message): (Revision, ProofMessage) =
+                message_of(self.0.spec(), proof.into_proof(), payload)?;
+            Ok(SignedProof {
+                revision,
+                message,
+                validator_index: 0,
+                signature: SignatureBytes([0; 96]),
+            })
+        }
+    }
+
+    fn root(n: u8) -> Root {
+        Root::from([n; 32])
+    }
+
+    /// Where `beta` holds.
+    fn house() -> (Asked, Arc<MemoryChain>, Arc<ScriptedEngine>) {
+        let spec = Spec {
+            revision: Revision::Beta,
+            ..Spec::minimal()
+        };
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let chain = Arc::new(MemoryChain::new(Arc::new(spec), root(7)));
+        let engine = Arc::new(ScriptedEngine::new([1]));
+        let asked = Asked {
+            chain: chain.clone(),
+            api: Arc::new(NodeApi::new("http://127.0.0.1:9").unwrap()),
+            engine: engine.clone(),
+            signer: Arc::new(Says(chain.clone())),
+            door: Arc::new(NoDoor),
+            recent: Arc::new(RecentRequests::default()),
+        };
+        (asked, chain, engine)
+    }
+
+    #[tokio::test]
+    async fn of_several_blocks_with_a_payload_the_views_is_named_else_the_one_proven_for() {
+        let (asked, chain, engine) = house();
+        chain.add_payload(root(1), Slot(43));
+        for (views, named) in [(None, 9), (Some(8), 8)] {
+            if let Some(block) = views {
+                chain.add_block_of(root(block), Slot(43), root(1));
+            }
+            let key = ProofKey {
+                new_payload_request_root: root(1),
+                proof_type: 1,
+            };
+            let checked = verify(&asked, &key, Bytes::from_static(b"V")).await.unwrap();
+            let words = engine.last_asked().unwrap().public_input;
+            assert!(matches!(words, StatedInput::Beta(_)), "{words:?}");
+            let signed = sign(&asked, root(9), checked).await.unwrap();
+            assert_eq!(
+                (signed.revision, signed.message.root),
+                (Revision::Beta, root(named))
+            );
+        }
+    }
+
+    #[test]
+    fn a_payload_that_is_not_the_one_asked_for_is_refused() {
+        let spec = Spec::minimal();
+        let request = NewPayloadRequest {
+            fork: ForkName::Capella,
+            execution_payload: ExecutionPayload::default(),
+            versioned_hashes: Vec::new(),
+            parent_beacon_block_root: Root::ZERO,
+            execution_requests: Default::default(),
+        };
+        let own = request.hash_tree_root(&spec).unwrap();
+        assert!(checked(request.clone(), own, &spec).is_ok());
+        let refused = checked(request, root(1), &spec).unwrap_err();
+        assert!(refused.contains("has the request root"), "{refused}");
+    }
+}

@@ -374,6 +374,7 @@ impl Spec {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::{ForkName, ForkVersion};
 
     fn alpha() -> SignedExecutionProof {
         SignedExecutionProof {
@@ -426,6 +427,27 @@ mod tests {
                 .unwrap()
                 .name()
         );
+    }
+
+    #[test]
+    fn a_message_is_hashed_in_the_form_of_its_epochs_revision() {
+        let mut spec = Spec::mainnet();
+        spec.revision_by_fork = [(ForkName::Gloas, Revision::Beta)].into();
+        spec.fork_schedule.retain(|(fork, ..)| *fork != ForkName::Gloas);
+        spec.fork_schedule
+            .push((ForkName::Gloas, ForkVersion([7, 0, 0, 0]), Epoch(500_000)));
+        let message = ProofMessage {
+            proof_data: Bytes::from_static(&[5; 100]),
+            proof_type: 1,
+            root: Root::from([6; 32]),
+        };
+        for (epoch, form) in [
+            (499_999, ProofDataForm::Progressive),
+            (500_000, ProofDataForm::ByteList),
+        ] {
+            let root = spec.proof_message_root(Epoch(epoch), &message);
+            assert_eq!(root, message.hash_tree_root(&spec, form), "{epoch}");
+        }
     }
 
     #[test]

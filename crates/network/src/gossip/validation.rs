@@ -237,9 +237,154 @@ fn has_payload(chain: &dyn Chain, name: &ProofName) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use assay_types::{Root, Spec};
-    use assay_verification::testing::MemoryChain;
+    use assay_types::{Epoch, ForkName, ProofKey, Root, Spec};
+    use assay_verification::{
+        MemoryContainment, Verifier, VerifierConfig, VerifierParts,
+        testing::{MemoryChain, MemorySink, ScriptedEngine, sign, sign_envelope},
+    };
+    use std::time::Duration;
+
+    fn root(n: u8) -> Root {
+        Root::from([n; 32])
+    }
+
+    /// Gloas from epoch 1 on: slot 7 is of Fulu, slot 8 of Gloas.
+    const FULU: Slot = Slot(7);
+    const GLOAS: Slot = Slot(8);
+
+    /// Payload 1 of Fulu, and block 8 of Gloas with payload 2; types 1 and 2 are verified.
+    struct House {
+        chain: Arc<MemoryChain>,
+        verifier: Verifier,
+        validation: Arc<Validation>,
+        reports: mpsc::Receiver<Report>,
+    }
+
+    impl House {
+        fn new() -> Self {
+            let mut spec = Spec::minimal();
+            for entry in &mut spec.fork_schedule {
+                if entry.0 == ForkName::Gloas {
+                    entry.2 = Epoch(1);
+                }
+            }
+            let chain = Arc::new(MemoryChain::new(Arc::new(spec), root(7)));
+            chain.add_interop_validators(0..4);
+            chain.add_payload(root(1), FULU);
+            chain.add_block_of(root(8), GLOAS, root(2));
+            chain.set_slot(GLOAS);
+            let store = Arc::new(MemorySink::new("store"));
+            let parts = VerifierParts {
+                chain: chain.clone(),
+                engine: Arc::new(ScriptedEngine::new([1, 2])),
+                known: store.clone(),
+                containment: Arc::new(MemoryContainment::default()),
+                store: store.clone(),
+            };
+            let verifier = Verifier::start(VerifierConfig::default(), parts);
+            let (send, reports) = mpsc::channel(8);
+            let wanted = Wanted {
+                known: store,
+                proof_types: vec![1, 2],
+            };
+            let validation = Validation::new(
+                verifier.intake(),
+                chain.clone(),
+                wanted,
+                TopicSchedule::new(chain.spec(), &root(7)),
+                send,
+                Counters::default(),
+            );
+            Self {
+                chain,
+                verifier,
+                validation,
+                reports,
+            }
+        }
+
+        /// SSZ of a proof of payload `n` in `alpha`'s words, of a payload of `slot`.
+        fn alpha(&self, n: u8, slot: Slot) -> Bytes {
+            let key = ProofKey {
+                new_payload_request_root: root(n),
+                proof_type: 1,
+            };
+            let (spec, genesis) = (self.chain.spec(), self.chain.genesis());
+            sign(spec, &genesis, key, slot, Bytes::from_static(b"V"), 1).to_ssz_bytes()
+        }
+
+        fn envelope(&self, block: u8, slot: Slot) -> Bytes {
+            let (spec, genesis) = (self.chain.spec(), self.chain.genesis());
+            sign_envelope(spec, &genesis, root(block), 1, slot, Bytes::from_static(b"V"), 1).to_ssz_bytes()
+        }
+
+        /// What gossipsub is told of a message on the topic of `topic`'s digest.
+        async fn hears(&mut self, topic: Slot, ssz: Bytes) -> Report {
+            let message = GossipMessage {
+                id: MessageId::from(vec![0]),
+                peer: PeerId::random(),
+                digest: self.validation.schedule.digest_at_slot(topic),
+                ssz,
+            };
+            match self.validation.begin(message) {
+                Some(report) => report,
+                None => tokio::time::timeout(Duration::from_secs(20), self.reports.recv())
+                    .await
+                    .unwrap()
+                    .unwrap(),
+            }
+        }
+
+        fn wrong_digests(&self) -> u64 {
+            self.validation.counters.wrong_digest.get()
+        }
+    }
+
+    /// The topic says the revision; on the other fork's topic a message is ignored, and takes nothing from the same message
+    /// on its own.
+    #[tokio::test]
+    async fn at_the_boundary_each_topic_has_its_own_revision() {
+        use MessageAcceptance::{Accept, Ignore};
+        let mut house = House::new();
+        let (alpha, envelope) = (house.alpha(1, FULU), house.envelope(8, GLOAS));
+        for (topic, ssz, acceptance, wrong) in [
+            (GLOAS, &alpha, Ignore, 1),
+            (FULU, &envelope, Ignore, 2),
+            (FULU, &alpha, Accept, 2),
+            (GLOAS, &envelope, Accept, 2),
+            // Known by now: not by its topic, but because it is.
+            (GLOAS, &envelope, Ignore, 2),
+        ] {
+            let report = house.hears(topic, ssz.clone()).await;
+            assert_eq!(report.acceptance, acceptance, "{topic:?}");
+            assert!(report.misplaced.is_none());
+            assert_eq!(house.wrong_digests(), wrong, "{topic:?}");
+        }
+        house.verifier.shutdown().await;
+    }
+
+    /// Room is for what may bring something new: by the name that the topic's revision gives it.
+    #[tokio::test]
+    async fn what_is_wanted_is_told_by_what_it_names_on_its_topic() {
+        let mut house = House::new();
+        let (alpha, envelope) = (house.alpha(1, FULU), house.envelope(8, GLOAS));
+        let validation = Arc::clone(&house.validation);
+        let digest = |slot| validation.schedule.digest_at_slot(slot);
+        for (topic, ssz, wanted) in [
+            (FULU, &alpha, true),
+            (GLOAS, &alpha, false),
+            (GLOAS, &envelope, true),
+            (FULU, &envelope, false),
+        ] {
+            assert_eq!(validation.is_wanted(digest(topic), ssz), wanted, "{topic:?}");
+        }
+        assert!(!validation.is_wanted(digest(GLOAS), &house.envelope(9, GLOAS)));
+        house.hears(GLOAS, envelope.clone()).await;
+        assert!(!validation.is_wanted(digest(GLOAS), &envelope), "known by now");
+        house.verifier.shutdown().await;
+    }
 
     #[test]
     fn proofs_of_a_block_whose_payload_has_not_come_have_no_right_to_room() {

@@ -2,8 +2,8 @@
 
 use super::support::{TestStore, block, block_root, config, key, payload, proof_key, ssz, wait};
 use crate::{BlockUpdate, PutOutcome, RecordKey, record::CHUNK_BYTES, tables};
-use assay_types::{ProofKey, ProofName, Revision, Slot};
-use assay_verification::KnownProofs;
+use assay_types::{ProofKey, ProofMessage, ProofName, Revision, Root, SignatureBytes, SignedProof, Slot};
+use assay_verification::{KnownProofs, VerifiedProof};
 use redb::{Database, ReadableTable};
 
 fn envelope(slot: u64, block_number: u64, proof_type: u8, validator_index: u64) -> RecordKey {
@@ -108,6 +108,46 @@ fn two_blocks_with_one_payload_keep_their_own() {
     t.head(two);
     t.finalize(1, &two, &[]);
     assert_eq!(t.keys(), [envelope(5, 1, 1, 6)]);
+}
+
+/// As the verifier hands it over.
+#[test]
+fn what_the_verifier_accepted_is_kept_as_what_it_is() {
+    let t = TestStore::new(config());
+    t.blocks(&[block(1, 0, 1)]);
+    let key = envelope(1, 1, 2, 6);
+    let signed = SignedProof {
+        revision: Revision::Beta,
+        message: ProofMessage {
+            proof_data: ssz(&key, 200),
+            proof_type: 2,
+            root: key.root,
+        },
+        validator_index: 6,
+        signature: SignatureBytes([1; 96]),
+    };
+    let proof = VerifiedProof::assume_verified_envelope(signed.clone(), payload(1), Root::ZERO, Slot(1));
+    assert_eq!(wait(t.store().put(&proof)).unwrap(), PutOutcome::Stored);
+    let stored = t.store().reader().read(&key).unwrap().unwrap();
+    assert_eq!(
+        (stored.revision(), stored.name()),
+        (Revision::Beta, signed.name())
+    );
+    assert_eq!(stored.signed().unwrap(), signed);
+    assert_eq!(types_of(&t, 1), [2]);
+}
+
+#[test]
+fn two_blocks_of_one_slot_keep_their_own_payloads_proofs_apart() {
+    let t = TestStore::new(config());
+    t.blocks(&[block(1, 0, 1), block(11, 0, 1)]);
+    put(&t, envelope(1, 1, 1, 6), 100);
+    put(&t, envelope(1, 11, 2, 6), 100);
+    for (number, proof_type, envelope) in [(1, 1, envelope(1, 1, 1, 6)), (11, 2, envelope(1, 11, 2, 6))] {
+        assert_eq!(types_of(&t, number), [proof_type]);
+        let keys = t.store().reader().keys_of(&payload(number)).unwrap();
+        assert_eq!(keys, [envelope]);
+    }
 }
 
 #[test]

@@ -214,6 +214,13 @@ fn an_envelope_joins_its_own_block_only() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("carries no bid"), "{error}");
+    let mut earlier = envelope;
+    earlier.partial_request.fork = ForkName::Fulu;
+    let error = earlier
+        .request(&summary(ForkName::Gloas, &spec, &block))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("fork is fulu"), "{error}");
 }
 
 #[test]

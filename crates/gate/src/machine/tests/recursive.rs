@@ -27,6 +27,19 @@ impl Bench {
         self.event(Event::RecursiveProofVerified { key, origin });
     }
 
+    /// So many proofs of payload 5 whose origins nobody knows.
+    fn wait_for_ever(&mut self, proofs: usize) {
+        for n in 0..proofs {
+            let key = ProofKey {
+                new_payload_request_root: root(5),
+                proof_type: (n % 256) as u8,
+            };
+            let mut origin = root(200);
+            origin.0[8..16].copy_from_slice(&(n as u64).to_be_bytes());
+            self.event(Event::RecursiveProofVerified { key, origin });
+        }
+    }
+
     fn verdicts(&self, payloads: std::ops::RangeInclusive<u8>) -> String {
         payloads
             .map(|n| match self.verdict(n) {
@@ -114,19 +127,23 @@ fn the_rules_stay_what_they_are() {
 #[test]
 fn what_waits_for_its_origin_is_bounded_and_goes_when_the_flag_does() {
     let mut bench = chain(recursive(require(1)), 5);
-    for n in 0..MAX_RECURSIVE_PROOFS + 10 {
-        let key = ProofKey {
-            new_payload_request_root: root(5),
-            proof_type: (n % 256) as u8,
-        };
-        let mut origin = root(200);
-        origin.0[8..16].copy_from_slice(&(n as u64).to_be_bytes());
-        bench.event(Event::RecursiveProofVerified { key, origin });
-    }
+    bench.wait_for_ever(MAX_RECURSIVE_PROOFS + 10);
     bench.prove_from(3, 5, 1);
     bench.event(Event::ConfigChanged(require(1)));
     bench.event(Event::ConfigChanged(recursive(require(1))));
     bench.prove(2, 1);
     bench.prove(3, 1);
     assert_eq!(bench.verdicts(2..=5), "VVss");
+}
+
+#[test]
+fn the_oldest_that_waits_is_forgotten_for_the_newest() {
+    for (others, verdicts) in [(MAX_RECURSIVE_PROOFS - 1, "VVVV"), (MAX_RECURSIVE_PROOFS, "VVss")] {
+        let mut bench = chain(recursive(require(1)), 5);
+        bench.prove_from(3, 5, 1);
+        bench.wait_for_ever(others);
+        bench.prove(2, 1);
+        bench.prove(3, 1);
+        assert_eq!(bench.verdicts(2..=5), verdicts, "{others}");
+    }
 }

@@ -98,6 +98,36 @@ async fn ranges_give_what_is_held_in_order() {
     assert!(a.book.faults.lock().is_empty() && b.book.faults.lock().is_empty());
 }
 
+/// No text of `beta` has requests.
+#[tokio::test]
+async fn envelopes_are_served_where_that_is_wanted() {
+    for envelopes in [false, true] {
+        let config = RpcConfig {
+            envelopes,
+            ..RpcConfig::default()
+        };
+        let settings = Settings {
+            config,
+            ..Settings::default()
+        };
+        let (a, b) = (Rig::start().await, Rig::start_with(settings).await);
+        for slot in 24..=30 {
+            b.store_block(slot).await;
+        }
+        let mut held = vec![
+            b.store_proof(26, 1, 100).await,
+            b.store_envelope(26, 2, 100).await,
+        ];
+        if !envelopes {
+            held.truncate(1);
+        }
+        a.connect(&b).await;
+        assert_eq!(by_range(&a, &b, 24, 7, &[]).await.unwrap(), held);
+        let asked: (Root, &[ProofType]) = (block_root(26), &[1, 2]);
+        assert_eq!(by_root(&a, &b, &[asked]).await.unwrap(), held);
+    }
+}
+
 #[tokio::test]
 async fn roots_give_what_is_held_in_the_order_asked() {
     let (a, b, [p26_1, p26_2, p30_1]) = served().await;

@@ -18,7 +18,7 @@ use assay_types::{
 };
 use assay_verification::{
     VerifiedProof,
-    testing::{MemoryChain, sign},
+    testing::{MemoryChain, sign, sign_envelope},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -351,6 +351,18 @@ impl Rig {
     pub(crate) async fn store_proof(&self, slot: u64, proof_type: ProofType, size: usize) -> Bytes {
         let proof = proof(self.chain.as_ref(), slot, proof_type, 3, size);
         self.keep(slot, proof).await
+    }
+
+    /// One of `beta`, which names the block.
+    pub(crate) async fn store_envelope(&self, slot: u64, proof_type: ProofType, size: usize) -> Bytes {
+        let (spec, genesis) = (self.chain.spec(), self.chain.genesis());
+        let data = noise_bytes(slot << 8 | u64::from(proof_type), size);
+        let envelope = sign_envelope(spec, &genesis, block_root(slot), proof_type, Slot(slot), data, 3);
+        let ssz = envelope.to_ssz_bytes();
+        let verified =
+            VerifiedProof::assume_verified_envelope(envelope, payload_root(slot), Root::ZERO, Slot(slot));
+        self.store.put(&verified).await.unwrap();
+        ssz
     }
 
     pub(crate) async fn keep(&self, slot: u64, proof: SignedExecutionProof) -> Bytes {
