@@ -4,12 +4,11 @@
 use crate::support::{
     NodeProcess, PATIENCE, World,
     envelope_prover::{EnvelopeProver, Proxy, Settings, SignedEnvelope},
-    get, post, until,
+    until,
 };
 use assay_simulator::SimBlock;
 use assay_types::{ForkName, Revision, Root, SecretKey, SignedProof};
-use serde_json::{Value, json};
-use std::time::Duration;
+use serde_json::Value;
 
 const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 const VALIDATOR: u64 = 5;
@@ -256,36 +255,5 @@ async fn what_is_wrong_in_a_list_is_named_by_its_index() {
     for block in [&block, &next] {
         house.proven(block).await;
     }
-
-    // In JSON, at the demo's path, it is the same: of a payload that the prover never saw.
-    let past = house.world.block_past_the_node(0).await;
-    let served = house.one.http(&format!("{PROOFS}/{}", past.block_root));
-    until("the block", &served, |status, _| status == 200).await;
-    let own = house.world.envelope(&past, 1, 3000, 3);
-    let mut forged = house.world.envelope(&past, 2, 3000, 3);
-    forged.signature.0[7] ^= 1;
-    let pool = house.one.http("/eth/v1/beacon/pool/execution_proofs");
-    // The block's own envelope is told apart from it, and may come later.
-    let posting = async {
-        loop {
-            let answer = post(&pool, "application/json", json!([own, forged]).to_string()).await;
-            if answer.0 != 503 {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    let (status, answer) = tokio::time::timeout(PATIENCE, posting).await.unwrap();
-    let failures = answer["failures"].as_array().cloned().unwrap_or_default();
-    assert_eq!((status, failures.len()), (400, 1), "{answer}");
-    assert_eq!(failures[0]["index"], 1, "{answer}");
-    assert_eq!(get(&served).await.1["data"], json!([own]));
-    // Its SSZ is that of a list of envelopes.
-    let request = reqwest::Client::new()
-        .get(&served)
-        .header("accept", "application/octet-stream");
-    let ssz = request.send().await.unwrap().bytes().await.unwrap();
-    assert_eq!(ssz, [&4_u32.to_le_bytes(), &own.to_ssz_bytes()[..]].concat());
-    assert!(house.one.log().contains("no req/resp"), "said at start");
     house.end();
 }
