@@ -1,7 +1,7 @@
 //! `--revision` changed node by node while the chain goes on at Gloas: nothing that was stored or decided is lost, whichever
 //! way, and what a block's proofs are served as follows the revision of the day.
 
-use crate::support::{NodeProcess, World, get, post_ssz, until};
+use crate::support::{NodeProcess, World, get, post, post_ssz, until};
 use assay_proof_engine::DevProver;
 use assay_simulator::SimBlock;
 use assay_types::{ProofMessage, Revision, SecretKey, SignedProof};
@@ -105,6 +105,19 @@ impl Seat {
     async fn post(&self, proof: &SignedProof) {
         let (status, answer) = post_ssz(&self.node().http(PROOFS), proof.to_ssz_bytes()).await;
         assert_eq!(status, 200, "node {}: {answer}", self.index);
+    }
+
+    /// Both in one body of JSON at the demo's path: the good one is taken, the other refused by its place.
+    async fn post_json(&self, good: &SignedProof, bad: &SignedProof) {
+        let body = json!([good, bad]).to_string();
+        let (status, answer) = post(&self.node().http(POOL), "application/json", body).await;
+        let failures = answer["failures"].as_array().cloned().unwrap_or_default();
+        assert_eq!((status, failures.len()), (400, 1), "{answer}");
+        assert_eq!(failures[0]["index"], 1, "{answer}");
+        assert!(
+            failures[0]["message"].as_str().unwrap().contains("signature"),
+            "{answer}"
+        );
     }
 
     /// Serves exactly these proofs of a block, in JSON and byte for byte.
@@ -235,7 +248,9 @@ async fn at_gloas_there_and_back_node_by_node() {
     })
     .await;
     two.post(&beta_c).await;
-    two.post(&beta_c2).await;
+    let mut forged = proof(&world, &c, Beta, 3);
+    forged.message.proof_type = 1;
+    two.post_json(&beta_c2, &forged).await;
     for seat in [&one, &two] {
         seat.serves(&c, &[&beta_c, &beta_c2]).await;
         seat.valid(&[&a, &b, &c]).await;
