@@ -175,7 +175,7 @@ impl Proofs {
         )?;
         let engine = Arc::new(DevEngine::new(DevConfig {
             proof_types: vec![PROOF_TYPE],
-            ..DevConfig::new(SEED, spec.chain_id, usize::try_from(spec.max_proof_size)?)
+            ..DevConfig::new(SEED, spec.clone())
         })?);
         let (gate, writer) = GateHandle::open(
             GateConfig {

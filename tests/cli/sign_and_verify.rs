@@ -104,6 +104,29 @@ fn a_proof_is_made_signed_and_verified_in_every_encoding() {
     }
 }
 
+/// In `beta` the chain is part of what is proven and the block what is named; one without the other is neither revision's.
+#[test]
+fn a_development_proof_of_beta_is_an_envelope() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let made = |more: &[&str]| {
+        let mut args = vec!["dev-proof", "--new-payload-request-root", ROOT, "-o", "p.json"];
+        args.extend(more);
+        ok(dir, &args);
+        let text = std::fs::read_to_string(dir.join("p.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    };
+    let alpha = made(&[]);
+    let [one, two] =
+        ["1337", "1338"].map(|chain| made(&["--beacon-block-root", GENESIS, "--chain-id", chain]));
+    assert_eq!(alpha["public_input"]["new_payload_request_root"], ROOT);
+    assert_eq!(one["beacon_block_root"], GENESIS);
+    assert_ne!(one["proof_data"], two["proof_data"]);
+    assert_ne!(one["proof_data"], alpha["proof_data"]);
+    let half = ["dev-proof", "--new-payload-request-root", ROOT, "--chain-id", "1"];
+    fails(dir, &half, "--beacon-block-root");
+}
+
 #[test]
 fn what_cannot_be_signed_is_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -11,6 +11,7 @@
 mod support;
 
 mod bad_input;
+mod chain_id;
 mod dashboard;
 mod devnet;
 mod doctor;

@@ -4,7 +4,7 @@
 use crate::support::{NodeProcess, World, get, post, post_ssz, until};
 use assay_proof_engine::DevProver;
 use assay_simulator::SimBlock;
-use assay_types::{ProofMessage, Revision, SecretKey, SignedProof};
+use assay_types::{ProofMessage, Revision, SecretKey, SignedProof, StatedInput};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -21,8 +21,9 @@ fn proof(world: &World, block: &SimBlock, revision: Revision, proof_type: u8) ->
     };
     spec.revision_by_fork.clear();
     spec.revision = revision;
+    let input = StatedInput::new(&spec, revision, request_root);
     let message = ProofMessage {
-        proof_data: dev.prove(&request_root, proof_type, 60_000).unwrap(),
+        proof_data: dev.prove_stated(&input, proof_type, 60_000).unwrap(),
         proof_type,
         root: match revision {
             Revision::Alpha => request_root,

@@ -14,6 +14,7 @@ use assay_simulator::{
 };
 use assay_types::{
     ForkName, ProofMessage, ProofType, Revision, SecretKey, SignedExecutionProof, SignedProof, Slot, Spec,
+    StatedInput, proof_beta::PublicInput,
 };
 use serde_json::Value;
 use std::{
@@ -313,18 +314,35 @@ impl World {
         size: usize,
         validator: u64,
     ) -> SignedProof {
+        let chain_id = self.simulation.chain().lock().spec().chain_id;
+        self.envelope_of_chain(block, proof_type, size, validator, chain_id)
+    }
+
+    /// As `envelope`, with a proof made for the chain of this id.
+    pub(crate) fn envelope_of_chain(
+        &self,
+        block: &SimBlock,
+        proof_type: ProofType,
+        size: usize,
+        validator: u64,
+        chain_id: u64,
+    ) -> SignedProof {
         let dev = DevProver::new(assay::config::DEFAULT_DEV_SEED, 4 << 20);
         let payload = block.payload.as_ref().unwrap();
-        let message = ProofMessage {
-            proof_data: dev.prove(&payload.request_root, proof_type, size).unwrap(),
-            proof_type,
-            root: block.block_root,
-        };
         let (mut spec, genesis) = {
             let chain = self.simulation.chain().lock();
             (Spec::clone(chain.spec()), chain.genesis())
         };
         spec.revision = Revision::Beta;
+        let input = StatedInput::Beta(PublicInput {
+            chain_id,
+            ..PublicInput::of_valid_payload(&spec, payload.request_root)
+        });
+        let message = ProofMessage {
+            proof_data: dev.prove_stated(&input, proof_type, size).unwrap(),
+            proof_type,
+            root: block.block_root,
+        };
         let epoch = spec.epoch_at_slot(block.slot);
         let root = spec.proof_message_root(epoch, &message);
         let signing_root = spec.execution_proof_signing_root(&genesis, epoch, &root);

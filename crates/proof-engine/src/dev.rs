@@ -4,7 +4,7 @@ use crate::{
     DevProofSizeError, DevProver, EngineError, EngineEvent, ProofEngine, ProofGenId, Verification,
     dev_proof::MIN_DEV_PROOF_SIZE,
 };
-use assay_types::{EngineInput, NewPayloadRequest, ProofKey, ProofType, Root};
+use assay_types::{EngineInput, ForkName, NewPayloadRequest, ProofKey, ProofType, Root, Spec, StatedInput};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::{
@@ -30,14 +30,12 @@ const BLOCKING_ABOVE: usize = 64 * 1024;
 pub struct DevConfig {
     /// The network's seed: any bytes, the same on every node.
     pub seed: Bytes,
-    /// `DEPOSIT_CHAIN_ID` of the network this node is on.
-    pub chain_id: u64,
+    /// The network's values: its chain id, its revisions, `MAX_PROOF_SIZE`.
+    pub spec: Arc<Spec>,
     /// `--unsafe-dev-proofs-on-mainnet`: start on chain id 1 all the same.
     pub allow_mainnet: bool,
     /// Types it makes and verifies, preferred first; not empty.
     pub proof_types: Vec<ProofType>,
-    /// `MAX_PROOF_SIZE` of the network in bytes.
-    pub max_proof_size: usize,
     /// Bytes of the proofs that `request` makes.
     pub proof_size: usize,
     /// How long judging a proof takes.
@@ -51,21 +49,26 @@ pub struct DevConfig {
 }
 
 impl DevConfig {
-    /// Proofs of type 0 and 1 KiB, at once and without failures, on chain `chain_id`.
-    pub fn new(seed: impl Into<Bytes>, chain_id: u64, max_proof_size: usize) -> Self {
+    /// Proofs of type 0 and 1 KiB, at once and without failures, on this network.
+    pub fn new(seed: impl Into<Bytes>, spec: Arc<Spec>) -> Self {
+        let most = max_proof_size(&spec).max(MIN_DEV_PROOF_SIZE);
         Self {
             seed: seed.into(),
-            chain_id,
+            spec,
             allow_mainnet: false,
             proof_types: vec![0],
-            max_proof_size,
-            proof_size: 1024.clamp(MIN_DEV_PROOF_SIZE, max_proof_size.max(MIN_DEV_PROOF_SIZE)),
+            proof_size: 1024.clamp(MIN_DEV_PROOF_SIZE, most),
             verification_delay: Duration::ZERO,
             proving_delay: Duration::ZERO,
             proving_failure_rate: 0.0,
             unavailable_rate: 0.0,
         }
     }
+}
+
+/// `MAX_PROOF_SIZE`, as far as this machine's memory could ever hold it.
+fn max_proof_size(spec: &Spec) -> usize {
+    usize::try_from(spec.max_proof_size).unwrap_or(usize::MAX)
 }
 
 /// Why the development backend did not start.
@@ -111,7 +114,7 @@ struct Inner {
 impl DevEngine {
     /// Checks the settings and says in the log that these proofs prove nothing.
     pub fn new(config: DevConfig) -> Result<Self, DevConfigError> {
-        if config.chain_id == MAINNET_CHAIN_ID && !config.allow_mainnet {
+        if config.spec.chain_id == MAINNET_CHAIN_ID && !config.allow_mainnet {
             return Err(DevConfigError::Mainnet);
         }
         if config.proof_types.is_empty() {
@@ -126,11 +129,11 @@ impl DevEngine {
                 return Err(DevConfigError::Rate { name, value });
             }
         }
-        let prover = DevProver::new(config.seed.clone(), config.max_proof_size);
+        let prover = DevProver::new(config.seed.clone(), max_proof_size(&config.spec));
         prover.check_size(config.proof_size)?;
         tracing::warn!(
             proof_types = ?config.proof_types,
-            chain_id = config.chain_id,
+            chain_id = config.spec.chain_id,
             "INSECURE proof engine `dev`: its proofs prove nothing about execution; for development networks only"
         );
         let (events, _) = broadcast::channel(EVENT_BACKLOG);
@@ -168,7 +171,7 @@ impl Inner {
         Ok(())
     }
 
-    async fn make(&self, key: ProofKey, id: ProofGenId) -> EngineEvent {
+    async fn make(&self, fork: ForkName, key: ProofKey, id: ProofGenId) -> EngineEvent {
         if !self.config.proof_types.contains(&key.proof_type) {
             return EngineEvent::Failed {
                 key,
@@ -181,10 +184,16 @@ impl Inner {
                 reason: "dev: proving_failure_rate".into(),
             };
         }
-        let (prover, size) = (self.prover.clone(), self.config.proof_size);
+        let (prover, size, spec) = (
+            self.prover.clone(),
+            self.config.proof_size,
+            self.config.spec.clone(),
+        );
+        // What a proof of this payload will be judged by.
+        let input = StatedInput::new(&spec, spec.revision_at(fork), key.new_payload_request_root);
         let made = off_thread(size, move || {
             prover
-                .prove(&key.new_payload_request_root, key.proof_type, size)
+                .prove_stated(&input, key.proof_type, size)
                 .map_err(|e| e.to_string())
         });
         match made.await.unwrap_or_else(Err) {
@@ -237,10 +246,7 @@ impl ProofEngine for DevEngine {
             return Ok(Verification::Unsupported);
         }
         let (prover, proof) = (self.inner.prover.clone(), proof.clone());
-        let checked = off_thread(proof.proof_data.len(), move || {
-            prover.check_data(&proof.key(), &proof.proof_data)
-        })
-        .await;
+        let checked = off_thread(proof.proof_data.len(), move || prover.check(&proof)).await;
         match checked.map_err(EngineError::Unavailable)? {
             Ok(()) => Ok(Verification::Valid),
             Err(why) => Ok(Verification::Invalid(why)),
@@ -250,7 +256,7 @@ impl ProofEngine for DevEngine {
     async fn request(
         &self,
         new_payload_request_root: Root,
-        _request: Arc<NewPayloadRequest>,
+        request: Arc<NewPayloadRequest>,
         types: &[ProofType],
     ) -> Result<ProofGenId, EngineError> {
         self.inner.answer_unless_unavailable()?;
@@ -262,7 +268,7 @@ impl ProofEngine for DevEngine {
         let id = ProofGenId(self.inner.calls.fetch_add(1, Ordering::Relaxed).to_be_bytes());
         // A weak handle: work for an engine that is gone ends with it.
         let (engine, types) = (Arc::downgrade(&self.inner), types.to_vec());
-        let delay = self.inner.config.proving_delay;
+        let (delay, fork) = (self.inner.config.proving_delay, request.fork);
         tokio::spawn(async move {
             let _permit = permit;
             pause(delay).await;
@@ -270,6 +276,7 @@ impl ProofEngine for DevEngine {
                 let Some(engine) = engine.upgrade() else { return };
                 let event = engine
                     .make(
+                        fork,
                         ProofKey {
                             new_payload_request_root,
                             proof_type,

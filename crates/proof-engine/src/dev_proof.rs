@@ -1,10 +1,11 @@
 //! Development proofs as bytes: making and checking them, offline and without a runtime.
 //!
-//! A development proof is `MAC ++ filler`. The MAC is HMAC-SHA256 under the network's seed over the payload's request
-//! root, the type, the whole length and every filler byte; the filler is pseudo-random and does not compress, as real
-//! proofs do not. Such a proof shows that its maker knows the seed, and NOTHING about execution.
+//! A development proof is `MAC ++ filler`. The MAC is HMAC-SHA256 under the network's seed over the root of the public
+//! input, the type, the whole length and every filler byte; the filler is pseudo-random and does not compress, as real
+//! proofs do not. So in `alpha` it is bound to the payload's request root, in `beta` to the chain, the schema and the payload's
+//! validity too. Such a proof shows that its maker knows the seed, and NOTHING about execution.
 
-use assay_types::{ExecutionProof, ProofKey, ProofType, PublicInput, Root};
+use assay_types::{EngineInput, ExecutionProof, ProofType, PublicInput, Root, StatedInput};
 use bytes::{Bytes, BytesMut};
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
@@ -71,27 +72,38 @@ impl DevProver {
         }
     }
 
-    /// The `proof_data` for a payload: `size` bytes, the same for the same seed, root, type and size.
+    /// The `proof_data` for a payload in `alpha`, whose public input is the request root alone: as `prove_stated`.
     pub fn prove(
         &self,
         new_payload_request_root: &Root,
         proof_type: ProofType,
         size: usize,
     ) -> Result<Bytes, DevProofSizeError> {
+        let input = PublicInput {
+            new_payload_request_root: *new_payload_request_root,
+        };
+        self.prove_stated(&StatedInput::Alpha(input), proof_type, size)
+    }
+
+    /// The `proof_data` for what is stated of a payload: `size` bytes, the same for the same seed, public input, type and
+    /// size.
+    pub fn prove_stated(
+        &self,
+        public_input: &StatedInput,
+        proof_type: ProofType,
+        size: usize,
+    ) -> Result<Bytes, DevProofSizeError> {
         self.check_size(size)?;
+        let input_root = public_input.hash_tree_root();
         let mut proof = BytesMut::zeroed(size);
         let (mac, filler) = proof.split_at_mut(MIN_DEV_PROOF_SIZE);
-        self.fill(new_payload_request_root, proof_type, size, filler);
-        mac.copy_from_slice(
-            &self
-                .mac(new_payload_request_root, proof_type, filler)
-                .finalize()
-                .into_bytes(),
-        );
+        self.fill(&input_root, proof_type, size, filler);
+        let made = self.mac(&input_root, proof_type, filler).finalize();
+        mac.copy_from_slice(&made.into_bytes());
         Ok(proof.freeze())
     }
 
-    /// As `prove`, as the container that is signed.
+    /// As `prove`, as the container that is signed in `alpha`.
     pub fn prove_execution(
         &self,
         new_payload_request_root: Root,
@@ -107,16 +119,12 @@ impl DevProver {
         })
     }
 
-    /// Checks a proof; the error says what is wrong with it. In constant time over the MAC.
-    pub fn check(&self, proof: &ExecutionProof) -> Result<(), String> {
-        self.check_data(&proof.key(), &proof.proof_data)
-    }
-
-    /// As `check`, of a proof's bytes for a payload and type.
-    pub fn check_data(&self, key: &ProofKey, proof_data: &[u8]) -> Result<(), String> {
-        self.check_size(proof_data.len()).map_err(|e| e.to_string())?;
-        let (mac, filler) = proof_data.split_at(MIN_DEV_PROOF_SIZE);
-        self.mac(&key.new_payload_request_root, key.proof_type, filler)
+    /// Checks a proof against all of its public input; the error says what is wrong with it. In constant time over the MAC.
+    pub fn check(&self, proof: &EngineInput) -> Result<(), String> {
+        self.check_size(proof.proof_data.len())
+            .map_err(|e| e.to_string())?;
+        let (mac, filler) = proof.proof_data.split_at(MIN_DEV_PROOF_SIZE);
+        self.mac(&proof.public_input.hash_tree_root(), proof.proof_type, filler)
             .verify_slice(mac)
             .map_err(|_| "the MAC of the development proof does not match".into())
     }
@@ -142,7 +150,7 @@ impl DevProver {
         Hmac::new(&block.into())
     }
 
-    /// Bound: root, type, whole length, every byte after the MAC.
+    /// Bound: `hash_tree_root(PublicInput)`, type, whole length, every byte after the MAC.
     fn mac(&self, root: &Root, proof_type: ProofType, filler: &[u8]) -> Hmac<Sha256> {
         let mut hmac = self.keyed();
         hmac.update(MAC_DOMAIN);
@@ -176,12 +184,17 @@ impl DevProver {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+    use assay_types::proof_beta;
     use proptest::prelude::*;
 
     const MAX: usize = 4 * 1024 * 1024;
 
     fn prover() -> DevProver {
         DevProver::new("a seed", MAX)
+    }
+
+    fn check(prover: &DevProver, proof: &ExecutionProof) -> Result<(), String> {
+        prover.check(&proof.clone().into())
     }
 
     fn flipped(proof: &ExecutionProof, at: usize, mask: u8) -> ExecutionProof {
@@ -196,11 +209,11 @@ mod tests {
     #[test]
     fn every_flipped_byte_of_4_kib_is_refused() {
         let proof = prover().prove_execution(Root::from([7; 32]), 2, 4096).unwrap();
-        prover().check(&proof).unwrap();
+        check(&prover(), &proof).unwrap();
         for at in 0..4096 {
             for mask in [1, 0x80, 0xff] {
                 assert!(
-                    prover().check(&flipped(&proof, at, mask)).is_err(),
+                    check(&prover(), &flipped(&proof, at, mask)).is_err(),
                     "byte {at}, mask {mask:#x}"
                 );
             }
@@ -210,13 +223,13 @@ mod tests {
     #[test]
     fn sampled_flips_of_4_mib_are_refused() {
         let proof = prover().prove_execution(Root::from([7; 32]), 2, MAX).unwrap();
-        prover().check(&proof).unwrap();
+        check(&prover(), &proof).unwrap();
         let spread = (0..24).map(|i| i * 174_763);
         for at in [0, 31, 32, 63, 64, MAX - 33, MAX - 32, MAX - 1]
             .into_iter()
             .chain(spread)
         {
-            assert!(prover().check(&flipped(&proof, at, 1)).is_err(), "byte {at}");
+            assert!(check(&prover(), &flipped(&proof, at, 1)).is_err(), "byte {at}");
         }
     }
 
@@ -263,16 +276,58 @@ mod tests {
             ),
         ];
         for (what, bad) in cases {
-            assert!(prover().check(&bad).is_err(), "{what}");
+            assert!(check(&prover(), &bad).is_err(), "{what}");
         }
         assert!(
-            DevProver::new("another seed", MAX).check(&proof).is_err(),
+            check(&DevProver::new("another seed", MAX), &proof).is_err(),
             "another seed"
         );
         assert!(
-            DevProver::new("a seed", 999).check(&proof).is_err(),
+            check(&DevProver::new("a seed", 999), &proof).is_err(),
             "larger than MAX_PROOF_SIZE"
         );
+    }
+
+    /// In `beta` all of the public input is bound, and neither revision's proof is one of the other.
+    #[test]
+    fn every_field_of_the_public_input_is_bound() {
+        let right = proof_beta::PublicInput {
+            new_payload_request_root: Root::from([7; 32]),
+            successful_validation: true,
+            chain_id: 1337,
+            schema_id: 0x1501,
+        };
+        let alpha = StatedInput::Alpha(PublicInput {
+            new_payload_request_root: right.new_payload_request_root,
+        });
+        let with = |change: fn(&mut proof_beta::PublicInput)| {
+            let mut other = right.clone();
+            change(&mut other);
+            StatedInput::Beta(other)
+        };
+        let inputs = [
+            StatedInput::Beta(right.clone()),
+            with(|input| input.new_payload_request_root = Root::from([8; 32])),
+            with(|input| input.successful_validation = false),
+            with(|input| input.chain_id = 1338),
+            with(|input| input.schema_id = 0x1502),
+            alpha,
+        ];
+        for (made_for, input) in inputs.iter().enumerate() {
+            let proof_data = prover().prove_stated(input, 2, 1000).unwrap();
+            for (checked_for, public_input) in inputs.iter().enumerate() {
+                let proof = EngineInput {
+                    proof_data: proof_data.clone(),
+                    proof_type: 2,
+                    public_input: public_input.clone(),
+                };
+                assert_eq!(
+                    prover().check(&proof).is_ok(),
+                    made_for == checked_for,
+                    "{input:?} {public_input:?}"
+                );
+            }
+        }
     }
 
     #[test]
@@ -315,10 +370,10 @@ mod tests {
             let proof = prover.prove_execution(Root::from(root), proof_type, size).unwrap();
             prop_assert_eq!(proof.proof_data.len(), size);
             prop_assert_eq!(&proof, &prover.prove_execution(Root::from(root), proof_type, size).unwrap());
-            prop_assert!(prover.check(&proof).is_ok());
-            prop_assert!(prover.check(&flipped(&proof, at.index(size), mask)).is_err());
+            prop_assert!(check(&prover, &proof).is_ok());
+            prop_assert!(check(&prover, &flipped(&proof, at.index(size), mask)).is_err());
             let other = ExecutionProof { proof_type: proof_type ^ mask, ..proof.clone() };
-            prop_assert!(prover.check(&other).is_err());
+            prop_assert!(check(&prover, &other).is_err());
         }
     }
 }

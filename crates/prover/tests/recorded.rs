@@ -181,7 +181,7 @@ async fn every_payload_from_electra_to_gloas_once_a_type_under_its_forks_version
     let view = Arc::new(ChainView::new(spec.clone(), genesis, clock.clone(), api.clone()));
     let dev = DevConfig {
         proof_types: TYPES.to_vec(),
-        ..DevConfig::new("seed".to_owned(), 1337, 4 << 20)
+        ..DevConfig::new("seed".to_owned(), spec.clone())
     };
     let key = SecretKey::interop(VALIDATOR);
     let public_key = key.public_key();

@@ -304,32 +304,51 @@ pub enum StatedInput {
     Beta(proof_beta::PublicInput),
 }
 
+impl StatedInput {
+    /// What a proof of this payload must prove under a revision; `beta`'s is rebuilt from the network's configuration.
+    pub fn new(spec: &Spec, revision: Revision, new_payload_request_root: Root) -> Self {
+        match revision {
+            Revision::Alpha => Self::Alpha(PublicInput {
+                new_payload_request_root,
+            }),
+            Revision::Beta => Self::Beta(proof_beta::PublicInput::of_valid_payload(
+                spec,
+                new_payload_request_root,
+            )),
+        }
+    }
+
+    /// `hash_tree_root(NewPayloadRequest)` of the payload it speaks of.
+    pub fn new_payload_request_root(&self) -> Root {
+        match self {
+            Self::Alpha(input) => input.new_payload_request_root,
+            Self::Beta(input) => input.new_payload_request_root,
+        }
+    }
+
+    /// `hash_tree_root(PublicInput)`: `alpha`'s container has one field of 32 bytes, so that field is its root.
+    pub fn hash_tree_root(&self) -> Root {
+        match self {
+            Self::Alpha(input) => input.new_payload_request_root,
+            Self::Beta(input) => input.hash_tree_root(),
+        }
+    }
+}
+
 impl EngineInput {
     /// For a proof of this payload, by the revision that holds for it: `beta`'s public input is rebuilt from the chain and
     /// its configuration, never taken from who brought the proof.
     pub fn new(spec: &Spec, revision: Revision, key: ProofKey, proof_data: Bytes) -> Self {
-        let new_payload_request_root = key.new_payload_request_root;
         Self {
             proof_data,
             proof_type: key.proof_type,
-            public_input: match revision {
-                Revision::Alpha => StatedInput::Alpha(PublicInput {
-                    new_payload_request_root,
-                }),
-                Revision::Beta => StatedInput::Beta(proof_beta::PublicInput::of_valid_payload(
-                    spec,
-                    new_payload_request_root,
-                )),
-            },
+            public_input: StatedInput::new(spec, revision, key.new_payload_request_root),
         }
     }
 
     /// `hash_tree_root(NewPayloadRequest)` of the payload it must prove.
     pub fn new_payload_request_root(&self) -> Root {
-        match &self.public_input {
-            StatedInput::Alpha(input) => input.new_payload_request_root,
-            StatedInput::Beta(input) => input.new_payload_request_root,
-        }
+        self.public_input.new_payload_request_root()
     }
 
     /// The payload that the proof takes for granted, where its public input names one: neither revision's does.

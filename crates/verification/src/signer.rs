@@ -139,12 +139,13 @@ mod tests {
     #[tokio::test]
     async fn only_what_the_engine_calls_valid_can_be_signed() {
         let spec = Spec {
+            chain_id: 1337,
             max_proof_size: 4096,
             ..Spec::minimal()
         };
         let config = DevConfig {
             proof_types: vec![1],
-            ..DevConfig::new("seed".to_owned(), 1337, 4096)
+            ..DevConfig::new("seed".to_owned(), std::sync::Arc::new(spec.clone()))
         };
         let engine = DevEngine::new(config.clone()).unwrap();
         let root = Root::from([7; 32]);

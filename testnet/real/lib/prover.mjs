@@ -85,17 +85,19 @@ export class Prover {
   /** SSZ bytes of a SignedExecutionProof of a block's payload, in beta of its envelope. `alter` changes the unsigned one, `keyOf` names another signer. */
   async prove(block, { validator, proofType = 1, size = 20_000, alter, keyOf = validator }) {
     const name = `${this.work}/proof-${block.slot}-${this.made++}`;
+    const beta = (this.revision ?? (block.fork === "gloas" ? "beta" : "alpha")) === "beta";
+    // Revision beta: an envelope that names the block, of a proof for this chain.
+    const named = beta ? ["--beacon-block-root", block.root, "--chain-id", await this.#chainId()] : [];
     await run(this.binary, ["dev-proof", "--new-payload-request-root", block.new_payload_request_root, "--proof-type", String(proofType),
-      "--size", String(size), "--dev-seed", this.seed, "-o", `${name}.ssz`]);
-    // Revision beta: the same frame names the block.
-    if ((this.revision ?? (block.fork === "gloas" ? "beta" : "alpha")) === "beta") {
-      const frame = fs.readFileSync(`${name}.ssz`);
-      Buffer.from(block.root.slice(2), "hex").copy(frame, 5);
-      fs.writeFileSync(`${name}.ssz`, frame);
-    }
+      "--size", String(size), "--dev-seed", this.seed, ...named, "-o", `${name}.ssz`]);
     if (alter) fs.writeFileSync(`${name}.ssz`, alter(fs.readFileSync(`${name}.ssz`)));
     await run(this.binary, ["sign", `${name}.ssz`, "--key-file", this.key(keyOf), "--validator-index", String(validator),
       "--beacon-node", this.beacon, "--slot", String(block.slot), ...(this.revision ? ["--revision", this.revision] : []), "-o", `${name}.signed.ssz`]);
     return fs.readFileSync(`${name}.signed.ssz`);
+  }
+
+  async #chainId() {
+    this.chain ??= String((await data(`${this.beacon}/eth/v1/config/spec`)).DEPOSIT_CHAIN_ID);
+    return this.chain;
   }
 }

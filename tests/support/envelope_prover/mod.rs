@@ -20,7 +20,7 @@ pub(crate) use wire::{Envelope, SignedEnvelope, list};
 
 use assay_engine_api::NewPayloadParams;
 use assay_proof_engine::DevProver;
-use assay_types::{ForkName, ProofType, Root, SecretKey, Slot, proof_beta::PublicInput};
+use assay_types::{ForkName, ProofType, Root, SecretKey, Slot, StatedInput, proof_beta::PublicInput};
 use beacon::{Beacon, Network};
 use serde_json::{Value, json};
 use std::{
@@ -143,8 +143,7 @@ impl Hand {
         self.network.validator_index
     }
 
-    /// A development proof of a payload. The public input is what it would be made over; the development proof binds the
-    /// request root in it.
+    /// A development proof of what the public input states of a payload.
     fn prove(&self, input: &PublicInput, proof_type: ProofType) -> anyhow::Result<bytes::Bytes> {
         anyhow::ensure!(
             input.successful_validation
@@ -152,8 +151,10 @@ impl Hand {
                 && input.schema_id == 0x1501,
             "no public input of a valid payload on this chain: {input:?}"
         );
-        let root = input.new_payload_request_root;
-        Ok(self.dev.prove(&root, proof_type, self.settings.proof_size)?)
+        let input = StatedInput::Beta(input.clone());
+        Ok(self
+            .dev
+            .prove_stated(&input, proof_type, self.settings.proof_size)?)
     }
 
     /// The envelope of a proof of a block's payload, signed.

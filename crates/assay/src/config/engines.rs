@@ -17,6 +17,19 @@ impl EngineEndpoint {
     }
 }
 
+impl NodeConfig {
+    /// `--proof-engine-endpoint`, read.
+    pub fn engine_endpoints(&self) -> Result<Vec<EngineEndpoint>, ConfigError> {
+        let read = |text: &String| {
+            text.parse().map_err(|why| ConfigError::Value {
+                flag: "proof-engine-endpoint",
+                why,
+            })
+        };
+        self.proof_engine_endpoint.iter().map(read).collect()
+    }
+}
+
 /// Every type has an endpoint, every endpoint only types that are verified, proof nodes a name for each, `native` a
 /// verifier.
 pub(crate) fn check_engines(config: &NodeConfig) -> Result<(), ConfigError> {

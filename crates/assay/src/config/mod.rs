@@ -4,11 +4,15 @@
 //! file, and a warning in the environment, where other programs' variables may stand.
 
 mod args;
+mod checks;
 mod engine_endpoint;
 mod engines;
 mod example;
 mod forms;
+mod node_config;
 mod overrides;
+mod policy;
+mod proof_types;
 mod resolve;
 mod signer;
 mod signer_args;
@@ -19,12 +23,13 @@ pub use engine_endpoint::{EngineEndpoint, EngineKind};
 pub(crate) use engines::check_engines;
 pub use example::example;
 pub(crate) use forms::{parse_size, proof_type};
+pub use node_config::NodeConfig;
+pub(crate) use node_config::default_datadir;
 pub use overrides::spec_overrides;
-pub use resolve::{
-    ConfigError, ImportPolicyName, NodeConfig, OnMissingProofsName, TrustedCheckpoint, keys, resolve,
-    warn_of_unknown_variables,
-};
-pub(crate) use resolve::{check_proof_types, default_datadir, resolve_in_slot, sole_revision};
+pub use policy::{ImportPolicyName, OnMissingProofsName, TrustedCheckpoint};
+pub(crate) use proof_types::{check_proof_types, sole_revision};
+pub(crate) use resolve::resolve_in_slot;
+pub use resolve::{ConfigError, keys, resolve, warn_of_unknown_variables};
 pub(crate) use signer::{ProverIs, check_signer};
 pub use signer_args::SignerArgs;
 

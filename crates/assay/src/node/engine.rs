@@ -87,7 +87,7 @@ pub(crate) fn from_config(
                     proof_types: types,
                     verification_delay: Duration::from_millis(config.dev_delay_ms),
                     unavailable_rate: config.dev_failure_rate,
-                    ..DevConfig::new(config.dev_seed.clone(), spec.chain_id, max_proof_size)
+                    ..DevConfig::new(config.dev_seed.clone(), Arc::new(spec.clone()))
                 };
                 Arc::new(DevEngine::new(dev).with_context(named)?)
             }

@@ -293,7 +293,7 @@ impl Node {
     ) -> Result<Self, NetworkError> {
         let engine = DevEngine::new(DevConfig {
             proof_types: vec![PROOF_TYPE],
-            ..DevConfig::new(SEED, 1337, chain.spec.max_proof_size as usize)
+            ..DevConfig::new(SEED, chain.spec.clone())
         });
         let store_dir = tempfile::tempdir().unwrap();
         let store = open_store(&chain, store_dir.path());

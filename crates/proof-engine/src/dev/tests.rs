@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
 use crate::test_support::{PATIENCE, payload_request};
-use assay_types::ExecutionProof;
+use assay_types::{ExecutionProof, Revision};
 use tokio::time::timeout;
 
 const MAX: usize = 4 * 1024 * 1024;
@@ -9,8 +9,15 @@ const MAX: usize = 4 * 1024 * 1024;
 fn config() -> DevConfig {
     DevConfig {
         proof_types: vec![1, 2],
-        ..DevConfig::new("a seed", 1337, MAX)
+        ..DevConfig::new("a seed", network(1337))
     }
+}
+
+fn network(chain_id: u64) -> Arc<Spec> {
+    Arc::new(Spec {
+        chain_id,
+        ..Spec::minimal()
+    })
 }
 
 fn engine(config: DevConfig) -> DevEngine {
@@ -24,7 +31,7 @@ async fn next(events: &mut broadcast::Receiver<EngineEvent>) -> EngineEvent {
 #[test]
 fn settings_that_cannot_be_are_refused() {
     let mainnet = DevConfig {
-        chain_id: MAINNET_CHAIN_ID,
+        spec: network(MAINNET_CHAIN_ID),
         ..config()
     };
     assert_eq!(
@@ -157,6 +164,33 @@ async fn requested_proofs_come_as_events_and_verify() {
         panic!("type 77 cannot be made")
     };
     assert_eq!(key.proof_type, 77);
+}
+
+/// A proof that was requested is one of the revision that holds for its payload, on this chain and no other.
+#[tokio::test]
+async fn what_is_requested_states_what_it_is_judged_by() {
+    for revision in [Revision::Alpha, Revision::Beta] {
+        let on = |chain_id| {
+            let mut spec = Spec::clone(&network(chain_id));
+            (spec.revision, spec.revision_by_fork) = (revision, Default::default());
+            Arc::new(spec)
+        };
+        let maker = engine(DevConfig {
+            spec: on(1337),
+            ..config()
+        });
+        let mut events = maker.events();
+        let root = Root::from([9; 32]);
+        maker.request(root, payload_request(), &[1]).await.unwrap();
+        let EngineEvent::Completed { key, proof_data, .. } = next(&mut events).await else {
+            panic!("a proof expected")
+        };
+        for (chain_id, valid) in [(1337, true), (1338, revision == Revision::Alpha)] {
+            let input = EngineInput::new(&on(chain_id), revision, key, proof_data.clone());
+            let verdict = maker.verify(&input).await.unwrap();
+            assert_eq!(verdict == Verification::Valid, valid, "{revision:?} {chain_id}");
+        }
+    }
 }
 
 #[tokio::test]

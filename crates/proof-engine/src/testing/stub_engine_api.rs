@@ -9,7 +9,7 @@ use assay_engine_api::{
     proof_json::{ProofStatusV1, ProofValidity},
     proof_params::{RequestProofsParams, execution_proof},
 };
-use assay_types::{ExecutionProof, ForkName, PublicInput, Root, Spec};
+use assay_types::{EngineInput, ExecutionProof, ForkName, PublicInput, Root, Spec, StatedInput, proof_beta};
 use axum::{
     Router,
     body::Bytes,
@@ -114,7 +114,10 @@ fn outcome(inner: &Arc<Inner>, request: &Request<'_>) -> Result<Value, ErrorObje
     let params = request.params.map_or("[]", RawValue::get);
     let is = |method: ProofMethod| request.method == method.name();
     if is(ProofMethod::VerifyExecutionProof) {
-        let proof = execution_proof(params, inner.prover.max_proof_size())?;
+        let mut proof = EngineInput::from(execution_proof(params, inner.prover.max_proof_size())?);
+        if let Some(input) = beta_input(params, proof.new_payload_request_root()) {
+            proof.public_input = StatedInput::Beta(input);
+        }
         let error = inner.prover.check(&proof).err();
         let status = match error {
             None => ProofValidity::Valid,
@@ -129,12 +132,12 @@ fn outcome(inner: &Arc<Inner>, request: &Request<'_>) -> Result<Value, ErrorObje
         return Err(ErrorCode::ProofGenerationUnavailable.into());
     };
     let wanted = RequestProofsParams::from_params(params)?;
-    let root = FORKS.iter().find_map(|fork| {
+    let found = FORKS.iter().find_map(|fork| {
         let request = wanted.payload.clone().into_request(*fork, &inner.spec).ok()?;
         block_hash::check(&request).ok()?;
-        request.hash_tree_root(&inner.spec).ok()
+        Some((*fork, request.hash_tree_root(&inner.spec).ok()?))
     });
-    let Some(root) = root else {
+    let Some((fork, root)) = found else {
         return Err(ErrorCode::InvalidPayload.into());
     };
     // Another id than a router's own: under this one the proofs are brought.
@@ -142,20 +145,34 @@ fn outcome(inner: &Arc<Inner>, request: &Request<'_>) -> Result<Value, ErrorObje
     id.reverse();
     let id = data_text(id);
     for proof_type in wanted.proof_types {
-        tokio::spawn(bring(inner.clone(), relay.clone(), id.clone(), root, proof_type));
+        let input = StatedInput::new(&inner.spec, inner.spec.revision_at(fork), root);
+        tokio::spawn(bring(inner.clone(), relay.clone(), id.clone(), input, proof_type));
     }
     Ok(json!(id))
 }
 
-async fn bring(inner: Arc<Inner>, relay: String, id: String, root: Root, proof_type: u8) {
-    let Ok(proof_data) = inner.prover.prove(&root, proof_type, PROOF_SIZE) else {
+/// What a proof of `beta` says beside the request root.
+fn beta_input(params: &str, new_payload_request_root: Root) -> Option<proof_beta::PublicInput> {
+    let params: Value = serde_json::from_str(params).ok()?;
+    let input = &params[0]["publicInput"];
+    let number = |name: &str| u64::from_str_radix(input[name].as_str()?.strip_prefix("0x")?, 16).ok();
+    Some(proof_beta::PublicInput {
+        new_payload_request_root,
+        successful_validation: input["successfulValidation"].as_bool()?,
+        chain_id: number("chainId")?,
+        schema_id: number("schemaId")?.try_into().ok()?,
+    })
+}
+
+async fn bring(inner: Arc<Inner>, relay: String, id: String, input: StatedInput, proof_type: u8) {
+    let Ok(proof_data) = inner.prover.prove_stated(&input, proof_type, PROOF_SIZE) else {
         return;
     };
     let execution_proof = ExecutionProof {
         proof_data,
         proof_type,
         public_input: PublicInput {
-            new_payload_request_root: root,
+            new_payload_request_root: input.new_payload_request_root(),
         },
     };
     let body = json!([{ "proof_gen_id": id, "execution_proof": execution_proof }]);

@@ -432,7 +432,7 @@ async fn verify(
             new_payload_request_root,
         },
     };
-    let valid = !faults.say_invalid && inner.prover.check(&proof).is_ok();
+    let valid = !faults.say_invalid && inner.prover.check(&proof.into()).is_ok();
     let status = if valid { "VALID" } else { "INVALID" };
     axum::Json(json!({"status": status})).into_response()
 }

@@ -92,7 +92,7 @@ fn spec() -> Arc<Spec> {
 async fn checked() -> CheckedProof {
     let dev = DevConfig {
         proof_types: vec![1],
-        ..DevConfig::new("seed".to_owned(), 1337, 4096)
+        ..DevConfig::new("seed".to_owned(), spec())
     };
     let engine = DevEngine::new(dev).unwrap();
     let root = Root::from([7; 32]);
