@@ -23,6 +23,7 @@ mod openapi;
 mod peers;
 mod proof_engines;
 mod proof_travels;
+mod proof_type_entries;
 mod prover;
 mod revision_change;
 mod snoop;

@@ -302,7 +302,8 @@ impl World {
         validator: u64,
     ) -> SignedExecutionProof {
         let dev = DevProver::new(assay::config::DEFAULT_DEV_SEED, 4 << 20);
-        let maker = Arc::new(move |root, kind, size| dev.prove(&root, kind, size).unwrap());
+        let maker =
+            Arc::new(move |input: &StatedInput, kind, size| dev.prove_stated(input, kind, size).unwrap());
         self.signed(block, proof_type, size, validator, maker)
     }
 
@@ -361,7 +362,7 @@ impl World {
         proof_type: ProofType,
         validator: u64,
     ) -> SignedExecutionProof {
-        let maker = Arc::new(|_, _, size: usize| vec![1; size].into());
+        let maker = Arc::new(|_: &StatedInput, _, size: usize| vec![1; size].into());
         self.signed(block, proof_type, 500, validator, maker)
     }
 

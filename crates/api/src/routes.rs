@@ -5,6 +5,7 @@ pub(crate) mod assay_gate;
 pub(crate) mod assay_gate_conflicts;
 pub(crate) mod assay_payload;
 pub(crate) mod assay_payloads;
+pub(crate) mod assay_proof_types;
 pub(crate) mod assay_status;
 pub(crate) mod dashboard;
 pub(crate) mod events;

@@ -161,6 +161,10 @@ pub(crate) fn table(proof_body: usize) -> Vec<Route> {
         Route::at("/eth/v1/node/version").get(routes::node_version::get, routes::node_version::describe()),
         Route::at("/eth/v1/node/syncing").get(routes::node_syncing::get, routes::node_syncing::describe()),
         Route::at("/assay/v1/status").get(routes::assay_status::get, routes::assay_status::describe()),
+        Route::at("/assay/v1/proof_types").get(
+            routes::assay_proof_types::get,
+            routes::assay_proof_types::describe(),
+        ),
         Route::at("/assay/v1/payloads").get(routes::assay_payloads::get, routes::assay_payloads::describe()),
         Route::at("/assay/v1/payloads/{id}")
             .get(routes::assay_payload::get, routes::assay_payload::describe()),

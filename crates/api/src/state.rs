@@ -4,7 +4,7 @@ use crate::{EventSink, Upstream};
 use assay_chain::Chain;
 use assay_gate::GateHandle;
 use assay_network::NetworkHandle;
-use assay_proof_engine::{EndpointHealth, RequestBook};
+use assay_proof_engine::{EndpointHealth, ProofTypes, RequestBook};
 use assay_store::Store;
 use assay_types::ProofType;
 use assay_verification::{Intake, UnsignedProofs};
@@ -20,6 +20,8 @@ pub struct NodeInfo {
     pub version: String,
     /// Types it verifies, preferred first.
     pub proof_types: Vec<ProofType>,
+    /// What stands behind the number of each.
+    pub entries: Arc<ProofTypes>,
     /// Whether its proofs prove nothing (development engine).
     pub insecure_proofs: bool,
     /// Whether an Engine API is served.

@@ -221,8 +221,8 @@ async fn main() -> anyhow::Result<()> {
     let maker = Arc::new(Maker {
         simulation,
         args,
-        proofs: Arc::new(move |root, proof_type, size| {
-            dev.prove(&root, proof_type, size)
+        proofs: Arc::new(move |input, proof_type, size| {
+            dev.prove_stated(input, proof_type, size)
                 .unwrap_or_else(|_| Bytes::new())
         }),
         types: Mutex::new(types),

@@ -5,6 +5,7 @@ mod checkpoint;
 mod disk;
 pub(crate) mod engine;
 mod engine_side;
+mod entries;
 mod network_file;
 mod observer;
 mod proving;
@@ -26,6 +27,7 @@ use anyhow::Context;
 use assay_chain::NodeApi;
 use assay_gate::GateHandle;
 use assay_network::ProofSync;
+use assay_proof_engine::ProofTypes;
 use assay_store::Store;
 use assay_types::Spec;
 use assay_verification::Verifier;
@@ -105,6 +107,8 @@ pub struct Node {
     gate: GateHandle,
     sync: ProofSync,
     config: NodeConfig,
+    /// What stands behind the numbers; never changes.
+    proof_types: Arc<ProofTypes>,
     /// Whether any proof type is verified.
     verifies: bool,
     beacon: Arc<NodeApi>,
@@ -141,7 +145,7 @@ impl Node {
         let named = config.clone();
         let key_signers = tokio::task::spawn_blocking(move || signer::key_signers(&named)).await??;
         // Only to see that they can be had: what the keys stand for depends on the chain.
-        engine::native_verifiers(&config, 0)?;
+        engine::native_verifiers(&config.provisional(), &config.provisional_entries()?, 0)?;
         let peers = parse_all("peer", &config.peers)?;
         let boot_nodes = parse_all("boot-nodes", &config.boot_nodes)?;
         network_config(&config).check()?;
@@ -178,7 +182,13 @@ impl Node {
     /// Reads the settings anew.
     async fn reload(&mut self, args: &NodeArgs) {
         let before = self.config.trusted_checkpoint.clone();
-        self.config = reload::reload(args, self.config.clone(), &self.gate, self.verifies).await;
+        let parts = reload::Running {
+            gate: &self.gate,
+            verifies: self.verifies,
+            spec: &self.spec,
+            proof_types: &self.proof_types,
+        };
+        self.config = reload::reload(args, self.config.clone(), &parts).await;
         // What peers are told goes by the same numbers.
         let counted = self.config.counted_types().to_vec();
         self.sync.set_counted(self.config.required_proofs, counted);

@@ -173,7 +173,7 @@ pub fn run(args: &ProverArgs) -> anyhow::Result<()> {
     let config = args.settings()?;
     logging::init(&args.log_level, args.log_format, None)?;
     // Only to see that they can be had, before anything is waited for.
-    engine::native_verifiers(&config, 0)?;
+    engine::native_verifiers(&config, &config.provisional_entries()?, 0)?;
     let endpoint =
         BeaconEndpoint::new(args.post_to.as_ref().unwrap_or(&args.beacon_node)).context("--post-to")?;
     let key_signers = signer::key_signers(&config)?;
@@ -221,7 +221,12 @@ async fn prove(
         };
         anyhow::bail!("{whose}: {why}");
     }
-    let (engine, engine_metrics) = engine::from_config(config, &told.spec, &RequestBook::default())?;
+    let (engine, engine_metrics) = engine::from_config(
+        config,
+        &config.entries_on(&told.spec)?,
+        &told.spec,
+        &RequestBook::default(),
+    )?;
     let clock = Arc::new(SystemClock);
     let view = Arc::new(ChainView::new(
         told.spec.clone(),

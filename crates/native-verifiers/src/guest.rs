@@ -5,22 +5,8 @@ use assay_types::Root;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
-/// `schema_id` of the execution specification's stateless guest (protocol.md section 1).
-pub const DEFAULT_SCHEMA_ID: u16 = 0x1501;
-
 /// The byte after the request root that says the payload is valid.
 const SUCCESS: u8 = 1;
-
-/// Why a family cannot be used.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum GuestError {
-    /// No such family.
-    #[error(
-        "{0:?} is no guest family: output, output-sha256, validation-result, validation-result-sha256 \
-         (specs/native-verifiers.md), or unsafe-statements in tests"
-    )]
-    Family(String),
-}
 
 /// The families of guest programs, by what they commit to. Only a payload that is valid is stated: a proof that a
 /// payload was found invalid has other public values and is refused.
@@ -104,6 +90,7 @@ fn sha256(bytes: &[u8]) -> Vec<u8> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use assay_types::proof_beta::SCHEMA_ID as DEFAULT_SCHEMA_ID;
     use proptest::prelude::*;
 
     const CHAIN_ID: u64 = 0x0102_0304_0506_0708;

@@ -11,7 +11,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `setting` | one verifier as the operator writes it |
+//! | `setting` | one verifier as the operator writes it, and as it is read from a proof type's entry |
 //! | `key` | the program key's file, held against its SHA-256 |
 //! | `guest` | what a guest program commits to for a request root: one adapter per family |
 //! | `statements` | the table that stands for a guest in tests, and proves nothing |
@@ -37,10 +37,10 @@ mod system;
 mod zisk;
 
 pub use engine::{NativeConfigError, NativeEngine, NativeLimits, NativeVerifier};
-pub use guest::{DEFAULT_SCHEMA_ID, Guest, GuestError};
+pub use guest::Guest;
 pub use judgement::Refusal;
 pub use key::{KeyError, ProgramKey};
 pub use metrics::NativeMetrics;
-pub use setting::{GuestSetting, SettingError, VerifierSetting};
+pub use setting::{SettingError, VerifierSetting};
 pub use statements::{MAX_STATEMENTS_FILE, StatementTable};
 pub use system::{OpenedProof, ProofSystem, SystemName, UnusableKey};

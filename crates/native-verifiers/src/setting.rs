@@ -1,15 +1,21 @@
-//! One verifier as the operator writes it: a line for flags and the environment, a table in the settings file.
+//! One verifier as the operator writes it, and as it stands in a proof type's entry.
 
 use crate::{
     engine::NativeVerifier,
-    guest::{DEFAULT_SCHEMA_ID, Guest, GuestError},
+    guest::Guest,
     key::{KeyError, ProgramKey},
     statements::StatementTable,
     system::{SystemName, UnusableKey},
 };
-use assay_types::{ProofType, Root};
+use assay_proof_engine::{
+    ProofTypeNames,
+    proof_types::{
+        DefinitionError, GuestFamily, JudgedBy, ProofTypeDefinition, ProofTypeEntry, ProofTypes,
+        VerificationKey,
+    },
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
 /// Why a verifier cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -17,9 +23,9 @@ pub enum SettingError {
     /// Not written as it should be.
     #[error("{0}")]
     Form(String),
-    /// The guest's family.
+    /// As above, told by who read it.
     #[error(transparent)]
-    Guest(#[from] GuestError),
+    Definition(#[from] DefinitionError),
     /// The key's file.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -36,146 +42,59 @@ pub enum SettingError {
     UnsafeStatements,
 }
 
-/// The guest's family by name, with what it needs.
+fn missing(part: &str) -> SettingError {
+    SettingError::Form(format!(
+        "{part} is missing; TYPE:SYSTEM:vk=FILE:sha256=HEX:guest=FAMILY is meant"
+    ))
+}
+
+/// One verifier: the definition of a proof type, with all that a verifier in this process needs of it (system, key, guest).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GuestSetting {
-    /// `output`
-    Output,
-    /// `output-sha256`
-    OutputSha256,
-    /// `validation-result`, and its schema id
-    ValidationResult(u16),
-    /// `validation-result-sha256`, and its schema id
-    ValidationResultSha256(u16),
-    /// `unsafe-statements`, and the table's file
-    UnsafeStatements(PathBuf),
-}
-
-/// One verifier: `TYPE:SYSTEM:vk=FILE:sha256=HEX:guest=FAMILY`, and after that `:schema=NUMBER` for the families
-/// `validation-result…`, or `:statements=FILE` for `unsafe-statements`. In the settings file the same by name, as a table
-/// with `type` and `system` (and so for paths with a colon).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifierSetting {
-    /// The type whose proofs it verifies.
-    pub proof_type: ProofType,
-    /// The proof system.
-    pub system: SystemName,
-    /// The program key's file.
-    pub vk: PathBuf,
-    /// The SHA-256 that file must have.
-    pub sha256: Root,
-    /// What the program commits to.
-    pub guest: GuestSetting,
-}
-
-/// What can be named, in this order where it is written.
-const NAMES: [&str; 7] = ["type", "system", "vk", "sha256", "guest", "schema", "statements"];
-
-/// The parts by name, as they were given.
-type Parts = BTreeMap<String, String>;
-
-fn form(why: impl Into<String>) -> SettingError {
-    SettingError::Form(why.into())
-}
-
-impl TryFrom<Parts> for VerifierSetting {
-    type Error = SettingError;
-
-    fn try_from(mut parts: Parts) -> Result<Self, SettingError> {
-        if let Some(unknown) = parts.keys().find(|name| !NAMES.contains(&name.as_str())) {
-            return Err(form(format!(
-                "{unknown} is no part of a verifier: {}",
-                NAMES.join(", ")
-            )));
-        }
-        let mut take = |name: &str| parts.remove(name).filter(|value| !value.is_empty());
-        let mut needed = |name: &str| take(name).ok_or_else(|| form(format!("{name} is missing")));
-        let proof_type = needed("type")?;
-        let setting = Self {
-            proof_type: proof_type
-                .parse()
-                .map_err(|_| form("a proof type is a number from 0 to 255"))?,
-            system: needed("system")?.parse().map_err(form)?,
-            vk: needed("vk")?.into(),
-            sha256: {
-                let digits = needed("sha256")?;
-                let digits = digits.strip_prefix("0x").unwrap_or(&digits);
-                let wrong = |_| form("sha256 is the SHA-256 of the key's file: 64 hex digits");
-                format!("0x{digits}").parse().map_err(wrong)?
-            },
-            guest: {
-                let family = needed("guest")?;
-                let (schema, statements) = (take("schema"), take("statements"));
-                guest(&family, schema.as_deref(), statements)?
-            },
-        };
-        Ok(setting)
-    }
-}
-
-fn guest(
-    family: &str,
-    schema: Option<&str>,
-    statements: Option<String>,
-) -> Result<GuestSetting, SettingError> {
-    let schema_id = match schema {
-        None => DEFAULT_SCHEMA_ID,
-        Some(text) => {
-            let number = match text.strip_prefix("0x") {
-                Some(digits) => u16::from_str_radix(digits, 16),
-                None => text.parse(),
-            };
-            number.map_err(|_| form("schema is a number from 0 to 65535, as 0x1501"))?
-        }
-    };
-    let guest = match family {
-        "output" => GuestSetting::Output,
-        "output-sha256" => GuestSetting::OutputSha256,
-        "validation-result" => GuestSetting::ValidationResult(schema_id),
-        "validation-result-sha256" => GuestSetting::ValidationResultSha256(schema_id),
-        "unsafe-statements" => {
-            let file = statements
-                .clone()
-                .ok_or_else(|| form("guest=unsafe-statements needs statements=FILE"))?;
-            GuestSetting::UnsafeStatements(file.into())
-        }
-        other => return Err(GuestError::Family(other.to_owned()).into()),
-    };
-    if schema.is_some() && !family.starts_with("validation-result") {
-        return Err(form(format!("guest={family} has no schema")));
-    }
-    if statements.is_some() && family != "unsafe-statements" {
-        return Err(form(format!("guest={family} takes no statements")));
-    }
-    Ok(guest)
-}
+pub struct VerifierSetting(ProofTypeDefinition);
 
 impl VerifierSetting {
-    /// Names and values, in the order they are written.
-    fn parts(&self) -> Vec<(&'static str, String)> {
-        let (guest, more) = match &self.guest {
-            GuestSetting::Output => ("output", None),
-            GuestSetting::OutputSha256 => ("output-sha256", None),
-            GuestSetting::ValidationResult(id) => {
-                ("validation-result", Some(("schema", format!("{id:#06x}"))))
+    /// What it says of its proof type.
+    pub fn definition(&self) -> &ProofTypeDefinition {
+        &self.0
+    }
+
+    /// What it names, read: see `NativeVerifier::load`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load(&self, chain_id: u64, allow_statements: bool) -> Result<NativeVerifier, SettingError> {
+        let number = self.0.proof_type;
+        let definitions = [("native-verifier", self.0.clone())];
+        let entries = ProofTypes::new(&[number], &ProofTypeNames::none(), &definitions, |_| {
+            JudgedBy::default()
+        });
+        let entries = entries.map_err(|error| SettingError::Form(error.to_string()))?;
+        let entry = entries.get(number).ok_or_else(|| missing("type"))?;
+        NativeVerifier::load(entry, chain_id, allow_statements)
+    }
+
+    /// Several, as settings have them: see `ProofTypeDefinition::several`.
+    pub fn several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Self>, D::Error> {
+        ProofTypeDefinition::several_of(deserializer, Self::try_from)
+    }
+}
+
+impl TryFrom<ProofTypeDefinition> for VerifierSetting {
+    type Error = SettingError;
+
+    fn try_from(definition: ProofTypeDefinition) -> Result<Self, SettingError> {
+        let system = definition.system.as_deref().ok_or_else(|| missing("system"))?;
+        let _: SystemName = system.parse().map_err(SettingError::Form)?;
+        for (part, is_there) in [
+            ("vk", definition.vk.is_some()),
+            ("sha256", definition.sha256.is_some()),
+            ("guest", definition.guest.is_some()),
+        ] {
+            if !is_there {
+                return Err(missing(part));
             }
-            GuestSetting::ValidationResultSha256(id) => {
-                ("validation-result-sha256", Some(("schema", format!("{id:#06x}"))))
-            }
-            GuestSetting::UnsafeStatements(file) => (
-                "unsafe-statements",
-                Some(("statements", file.display().to_string())),
-            ),
-        };
-        let mut parts = vec![
-            ("type", self.proof_type.to_string()),
-            ("system", self.system.to_string()),
-            ("vk", self.vk.display().to_string()),
-            ("sha256", self.sha256.to_string()),
-            ("guest", guest.to_owned()),
-        ];
-        parts.extend(more);
-        parts
+        }
+        Ok(Self(definition))
     }
 }
 
@@ -183,145 +102,71 @@ impl FromStr for VerifierSetting {
     type Err = SettingError;
 
     fn from_str(text: &str) -> Result<Self, SettingError> {
-        let wrong = |why: &str| {
-            form(format!(
-                "{text:?}: {why}; TYPE:SYSTEM:vk=FILE:sha256=HEX:guest=FAMILY is meant (a path with a colon needs the \
-                 settings file)"
-            ))
-        };
-        let mut parts = Parts::new();
-        for (at, part) in text.split(':').enumerate() {
-            let (name, value) = match (at, part.split_once('=')) {
-                (0, None) => ("type", part.trim()),
-                (1, None) => ("system", part),
-                (0 | 1, Some(_)) => return Err(wrong("it does not begin with a proof type and a system")),
-                (_, Some(pair)) => pair,
-                (_, None) => return Err(wrong("a part is not NAME=VALUE")),
-            };
-            if parts.insert(name.to_owned(), value.to_owned()).is_some() {
-                return Err(wrong(&format!("{name} is there twice")));
-            }
-        }
-        parts.try_into().map_err(|error| match error {
-            SettingError::Form(why) => wrong(&why),
-            other => other,
-        })
+        text.parse::<ProofTypeDefinition>()?.try_into()
     }
 }
 
 impl fmt::Display for VerifierSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (name, value)) in self.parts().iter().enumerate() {
-            match at {
-                0 => write!(f, "{value}")?,
-                1 => write!(f, ":{value}")?,
-                _ => write!(f, ":{name}={value}")?,
-            }
-        }
-        Ok(())
+        self.0.fmt(f)
     }
 }
 
 impl Serialize for VerifierSetting {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.parts())
-    }
-}
-
-/// A line, or a table.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Raw {
-    Line(String),
-    Table(BTreeMap<String, Value>),
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Value {
-    Number(u64),
-    Text(String),
-}
-
-impl TryFrom<Raw> for VerifierSetting {
-    type Error = SettingError;
-
-    fn try_from(raw: Raw) -> Result<Self, SettingError> {
-        match raw {
-            Raw::Line(line) => line.parse(),
-            Raw::Table(table) => {
-                let text = |value| match value {
-                    Value::Number(number) => number.to_string(),
-                    Value::Text(text) => text,
-                };
-                let parts: Parts = table
-                    .into_iter()
-                    .map(|(name, value)| (name, text(value)))
-                    .collect();
-                parts.try_into()
-            }
-        }
+        self.0.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for VerifierSetting {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Raw::deserialize(deserializer)?
-            .try_into()
-            .map_err(D::Error::custom)
+        let definition = ProofTypeDefinition::deserialize(deserializer)?;
+        definition.try_into().map_err(D::Error::custom)
     }
 }
 
-impl VerifierSetting {
-    /// Several, as settings have them: a list of lines and tables, or one text with commas between lines (as the
-    /// environment has it).
-    pub fn several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Self>, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Many(Vec<Raw>),
-            One(String),
-        }
-        let raw = match Form::deserialize(deserializer)? {
-            Form::Many(raw) => raw,
-            Form::One(text) => {
-                let lines = text.split(',').map(str::trim).filter(|line| !line.is_empty());
-                lines.map(|line| Raw::Line(line.to_owned())).collect()
-            }
-        };
-        let settings: Result<_, SettingError> = raw.into_iter().map(Self::try_from).collect();
-        settings.map_err(D::Error::custom)
-    }
-}
-
-impl VerifierSetting {
-    /// Reads what it names; `allow_statements` is `--unsafe-native-statements`. `chain_id` is what the families
+impl NativeVerifier {
+    /// Reads what an entry names; `allow_statements` is `--unsafe-native-statements`. `chain_id` is what the families
     /// `validation-result…` commit to.
-    pub fn load(&self, chain_id: u64, allow_statements: bool) -> Result<NativeVerifier, SettingError> {
-        let guest = match &self.guest {
-            GuestSetting::Output => Guest::Output,
-            GuestSetting::OutputSha256 => Guest::OutputSha256,
-            GuestSetting::ValidationResult(schema_id) => Guest::ValidationResult {
+    ///
+    /// # Errors
+    /// Where the entry lacks a part, its key's file is another, or this program has no verifier for its system.
+    pub fn load(entry: &ProofTypeEntry, chain_id: u64, allow_statements: bool) -> Result<Self, SettingError> {
+        let system = entry.system().ok_or_else(|| missing("system"))?;
+        let system: SystemName = system.parse().map_err(SettingError::Form)?;
+        let guest = match entry.guest().ok_or_else(|| missing("guest"))? {
+            GuestFamily::Output => Guest::Output,
+            GuestFamily::OutputSha256 => Guest::OutputSha256,
+            GuestFamily::ValidationResult(schema_id) => Guest::ValidationResult {
                 chain_id,
                 schema_id: *schema_id,
             },
-            GuestSetting::ValidationResultSha256(schema_id) => Guest::ValidationResultSha256 {
+            GuestFamily::ValidationResultSha256(schema_id) => Guest::ValidationResultSha256 {
                 chain_id,
                 schema_id: *schema_id,
             },
-            GuestSetting::UnsafeStatements(_) if !allow_statements => {
+            GuestFamily::UnsafeStatements(_) if !allow_statements => {
                 return Err(SettingError::UnsafeStatements);
             }
-            GuestSetting::UnsafeStatements(file) => {
+            GuestFamily::UnsafeStatements(file) => {
                 let table = StatementTable::new(file).map_err(SettingError::Statements)?;
                 Guest::UnsafeStatements(Arc::new(table))
             }
         };
-        let key = ProgramKey::from_file(&self.vk, self.sha256)?;
-        Ok(NativeVerifier {
-            system: self.system.with_key(&key)?,
+        let key = entry.key().ok_or_else(|| missing("vk"))?;
+        let key = ProgramKey::of(key)?.ok_or_else(|| missing("vk"))?;
+        Ok(Self {
+            system: system.with_key(&key)?,
             guest,
         })
+    }
+}
+
+impl ProgramKey {
+    /// The key of an entry, held against its SHA-256; `None` where the entry names no file.
+    pub fn of(key: &VerificationKey) -> Result<Option<Self>, KeyError> {
+        let read = |file| Self::from_file(file, key.sha256());
+        key.file().map(read).transpose()
     }
 }
 
@@ -335,34 +180,35 @@ mod tests {
     #[test]
     fn settings_are_read_and_written() {
         for (text, system, guest) in [
-            ("output", SystemName::Sp1, GuestSetting::Output),
-            ("output-sha256", SystemName::Zisk, GuestSetting::OutputSha256),
+            ("output", SystemName::Sp1, GuestFamily::Output),
+            ("output-sha256", SystemName::Zisk, GuestFamily::OutputSha256),
             (
                 "validation-result:schema=0x1502",
                 SystemName::Sp1,
-                GuestSetting::ValidationResult(0x1502),
+                GuestFamily::ValidationResult(0x1502),
             ),
             (
                 "validation-result-sha256",
                 SystemName::Sp1,
-                GuestSetting::ValidationResultSha256(0x1501),
+                GuestFamily::ValidationResultSha256(0x1501),
             ),
             (
                 "unsafe-statements:statements=t",
                 SystemName::Sp1,
-                GuestSetting::UnsafeStatements("t".into()),
+                GuestFamily::UnsafeStatements("t".into()),
             ),
         ] {
             let line = format!("5:{system}:vk=a/b.bin:sha256={DIGEST}:guest={text}");
             let setting: VerifierSetting = line.parse().unwrap();
-            let expected = VerifierSetting {
+            let expected = ProofTypeDefinition {
                 proof_type: 5,
-                system,
-                vk: "a/b.bin".into(),
-                sha256: DIGEST.parse().unwrap(),
-                guest,
+                system: Some(system.to_string()),
+                vk: Some("a/b.bin".into()),
+                sha256: Some(DIGEST.parse().unwrap()),
+                guest: Some(guest),
+                ..ProofTypeDefinition::default()
             };
-            assert_eq!(setting, expected, "{line}");
+            assert_eq!(setting.definition(), &expected, "{line}");
             assert_eq!(setting.to_string().parse::<VerifierSetting>().unwrap(), setting);
             let json = serde_json::to_value(&setting).unwrap();
             assert_eq!(serde_json::from_value::<VerifierSetting>(json).unwrap(), setting);
@@ -376,8 +222,8 @@ mod tests {
             "guest": "validation-result", "schema": 5378});
         let setting: VerifierSetting = serde_json::from_value(table).unwrap();
         assert_eq!(
-            (setting.vk, setting.guest),
-            ("c:/a".into(), GuestSetting::ValidationResult(0x1502))
+            (&setting.0.vk, &setting.0.guest),
+            (&Some("c:/a".into()), &Some(GuestFamily::ValidationResult(0x1502)))
         );
         // Digests are also written without 0x.
         let bare = format!("5:sp1:sha256={}:guest=output:vk=a", &DIGEST[2..]);
@@ -413,16 +259,35 @@ mod tests {
         }
     }
 
+    fn load(line: &str, allow_statements: bool) -> Result<NativeVerifier, SettingError> {
+        let definitions = [("native-verifier", line.parse().unwrap())];
+        let judged = |_| JudgedBy::default();
+        let entries = ProofTypes::new(&[5], &ProofTypeNames::default(), &definitions, judged).unwrap();
+        NativeVerifier::load(entries.get(5).unwrap(), 1, allow_statements)
+    }
+
     #[test]
     fn statements_need_their_flag() {
-        let setting: VerifierSetting =
-            format!("5:sp1:vk=a:sha256={DIGEST}:guest=unsafe-statements:statements=t")
-                .parse()
-                .unwrap();
-        assert!(matches!(
-            setting.load(1, false),
-            Err(SettingError::UnsafeStatements)
-        ));
-        assert!(matches!(setting.load(1, true), Err(SettingError::Statements(_))));
+        let line = format!("5:sp1:vk=a:sha256={DIGEST}:guest=unsafe-statements:statements=t");
+        assert!(matches!(load(&line, false), Err(SettingError::UnsafeStatements)));
+        assert!(matches!(load(&line, true), Err(SettingError::Statements(_))));
+    }
+
+    #[test]
+    fn an_entry_that_lacks_a_part_is_no_verifier() {
+        for (line, says) in [
+            ("5:name=a", "system is missing"),
+            ("5:openvm", "openvm"),
+            ("5:sp1", "guest is missing"),
+            ("5:sp1:guest=output", "vk is missing"),
+            (&format!("5:sp1:guest=output:sha256={DIGEST}"), "vk is missing"),
+            (
+                &format!("5:sp1:guest=output:vk=/nowhere:sha256={DIGEST}"),
+                "cannot be read",
+            ),
+        ] {
+            let error = load(line, false).unwrap_err().to_string();
+            assert!(error.contains(says), "{line}: {error}");
+        }
     }
 }

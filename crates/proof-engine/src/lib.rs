@@ -11,6 +11,7 @@
 //! | `proof_node` | the backend over a proof node's HTTP API |
 //! | `engine_api` | the backend over the Engine API's JSON-RPC methods |
 //! | `proof_type_names` | numbers of proof types to the names proof nodes have for them |
+//! | `proof_types` | what stands behind each number: one entry, from what the operator wrote to what a database keeps of it |
 //! | `router` | types to backends, failover |
 //! | `endpoint` | one backend under the router: time-outs, contained panics, bounds, health |
 //! | `notifications` | payloads and fork choice on their way to an endpoint |
@@ -27,6 +28,7 @@ mod metrics;
 mod notifications;
 pub mod proof_node;
 mod proof_type_names;
+pub mod proof_types;
 pub mod requests;
 pub mod router;
 #[cfg(test)]
@@ -43,5 +45,6 @@ pub use metrics::RouterMetrics;
 pub use notifications::NOTIFICATION_BACKLOG;
 pub use proof_node::{BackendConfigError, ProofNodeConfig, ProofNodeEngine};
 pub use proof_type_names::{NamesError, ProofTypeNames};
+pub use proof_types::{ProofTypeEntry, ProofTypes};
 pub use requests::{ProofRequests, RequestBook, RequestMismatch};
 pub use router::{Route, Router, RouterConfig, RouterError};

@@ -67,6 +67,16 @@ impl ProofTypeNames {
         Self(names.map(|(number, name)| (number, name.to_owned())).into())
     }
 
+    /// No names.
+    pub fn none() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// Numbers and names, by number.
+    pub fn iter(&self) -> impl Iterator<Item = (ProofType, &str)> {
+        self.0.iter().map(|(number, name)| (*number, name.as_str()))
+    }
+
     /// From pairs; each number and each name once.
     pub fn new(pairs: impl IntoIterator<Item = (ProofType, String)>) -> Result<Self, NamesError> {
         let mut map = BTreeMap::new();

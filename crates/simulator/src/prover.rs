@@ -1,13 +1,13 @@
 //! The simulator's prover: proves every payload, signs with an interop key, and posts the proofs to one node.
 
 use crate::{SimBlock, SimChain, SimError};
-use assay_types::{ProofMessage, ProofType, Revision, Root, SecretKey, SignedProof};
+use assay_types::{ProofMessage, ProofType, Revision, SecretKey, SignedProof, StatedInput};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
 
-/// Makes proof bytes: root, type and size in. The simulator knows no proof engine; whoever starts it brings one.
-pub type ProofMaker = Arc<dyn Fn(Root, ProofType, usize) -> Bytes + Send + Sync>;
+/// Makes proof bytes: what is to be proven, type and size in. The simulator knows no proof engine; whoever starts it brings one.
+pub type ProofMaker = Arc<dyn Fn(&StatedInput, ProofType, usize) -> Bytes + Send + Sync>;
 
 /// How the prover works.
 #[derive(Clone)]
@@ -83,8 +83,9 @@ impl SimProver {
         };
         let epoch = spec.epoch_at_slot(block.slot);
         let revision = spec.revision_at_epoch(epoch);
+        let input = StatedInput::new(&spec, revision, request_root);
         let message = ProofMessage {
-            proof_data: (self.config.maker)(request_root, proof_type, self.config.proof_size),
+            proof_data: (self.config.maker)(&input, proof_type, self.config.proof_size),
             proof_type,
             root: match revision {
                 Revision::Alpha => request_root,

@@ -19,12 +19,14 @@
 //! | `prune` | finality, retention, `--max-db-size` |
 //! | `reader`, `stream` | reading; one proof at a time for req/resp |
 //! | `offline`, `check`, `overlay` | a database that no node has open: read without a change, checked, pruned, filled |
+//! | `forget` | what an operator lets go of in a database that no node has open |
 //! | `follow` | keeps the index in step with the chain view |
 
 mod check;
 mod config;
 mod error;
 mod follow;
+mod forget;
 mod index;
 mod offline;
 mod open;

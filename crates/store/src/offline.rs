@@ -207,7 +207,7 @@ impl Editor {
     }
 
     /// One transaction, on disk when this returns.
-    fn transaction<T>(
+    pub(crate) fn transaction<T>(
         &self,
         work: impl FnOnce(&mut Tables<'_>, &mut State) -> TxResult<T>,
     ) -> Result<T, StoreError> {

@@ -76,7 +76,7 @@ tables! {
     Contained / contained: CONTAINED = (u64 => u64),
     /// the gate's key → the gate's bytes. The gate alone removes them.
     Gate / gate: GATE = (&'static RootBytes => &'static [u8]),
-    /// name → bytes of small values of the node (the ENR's sequence number). Never pruned.
+    /// name → bytes of small values of the node (the ENR's sequence number, what stood behind the numbers of proof types). Never pruned.
     Node / node: NODE = (&'static str => &'static [u8]),
 }
 

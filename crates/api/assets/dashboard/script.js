@@ -197,7 +197,10 @@ function facts(data) {
   const { chain, gate, store, peers, engines } = data;
   const behind = chain.head_slot === null ? null : Math.max(0, chain.current_slot - chain.head_slot);
   const up = engines.filter((engine) => engine.healthy).length;
-  const types = data.proof_types.join(", ");
+  const types = data.proof_types.map((type) => {
+    const entry = data.entries.find((one) => one.proof_type === type);
+    return entry && entry.name ? `${type} (${entry.name})` : String(type);
+  }).join(", ");
   const list = [
     ["Slot", plain(chain.current_slot), `epoch ${plain(Math.floor(chain.current_slot / data.network.slots_per_epoch))}`],
     ["Head", chain.head_slot === null ? "unknown" : `slot ${plain(chain.head_slot)}`,

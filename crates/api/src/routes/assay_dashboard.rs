@@ -65,6 +65,7 @@ pub(crate) async fn get(
         "chain": chain(&state),
         "gate": gate(&state),
         "proof_types": state.info.proof_types,
+        "entries": state.info.entries.iter().map(super::assay_proof_types::shown).collect::<Vec<_>>(),
         "slots": window.rows,
         "provers": provers(&state, &window),
         "peers": shown_peers(&peers),
@@ -333,7 +334,7 @@ pub(crate) fn describe() -> Operation {
         )
         .json(data(object(json!({
             "now_ms": number, "version": text, "network": any, "problems": list_of(problem), "chain": any, "gate": any,
-            "proof_types": list_of(number.clone()), "slots": list_of(any.clone()), "provers": list_of(any.clone()),
+            "proof_types": list_of(number.clone()), "entries": list_of(any.clone()), "slots": list_of(any.clone()), "provers": list_of(any.clone()),
             "peers": any, "engines": list_of(any.clone()), "queues": any, "store": any,
         }))))
         .error(400, "a number that is none")

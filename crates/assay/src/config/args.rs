@@ -285,7 +285,19 @@ pub struct NodeArgs {
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Proof engine")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof_engine_notify: Option<bool>,
-    /// Proof types to verify, preferred first, comma-separated [default: 1]
+    /// What stands behind the number of a proof type: its name, and of the guest program the verification key's file and
+    /// SHA-256, what it commits to and its version, each as far as it is known; may be repeated. In the file a table
+    /// [[proof-type]]. What --native-verifier and --proof-engine-types say of a number has to be the same
+    #[arg(
+        long,
+        value_name = "TYPE:SYSTEM:name=NAME:vk=FILE:sha256=HEX:guest=FAMILY:version=TEXT",
+        value_delimiter = ',',
+        help_heading = "Proof engine"
+    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub proof_type: Vec<String>,
+    /// Proof types to verify, preferred first, comma-separated [default: those that --proof-type and --native-verifier
+    /// define; else 1,2,3 where beta holds now or later, 1 where it never does]
     #[arg(
         long,
         value_name = "TYPES",

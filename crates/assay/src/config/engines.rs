@@ -3,7 +3,8 @@
 use super::{
     ConfigError, EngineEndpoint, EngineKind, ImportPolicyName, NodeConfig, engine_endpoint::shown_endpoint,
 };
-use assay_native_verifiers::{GuestSetting, SettingError, UnusableKey};
+use assay_native_verifiers::{SettingError, SystemName, UnusableKey};
+use assay_proof_engine::{ProofTypeEntry, proof_types::GuestFamily};
 use assay_types::ProofType;
 
 impl EngineEndpoint {
@@ -11,7 +12,7 @@ impl EngineEndpoint {
     pub fn types(&self, config: &NodeConfig) -> Vec<ProofType> {
         match (&self.proof_types, &self.kind) {
             (Some(types), _) => types.clone(),
-            (None, EngineKind::Native) => config.native_verifier.iter().map(|v| v.proof_type).collect(),
+            (None, EngineKind::Native) => config.native_types(),
             (None, _) => config.proof_types.clone(),
         }
     }
@@ -48,7 +49,7 @@ pub(crate) fn check_engines(config: &NodeConfig) -> Result<(), ConfigError> {
                 let why = format!("{text}: proof type {proof_type} needs a name, as {proof_type}=NAME");
                 return wrong("proof-engine-types", why);
             }
-            let has_verifier = config.native_verifier.iter().any(|v| v.proof_type == proof_type);
+            let has_verifier = config.native_types().contains(&proof_type);
             if endpoint.kind == EngineKind::Native && !has_verifier {
                 let why = format!("{text}: proof type {proof_type} needs one, as {proof_type}:sp1:vk=…");
                 return wrong("native-verifier", why);
@@ -131,7 +132,7 @@ fn check_native(config: &NodeConfig, endpoints: &[EngineEndpoint]) -> Result<(),
         .iter()
         .filter(|e| e.kind == EngineKind::Native)
         .collect();
-    if !native.is_empty() && config.native_verifier.is_empty() {
+    if !native.is_empty() && config.native_types().is_empty() {
         return wrong("needed with --proof-engine-endpoint native, one for each of its types".into());
     }
     if native.len() > 1 {
@@ -142,10 +143,10 @@ fn check_native(config: &NodeConfig, endpoints: &[EngineEndpoint]) -> Result<(),
         });
     }
     for (at, verifier) in config.native_verifier.iter().enumerate() {
-        let proof_type = verifier.proof_type;
+        let proof_type = verifier.definition().proof_type;
         if config.native_verifier[..at]
             .iter()
-            .any(|v| v.proof_type == proof_type)
+            .any(|v| v.definition().proof_type == proof_type)
         {
             return wrong(format!("proof type {proof_type} has two verifiers"));
         }
@@ -154,11 +155,26 @@ fn check_native(config: &NodeConfig, endpoints: &[EngineEndpoint]) -> Result<(),
                 "no --proof-engine-endpoint native is asked for type {proof_type}"
             ));
         }
-        if matches!(verifier.guest, GuestSetting::UnsafeStatements(_)) && !config.unsafe_native_statements {
+    }
+    let asked = native.iter().flat_map(|endpoint| endpoint.types(config));
+    let entries = config.provisional_entries()?;
+    for proof_type in asked {
+        let entry = entries.get(proof_type);
+        if entry
+            .and_then(ProofTypeEntry::guest)
+            .is_some_and(GuestFamily::is_insecure)
+            && !config.unsafe_native_statements
+        {
             return wrong(SettingError::UnsafeStatements.to_string());
         }
-        if !verifier.system.is_built_in() {
-            return wrong(UnusableKey::NotBuiltIn(verifier.system).to_string());
+        // Where there is none, nothing is defined, which is told below.
+        let Some(system) = entry.and_then(ProofTypeEntry::system) else {
+            continue;
+        };
+        match system.parse::<SystemName>() {
+            Ok(system) if system.is_built_in() => {}
+            Ok(system) => return wrong(UnusableKey::NotBuiltIn(system).to_string()),
+            Err(why) => return wrong(format!("proof type {proof_type}: {why}")),
         }
     }
     Ok(())
@@ -208,7 +224,7 @@ mod tests {
             (
                 config(&[5], "native", &["5:sp1", "5:zisk"]),
                 "native-verifier",
-                "two verifiers",
+                "defined twice",
             ),
             (
                 config(&[5, 6], "5@native,6@native", &["5:sp1", "6:zisk"]),

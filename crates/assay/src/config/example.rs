@@ -5,7 +5,7 @@ use super::{NodeArgs, NodeConfig};
 use clap::Args;
 
 /// Values for settings that have no default, or one that only suits the machine it was made on.
-const EXAMPLES: [(&str, &str); 39] = [
+const EXAMPLES: [(&str, &str); 40] = [
     ("datadir", "\"/var/lib/assay\""),
     ("network-config", "\"/etc/assay/config.yaml\""),
     ("revision", "\"alpha\""),
@@ -39,6 +39,10 @@ const EXAMPLES: [(&str, &str); 39] = [
         "native-verifier",
         "[\"5:sp1:vk=/etc/assay/sp1.vk:sha256=0x...:guest=output-sha256\"]",
     ),
+    (
+        "proof-type",
+        "[{ type = 5, name = \"reth-sp1\", version = \"1.9.3\" }]",
+    ),
     ("prove-types", "[1]"),
     ("keystores", "\"/etc/assay/validators\""),
     ("secrets", "\"/etc/assay/secrets\""),
@@ -50,7 +54,7 @@ const EXAMPLES: [(&str, &str); 39] = [
     ("web3-signer-client-key", "\"/etc/assay/client.key\""),
     ("max-db-size", "\"20GiB\""),
     // Two that change what they say when shown by their default alone.
-    ("proof-types", "[1]"),
+    ("proof-types", "[1, 2, 3]"),
     ("listen-address", "[\"0.0.0.0\"]"),
     ("dev-seed", "\"assay-dev\""),
     ("log-level", "\"info\""),

@@ -8,6 +8,7 @@ use super::{
 use crate::logging::LogFormat;
 use assay_gate::machine::DEFAULT_EXECUTION_SLOW_AFTER_MS;
 use assay_native_verifiers::VerifierSetting;
+use assay_proof_engine::proof_types::ProofTypeDefinition;
 use assay_types::{ProofType, Revision};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -84,6 +85,8 @@ pub struct NodeConfig {
     #[serde(deserialize_with = "VerifierSetting::several")]
     pub native_verifier: Vec<VerifierSetting>,
     pub unsafe_native_statements: bool,
+    #[serde(deserialize_with = "ProofTypeDefinition::several")]
+    pub proof_type: Vec<ProofTypeDefinition>,
     #[serde(deserialize_with = "types")]
     pub proof_types: Vec<ProofType>,
     #[serde(deserialize_with = "text")]
@@ -170,7 +173,8 @@ impl Default for NodeConfig {
             proof_engine_notify: false,
             native_verifier: Vec::new(),
             unsafe_native_statements: false,
-            proof_types: vec![1],
+            proof_type: Vec::new(),
+            proof_types: Vec::new(),
             dev_seed: DEFAULT_DEV_SEED.into(),
             dev_delay_ms: 0,
             dev_failure_rate: 0.0,

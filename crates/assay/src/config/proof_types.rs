@@ -1,11 +1,131 @@
-//! Which proof types are verified, and their names.
+//! Which proof types are verified, what stands behind each number, and their names.
 
 use super::{ConfigError, EngineKind, NodeConfig, shown_endpoint};
-use assay_proof_engine::{NamesError, ProofTypeNames};
-use assay_types::{Epoch, Revision, Spec};
+use assay_proof_engine::{
+    NamesError, ProofTypeNames,
+    proof_types::{self, JudgedBy, ProofTypeDefinition, ProofTypes},
+};
+use assay_types::{Epoch, ProofType, Revision, Spec};
+
+/// What is verified where nothing is said: under `alpha` the text names none.
+const DEFAULT_OF_ALPHA: [ProofType; 1] = [1];
+/// The types that `beta`'s text fixes (protocol.md section 1).
+const DEFAULT_OF_BETA: [ProofType; 3] = [1, 2, 3];
 
 impl NodeConfig {
-    /// `--proof-engine-types` over the names proof nodes have by default: of `--revision`, without it of `alpha`.
+    /// These settings on a network (`spec` has the flags laid over it): where no `--proof-types` is given, the types are
+    /// filled in.
+    ///
+    /// # Errors
+    /// Where the settings do not hold together with them.
+    pub fn settled(&self, spec: &Spec) -> Result<Self, ConfigError> {
+        let config = self.with_types(&default_types(spec));
+        if self.proof_types.is_empty() {
+            super::checks::check_but_secrets(&config)?;
+        }
+        Ok(config)
+    }
+
+    /// These settings for each revision that may turn out to hold: the network's word is not known yet.
+    pub(super) fn candidates(&self) -> Vec<Self> {
+        let of = |revision| match revision {
+            Revision::Alpha => self.with_types(&DEFAULT_OF_ALPHA),
+            Revision::Beta => self.with_types(&DEFAULT_OF_BETA),
+        };
+        match self.revision {
+            _ if !self.proof_types.is_empty() => vec![self.clone()],
+            Some(revision) => vec![of(revision)],
+            None => vec![of(Revision::Alpha), of(Revision::Beta)],
+        }
+    }
+
+    /// As `settled`, before the network is known: by `--revision`, without it as for `alpha`.
+    pub(crate) fn provisional(&self) -> Self {
+        let first = self.candidates().into_iter().next();
+        first.unwrap_or_else(|| self.clone())
+    }
+
+    /// `--proof-types`; else the numbers that are defined; else `default`.
+    fn with_types(&self, default: &[ProofType]) -> Self {
+        let mut config = self.clone();
+        if config.proof_types.is_empty() {
+            let native = self.native_verifier.iter().map(|v| v.definition().proof_type);
+            for number in self.proof_type.iter().map(|d| d.proof_type).chain(native) {
+                if !config.proof_types.contains(&number) {
+                    config.proof_types.push(number);
+                }
+            }
+        }
+        if config.proof_types.is_empty() {
+            config.proof_types = default.to_vec();
+        }
+        config
+    }
+
+    /// Types that a verifier in this process has all it needs for.
+    pub(crate) fn native_types(&self) -> Vec<ProofType> {
+        let mut types: Vec<ProofType> = Vec::new();
+        let native = self.native_verifier.iter().map(|v| v.definition());
+        let defined = self
+            .proof_type
+            .iter()
+            .filter(|d| d.vk.is_some() && d.system.is_some() && d.guest.is_some());
+        for definition in native.chain(defined) {
+            if !types.contains(&definition.proof_type) {
+                types.push(definition.proof_type);
+            }
+        }
+        types
+    }
+
+    /// All that is said of numbers, each with the setting it is said by.
+    fn definitions(&self) -> Result<Vec<(&'static str, ProofTypeDefinition)>, ConfigError> {
+        let tables = self.proof_type.iter().cloned();
+        let verifiers = self.native_verifier.iter().map(|v| v.definition().clone());
+        let names = self.given_names()?;
+        let named = names.iter().map(|(proof_type, name)| ProofTypeDefinition {
+            proof_type,
+            name: Some(name.to_owned()),
+            ..ProofTypeDefinition::default()
+        });
+        Ok(tables
+            .map(|d| ("proof-type", d))
+            .chain(verifiers.map(|d| ("native-verifier", d)))
+            .chain(named.map(|d| ("proof-engine-types", d)))
+            .collect())
+    }
+
+    /// One entry for each type that is verified, named as on a network of `spec`. The settings are settled.
+    ///
+    /// # Errors
+    /// Where two settings say different things of one number, or a name cannot be used.
+    pub fn entries_on(&self, spec: &Spec) -> Result<ProofTypes, ConfigError> {
+        self.entries_named(&self.proof_type_names_on(spec)?)
+    }
+
+    /// As `entries_on`, before the network is known.
+    pub(crate) fn provisional_entries(&self) -> Result<ProofTypes, ConfigError> {
+        let config = self.provisional();
+        config.entries_named(&config.proof_type_names()?)
+    }
+
+    fn entries_named(&self, names: &ProofTypeNames) -> Result<ProofTypes, ConfigError> {
+        let endpoints = self.engine_endpoints()?;
+        let judged_by = |proof_type: ProofType| {
+            let mut by = JudgedBy::default();
+            for endpoint in endpoints.iter().filter(|e| e.types(self).contains(&proof_type)) {
+                match endpoint.kind {
+                    EngineKind::Dev => by.dev = true,
+                    EngineKind::ProofNode(_) => by.name = true,
+                    EngineKind::Native | EngineKind::EngineApi(_) => by.other = true,
+                }
+            }
+            by
+        };
+        ProofTypes::new(&self.proof_types, names, &self.definitions()?, judged_by).map_err(twice)
+    }
+
+    /// The names that are given over those proof nodes have by default: of `--revision`, without it of `alpha`.
     pub fn proof_type_names(&self) -> Result<ProofTypeNames, ConfigError> {
         self.names_over(self.revision.unwrap_or(Revision::Alpha))
     }
@@ -30,16 +150,46 @@ impl NodeConfig {
         Ok(names)
     }
 
-    fn names_over(&self, revision: Revision) -> Result<ProofTypeNames, ConfigError> {
-        let wrong = |error: NamesError| ConfigError::Value {
-            flag: "proof-engine-types",
-            why: error.to_string(),
-        };
+    /// `--proof-engine-types`.
+    fn given_names(&self) -> Result<ProofTypeNames, ConfigError> {
         if self.proof_engine_types.is_empty() {
-            return Ok(ProofTypeNames::of(revision));
+            return Ok(ProofTypeNames::none());
         }
-        let given: ProofTypeNames = self.proof_engine_types.join(",").parse().map_err(wrong)?;
+        self.proof_engine_types.join(",").parse().map_err(unnamed)
+    }
+
+    fn names_over(&self, revision: Revision) -> Result<ProofTypeNames, ConfigError> {
+        let defined = proof_types::merge(&self.definitions()?).map_err(twice)?;
+        let named = defined
+            .into_iter()
+            .filter_map(|(number, d)| Some((number, d.name?)));
+        let given = ProofTypeNames::new(named).map_err(unnamed)?;
         Ok(ProofTypeNames::of(revision).overlaid_with(&given))
+    }
+}
+
+fn twice(error: proof_types::DefinedTwice) -> ConfigError {
+    ConfigError::Value {
+        flag: error.second,
+        why: error.to_string(),
+    }
+}
+
+fn unnamed(error: NamesError) -> ConfigError {
+    ConfigError::Value {
+        flag: "proof-engine-types",
+        why: error.to_string(),
+    }
+}
+
+/// What is verified where nothing is said: what `beta` supports wherever it holds for a payload now or later.
+pub(crate) fn default_types(spec: &Spec) -> Vec<ProofType> {
+    let holds = spec.fork_schedule.iter().any(|(fork, _, epoch)| {
+        fork.has_payload() && *epoch != Epoch::FAR_FUTURE && spec.revision_at(*fork) == Revision::Beta
+    });
+    match holds {
+        true => spec.supported_proof_types.iter().copied().collect(),
+        false => DEFAULT_OF_ALPHA.to_vec(),
     }
 }
 
@@ -57,20 +207,25 @@ pub(crate) fn sole_revision(spec: &Spec) -> Option<Revision> {
     }
 }
 
-/// At least one, and none twice.
+/// At least one, none twice, and nothing defined that is none of them.
 pub(crate) fn check_proof_types(config: &NodeConfig) -> Result<(), ConfigError> {
     let mut types = config.proof_types.clone();
     types.sort_unstable();
     types.dedup();
-    let why = match types.len() {
-        0 => "at least one",
-        n if n != config.proof_types.len() => "a type stands there twice",
-        _ => return Ok(()),
-    };
-    Err(ConfigError::Value {
-        flag: "proof-types",
-        why: why.to_owned(),
-    })
+    let wrong = |flag, why: String| Err(ConfigError::Value { flag, why });
+    if types.is_empty() {
+        return wrong("proof-types", "at least one".to_owned());
+    }
+    if types.len() != config.proof_types.len() {
+        return wrong("proof-types", "a type stands there twice".to_owned());
+    }
+    match config.proof_type.iter().find(|d| !types.contains(&d.proof_type)) {
+        Some(other) => wrong(
+            "proof-type",
+            format!("type {} is not among --proof-types", other.proof_type),
+        ),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -149,5 +304,110 @@ mod tests {
             .unwrap();
         check(&config(Some(Beta), &[7], &[])).unwrap();
         check(&config(None, &[7], &[])).unwrap_err();
+    }
+
+    #[test]
+    fn where_nothing_is_said_the_types_are_those_of_the_revision() {
+        let with_gloas = |gloas: Epoch, revision: Option<Revision>| {
+            let mut spec = Spec::minimal();
+            for entry in &mut spec.fork_schedule {
+                entry.2 = match entry.0 {
+                    assay_types::ForkName::Gloas => gloas,
+                    _ => Epoch(0),
+                };
+            }
+            if let Some(revision) = revision {
+                (spec.revision, spec.revision_by_fork) = (revision, Default::default());
+            }
+            spec
+        };
+        use Revision::{Alpha, Beta};
+        let mut config = NodeConfig {
+            proof_engine_endpoint: vec!["http://a:3000".into()],
+            ..NodeConfig::default()
+        };
+        for (gloas, revision, types) in [
+            (Epoch(0), None, &[1, 2, 3][..]),
+            (Epoch(9), None, &[1, 2, 3]),
+            (Epoch::FAR_FUTURE, None, &[1]),
+            (Epoch::FAR_FUTURE, Some(Beta), &[1, 2, 3]),
+            (Epoch(0), Some(Alpha), &[1]),
+        ] {
+            let spec = with_gloas(gloas, revision);
+            let settled = config.settled(&spec).unwrap();
+            assert_eq!(settled.proof_types, types, "{gloas} {revision:?}");
+            let entries = settled.entries_on(&spec).unwrap();
+            let names: Vec<_> = entries.iter().filter_map(|entry| entry.name()).collect();
+            let expected = match (gloas, revision) {
+                (Epoch(9), None) => vec!["ethrex-sp1", "ethrex-zisk", "reth-openvm"],
+                (Epoch::FAR_FUTURE, None) | (_, Some(Alpha)) => vec!["ethrex-sp1"],
+                _ => vec!["ethrex-openvm", "ethrex-sp1", "ethrex-zisk"],
+            };
+            assert_eq!(names, expected, "{gloas} {revision:?}");
+        }
+        // What the network supports, and what is defined, come before the text's three.
+        let mut spec = with_gloas(Epoch(0), None);
+        spec.supported_proof_types = [2, 5].into();
+        assert_eq!(config.settled(&spec).unwrap().proof_types, [2, 5]);
+        config.proof_type = vec!["7:name=mine".parse().unwrap()];
+        assert_eq!(config.settled(&spec).unwrap().proof_types, [7]);
+        config.proof_types = vec![7, 2];
+        assert_eq!(config.settled(&spec).unwrap().proof_types, [7, 2]);
+    }
+
+    #[test]
+    fn settings_hold_together_by_the_revision_that_may_turn_out_to_hold() {
+        let two = NodeConfig {
+            required_proofs: 2,
+            proof_engine_endpoint: vec!["dev".into()],
+            import_policy: crate::config::ImportPolicyName::ProofsOnly,
+            engine_jwt: Some("jwt.hex".into()),
+            ..NodeConfig::default()
+        };
+        check(&two).unwrap();
+        let alpha = NodeConfig {
+            revision: Some(Revision::Alpha),
+            ..two.clone()
+        };
+        check(&alpha).unwrap_err();
+        // Where the network says it, it is found out.
+        let mut spec = Spec::minimal();
+        (spec.revision, spec.revision_by_fork) = (Revision::Alpha, Default::default());
+        let error = two.settled(&spec).unwrap_err().to_string();
+        assert!(error.starts_with("--required-proofs:"), "{error}");
+        spec.revision = Revision::Beta;
+        two.settled(&spec).unwrap();
+    }
+
+    #[test]
+    fn a_number_is_defined_once() {
+        let config = |lines: &[&str], names: &[&str]| NodeConfig {
+            proof_types: vec![5, 6],
+            proof_type: lines.iter().map(|line| line.parse().unwrap()).collect(),
+            proof_engine_types: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..NodeConfig::default()
+        };
+        check(&config(&["5:name=reth-sp1:version=1", "5:sp1"], &["5=reth-sp1"])).unwrap();
+        for (config, says) in [
+            (
+                config(&["5:name=a"], &["5=b"]),
+                "--proof-engine-types: proof type 5 is defined twice: name is \"a\" by --proof-type and \"b\" by \
+                 --proof-engine-types",
+            ),
+            (
+                config(&["5:sp1", "5:zisk"], &[]),
+                "--proof-type: proof type 5 is defined twice: system",
+            ),
+            (
+                config(&["5:name=a", "6:name=a"], &[]),
+                "the name of two proof types",
+            ),
+            (config(&["7:name=a"], &[]), "--proof-type: type 7 is not among"),
+        ] {
+            let error = check(&config).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        let named = config(&["5:name=mine"], &[]);
+        assert_eq!(named.proof_type_names().unwrap().name(5), Some("mine"));
     }
 }

@@ -279,8 +279,8 @@ async fn drive(
         proof_size,
         delay: Duration::from_millis(args.proof_delay_ms),
         validator_index: 0,
-        maker: Arc::new(move |root, proof_type, size| {
-            dev.prove(&root, proof_type, size)
+        maker: Arc::new(move |input, proof_type, size| {
+            dev.prove_stated(input, proof_type, size)
                 .unwrap_or_else(|_| Bytes::new())
         }),
     })?);

@@ -3,7 +3,7 @@
 use super::{
     Node, disk, engine,
     engine_side::{Early, EngineSide},
-    observer, proving, secondary,
+    entries, observer, proving, secondary,
     tasks::{end_of, until},
     version, waiting, warnings,
 };
@@ -85,6 +85,8 @@ impl Node {
             genesis,
             ..
         } = bootstrap;
+        let config = &config.settled(&spec)?;
+        let proof_types = Arc::new(config.entries_on(&spec)?);
         let mut tasks = JoinSet::new();
         let mut registry = Registry::default();
 
@@ -98,6 +100,7 @@ impl Node {
             },
         )?;
 
+        entries::keep(&store, &proof_types, &config.datadir).await?;
         // Before anything new is indexed.
         let last_known = store.newest_canonical_slot().await?;
 
@@ -111,7 +114,7 @@ impl Node {
         tasks.spawn(until(stop, assay_store::follow(store.clone(), chain.clone())));
 
         let requests = RequestBook::default();
-        let (engine, engine_metrics) = engine::from_config(config, &spec, &requests)?;
+        let (engine, engine_metrics) = engine::from_config(config, &proof_types, &spec, &requests)?;
         engine_metrics.register(registry.sub_registry_with_prefix("assay_proof_engine"));
         let known: Arc<dyn KnownProofs> = Arc::new(store.clone());
         // Where nothing is verified, nothing can be missing.
@@ -284,6 +287,7 @@ impl Node {
         let info = NodeInfo {
             version: version(),
             proof_types: engine.proof_types(),
+            entries: proof_types.clone(),
             insecure_proofs: engine.is_insecure(),
             serves_engine_api: endpoint.is_some(),
             max_db_size: config.max_db_size,
@@ -372,7 +376,7 @@ impl Node {
             });
         }
         tasks.spawn(end_of(endpoint, stop.clone(), writer_stop));
-        warnings::tell(config, engine.as_ref(), &endpoints, &spec);
+        warnings::tell(config, engine.as_ref(), &proof_types, &endpoints, &spec);
         let node = Self {
             endpoints,
             verifier,
@@ -381,6 +385,7 @@ impl Node {
             gate,
             sync: own_status,
             config: config.clone(),
+            proof_types,
             verifies,
             beacon,
             spec,

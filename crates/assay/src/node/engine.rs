@@ -3,11 +3,13 @@
 use crate::config::{EngineKind, NodeConfig, shown_endpoint};
 use anyhow::Context;
 use assay_engine_api::JwtSecret;
-use assay_native_verifiers::{NativeEngine, NativeLimits, NativeMetrics, NativeVerifier, VerifierSetting};
+use assay_native_verifiers::{
+    NativeEngine, NativeLimits, NativeMetrics, NativeVerifier, ProgramKey, VerifierSetting,
+};
 use assay_proof_engine::{
     DevConfig, DevEngine, EndpointHealth, EngineApiConfig, EngineApiEngine, EngineError, EngineEvent,
-    ProofEngine, ProofGenId, ProofNodeConfig, ProofNodeEngine, RequestBook, Route, Router, RouterConfig,
-    RouterMetrics, Verification,
+    ProofEngine, ProofGenId, ProofNodeConfig, ProofNodeEngine, ProofTypes, RequestBook, Route, Router,
+    RouterConfig, RouterMetrics, Verification,
 };
 use assay_types::{EngineInput, NewPayloadRequest, ProofType, Root, Spec};
 use async_trait::async_trait;
@@ -42,24 +44,40 @@ impl EngineMetrics {
     }
 }
 
-/// Reads the keys of `--native-verifier`: at start, so that a wrong one is told before anything is waited for.
+/// Reads the keys of the types that `native` is asked for: at start, so that a wrong one is told before anything is waited
+/// for. A key whose proofs others judge is held against its SHA-256 too.
 pub(crate) fn native_verifiers(
     config: &NodeConfig,
+    entries: &ProofTypes,
     chain_id: u64,
 ) -> anyhow::Result<Vec<(ProofType, NativeVerifier)>> {
-    let load = |setting: &VerifierSetting| {
-        let verifier = setting
-            .load(chain_id, config.unsafe_native_statements)
-            .with_context(|| format!("--native-verifier of type {}", setting.proof_type))?;
-        Ok((setting.proof_type, verifier))
-    };
-    config.native_verifier.iter().map(load).collect()
+    let endpoints = config.engine_endpoints()?;
+    let native = endpoints.iter().filter(|e| e.kind == EngineKind::Native);
+    let asked: Vec<ProofType> = native.flat_map(|e| e.types(config)).collect();
+    let mut verifiers = Vec::new();
+    for entry in entries.iter() {
+        let proof_type = entry.proof_type();
+        let is_of = |v: &VerifierSetting| v.definition().proof_type == proof_type;
+        let setting = match config.native_verifier.iter().any(is_of) {
+            true => "native-verifier",
+            false => "proof-type",
+        };
+        let of = || format!("--{setting} of type {proof_type}");
+        if asked.contains(&proof_type) {
+            let verifier = NativeVerifier::load(entry, chain_id, config.unsafe_native_statements);
+            verifiers.push((proof_type, verifier.with_context(of)?));
+        } else if let Some(key) = entry.key() {
+            ProgramKey::of(key).with_context(of)?;
+        }
+    }
+    Ok(verifiers)
 }
 
 /// The router over what `--proof-engine-endpoint` names, whose requests `requests` remembers, and what it counts; without
 /// one, an engine that verifies no type.
 pub(crate) fn from_config(
     config: &NodeConfig,
+    entries: &ProofTypes,
     spec: &Spec,
     requests: &RequestBook,
 ) -> anyhow::Result<(Arc<dyn ProofEngine>, EngineMetrics)> {
@@ -92,7 +110,7 @@ pub(crate) fn from_config(
                 Arc::new(DevEngine::new(dev).with_context(named)?)
             }
             EngineKind::Native => {
-                let mut verifiers = native_verifiers(config, spec.chain_id)?;
+                let mut verifiers = native_verifiers(config, entries, spec.chain_id)?;
                 verifiers.retain(|(proof_type, _)| types.contains(proof_type));
                 let metrics = native_metrics.get_or_insert_with(NativeMetrics::default).clone();
                 let limits = NativeLimits::default();

@@ -3,6 +3,8 @@
 
 use crate::config::{NodeArgs, NodeConfig, resolve};
 use assay_gate::GateHandle;
+use assay_proof_engine::ProofTypes;
+use assay_types::{ProofType, Spec};
 
 /// Settings that take effect without a new start.
 const RELOADED: [&str; 11] = [
@@ -19,28 +21,46 @@ const RELOADED: [&str; 11] = [
     "trusted-checkpoint",
 ];
 
-/// Reads the settings anew and gives the gate its own. Gives the settings that are in force afterwards; `verifies` as in
-/// `NodeConfig::gate`.
-pub(super) async fn reload(
-    args: &NodeArgs,
-    before: NodeConfig,
-    gate: &GateHandle,
-    verifies: bool,
-) -> NodeConfig {
-    let read = match resolve(args) {
+/// What runs, and settings have to fit.
+pub(super) struct Running<'a> {
+    /// The gate.
+    pub(super) gate: &'a GateHandle,
+    /// As in `NodeConfig::gate`.
+    pub(super) verifies: bool,
+    /// The network.
+    pub(super) spec: &'a Spec,
+    /// What stands behind the numbers of proof types.
+    pub(super) proof_types: &'a ProofTypes,
+}
+
+/// Reads the settings anew and gives the gate its own. Gives the settings that are in force afterwards.
+pub(super) async fn reload(args: &NodeArgs, before: NodeConfig, running: &Running<'_>) -> NodeConfig {
+    let gate = running.gate;
+    let read = resolve(args).and_then(|read| {
+        let read = read.settled(running.spec)?;
+        let gate_config = read.gate(running.verifies)?;
+        let proof_types = read.entries_on(running.spec)?;
+        Ok((read, gate_config, proof_types))
+    });
+    let (read, gate_config, proof_types) = match read {
         Ok(read) => read,
         Err(error) => {
             tracing::error!(%error, "SIGHUP: settings cannot be used; those before stay in force");
             return before;
         }
     };
-    let gate_config = match read.gate(verifies) {
-        Ok(gate_config) => gate_config,
-        Err(error) => {
-            tracing::error!(%error, "SIGHUP: settings cannot be used; those before stay in force");
-            return before;
-        }
-    };
+    let changed = changed_entries(running.proof_types, &proof_types);
+    for (proof_type, what) in &changed {
+        tracing::error!(
+            proof_type,
+            what,
+            "SIGHUP: the entry of a proof type never changes while a node runs: a new start is needed for another name, key, \
+             guest or version, and for another program a number of its own; the settings before stay in force"
+        );
+    }
+    if !changed.is_empty() {
+        return before;
+    }
     if gate_config.policy.has_execution_client() != gate.config().policy.has_execution_client() {
         tracing::error!(
             now = %gate.config().policy, asked = %gate_config.policy,
@@ -57,6 +77,15 @@ pub(super) async fn reload(
         gate.reconfigure(gate_config).await;
     }
     read
+}
+
+/// Types that both know, and what stands otherwise there.
+fn changed_entries(before: &ProofTypes, now: &ProofTypes) -> Vec<(ProofType, String)> {
+    let both = before.iter().filter_map(|old| {
+        let new = now.get(old.proof_type())?;
+        (old.record() != new.record()).then(|| (old.proof_type(), format!("{old}; asked: {new}")))
+    });
+    both.collect()
 }
 
 /// Settings that differ and are not taken over.
@@ -92,7 +121,9 @@ mod tests {
             ..NodeArgs::default()
         };
         write("");
-        let mut config = resolve(&args).unwrap();
+        let spec = Spec::minimal();
+        let mut config = resolve(&args).unwrap().settled(&spec).unwrap();
+        let proof_types = config.entries_on(&spec).unwrap();
         let stop = CancellationToken::new();
         let (gate, writer) = GateHandle::open(
             GateConfig::default(),
@@ -102,24 +133,40 @@ mod tests {
         )
         .unwrap();
 
-        write("import-policy = 'require-proofs'\nproof-lag = 3\nhttp-port = 9\n");
-        let read = resolve(&args).unwrap();
-        assert_eq!(others_changed(&config, &read), ["http-port"]);
-        config = reload(&args, config, &gate, true).await;
+        let running = Running {
+            gate: &gate,
+            verifies: true,
+            spec: &spec,
+            proof_types: &proof_types,
+        };
+        write("import-policy = 'require-proofs'\nproof-lag = 3\nhttp-port = 9\nrevision = 'beta'\n");
+        let read = resolve(&args).unwrap().settled(&spec).unwrap();
+        // The revision is the network's topics, names and roots: it is said, and comes with the next start.
+        assert_eq!(others_changed(&config, &read), ["http-port", "revision"]);
+        config = reload(&args, config, &running).await;
         let now = gate.config();
         assert_eq!((now.policy, now.proof_lag), (ImportPolicy::RequireProofs, 3));
 
         for unusable in [
             "import-policy = 'proofs-only'\n",
             "import-policy = 'accept-proofs'\nproof-lag = 3\n",
+            // What stands behind a number never changes.
+            "import-policy = 'accept-proofs'\nproof-type = ['1:version=2']\n",
+            "import-policy = 'accept-proofs'\nproof-engine-types = ['1=another']\n",
             "[",
         ] {
             write(unusable);
-            config = reload(&args, config, &gate, true).await;
+            config = reload(&args, config, &running).await;
             assert_eq!(gate.config(), now, "{unusable}");
         }
-        write("import-policy = 'accept-proofs'\n");
-        reload(&args, config, &gate, true).await;
+        // A number more does, at the next start.
+        write("import-policy = 'accept-proofs'\nproof-types = [1, 9]\nproof-type = ['9:version=2']\n");
+        let read = resolve(&args).unwrap().settled(&spec).unwrap();
+        assert_eq!(
+            changed_entries(&proof_types, &read.entries_on(&spec).unwrap()),
+            []
+        );
+        reload(&args, config, &running).await;
         assert_eq!(gate.config().policy, ImportPolicy::AcceptProofs);
         stop.cancel();
         writer.await.unwrap();

@@ -4,14 +4,30 @@ use crate::{
     config::{EngineKind, ImportPolicyName, NodeConfig, OnMissingProofsName, sole_revision},
     endpoints::Endpoints,
 };
-use assay_proof_engine::{ProofEngine, ProofTypeNames};
+use assay_proof_engine::{ProofEngine, ProofTypeNames, ProofTypes};
 use assay_types::{Epoch, ForkName, Revision, Spec};
 
 /// Says it in the log.
-pub(super) fn tell(config: &NodeConfig, engine: &dyn ProofEngine, endpoints: &Endpoints, spec: &Spec) {
+pub(super) fn tell(
+    config: &NodeConfig,
+    engine: &dyn ProofEngine,
+    proof_types: &ProofTypes,
+    endpoints: &Endpoints,
+    spec: &Spec,
+) {
     if config.proof_engine_endpoint.is_empty() {
         tracing::warn!(
             "no --proof-engine-endpoint: no proof type is verified, so proofs are neither kept nor forwarded"
+        );
+    }
+    for entry in proof_types
+        .iter()
+        .filter(|_| !config.proof_engine_endpoint.is_empty())
+    {
+        tracing::info!(
+            proof_type = entry.proof_type(),
+            entry = %entry,
+            "proofs of this type are verified"
         );
     }
     if config.execution_endpoint.is_empty() && config.import_policy != ImportPolicyName::ProofsOnly {

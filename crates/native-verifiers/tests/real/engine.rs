@@ -39,7 +39,12 @@ fn proof(proof_type: ProofType, root: Root, bytes: Vec<u8>) -> ExecutionProof {
 fn engine(settings: &[VerifierSetting]) -> NativeEngine {
     let verifiers = settings
         .iter()
-        .map(|setting| (setting.proof_type, setting.load(CHAIN_ID, true).unwrap()))
+        .map(|setting| {
+            (
+                setting.definition().proof_type,
+                setting.load(CHAIN_ID, true).unwrap(),
+            )
+        })
         .collect();
     NativeEngine::new(
         verifiers,

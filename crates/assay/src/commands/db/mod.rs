@@ -5,6 +5,7 @@
 //! | `list`, `show` | what is there |
 //! | `export`, `import` | proofs as files, and back |
 //! | `prune`, `verify` | less of it; whether it is as it was written |
+//! | `forget_type` | the proofs of a number that stands for another program from now on |
 //! | `manifest` | the list that an export has beside its files |
 //! | `select`, `progress` | which proofs are meant; how far long work is |
 //!
@@ -12,6 +13,7 @@
 //! on a copy of it everything does.
 
 mod export;
+mod forget_type;
 mod import;
 mod list;
 mod manifest;
@@ -54,6 +56,9 @@ pub enum DbCommand {
     Import(import::ImportArgs),
     /// Remove old proofs from a stopped node's database, never those that peers must be served
     Prune(prune::PruneArgs),
+    /// Remove every proof of these types from a stopped node's database, those that peers must be served too, and what is
+    /// recorded of their entries: for a number that is to stand for another program. Payloads that were answered VALID stay so
+    ForgetType(forget_type::ForgetTypeArgs),
     /// Read everything and say what is not as it was written
     Verify(verify::VerifyArgs),
 }
@@ -115,6 +120,7 @@ pub fn run(args: &DbArgs) -> anyhow::Result<()> {
         DbCommand::Export(args) => export::run(args),
         DbCommand::Import(args) => import::run(args),
         DbCommand::Prune(args) => prune::run(args),
+        DbCommand::ForgetType(args) => forget_type::run(args),
         DbCommand::Verify(args) => verify::run(args),
     }
 }

@@ -3,7 +3,7 @@
 use super::{TIMEOUT, beacon::Network, execution, http, report::Report};
 use crate::config::{EngineKind, NodeConfig, shown_endpoint};
 use assay_engine_api::{EngineClient, methods};
-use assay_proof_engine::ProofTypeNames;
+use assay_proof_engine::{ProofTypeNames, ProofTypes};
 use assay_types::ProofType;
 use reqwest::Url;
 use serde_json::{Value, json};
@@ -22,12 +22,26 @@ pub(super) async fn look(config: &NodeConfig, network: Option<&Network>, report:
     let Ok(endpoints) = config.engine_endpoints() else {
         return;
     };
+    let entries = match network {
+        Some(network) => config.entries_on(&network.spec),
+        None => config.provisional_entries(),
+    };
+    let entries = match entries {
+        Ok(entries) => entries,
+        Err(error) => {
+            report.fail("proof types", error, "see --proof-type and --proof-engine-types");
+            return;
+        }
+    };
+    for entry in entries.iter().filter(|_| !endpoints.is_empty()) {
+        report.ok(format_args!("proof type {}", entry.proof_type()), entry);
+    }
     for (endpoint, text) in endpoints.iter().zip(&config.proof_engine_endpoint) {
         let check = format!("proof engine {}", shown_endpoint(text));
         let types = endpoint.types(config);
         match &endpoint.kind {
             EngineKind::Dev => dev(&check, config, network, report),
-            EngineKind::Native => native(&check, config, network, report),
+            EngineKind::Native => native(&check, config, &entries, network, report),
             EngineKind::ProofNode(url) => {
                 let names = match network {
                     Some(network) => config.proof_type_names_on(&network.spec),
@@ -61,9 +75,15 @@ fn dev(check: &str, config: &NodeConfig, network: Option<&Network>, report: &mut
     }
 }
 
-fn native(check: &str, config: &NodeConfig, network: Option<&Network>, report: &mut Report) {
+fn native(
+    check: &str,
+    config: &NodeConfig,
+    entries: &ProofTypes,
+    network: Option<&Network>,
+    report: &mut Report,
+) {
     let chain_id = network.map_or(0, |network| network.spec.chain_id);
-    match crate::node::engine::native_verifiers(config, chain_id) {
+    match crate::node::engine::native_verifiers(config, entries, chain_id) {
         Ok(verifiers) => report.ok(
             check,
             format_args!("{} verifiers with their keys", verifiers.len()),

@@ -57,6 +57,18 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
                 let node = running::find(&config).await;
                 place::look(&config, node.as_ref(), &mut report);
                 let network = beacon::look(&config, &mut report).await;
+                let settled = match &network {
+                    Some(network) => config.settled(&network.spec),
+                    None => Ok(config.provisional()),
+                };
+                let config = settled.unwrap_or_else(|error| {
+                    report.fail(
+                        "settings",
+                        error,
+                        "mend the setting; they do not fit this network",
+                    );
+                    config.provisional()
+                });
                 place::database(&config, network.as_ref(), node.as_ref(), &mut report);
                 execution::look(&config, network.as_ref(), &mut report).await;
                 engines::look(&config, network.as_ref(), &mut report).await;

@@ -2,6 +2,7 @@
 
 use super::{beacon::Network, report::Report, running::Running};
 use crate::config::NodeConfig;
+use assay_proof_engine::proof_types::ProofTypeRecords;
 use assay_store::{Offline, StoreError};
 use std::{
     io::ErrorKind,
@@ -119,9 +120,41 @@ pub(super) fn database(
                 ),
                 _ => report.ok(CHECK, found),
             }
+            proof_types(config, network, &path, report);
         }
         Err(StoreError::Locked { .. }) if node.is_some() => report.ok(CHECK, "the running node has it"),
         Err(error) => report.fail(CHECK, error, "`assay db verify` says more"),
+    }
+}
+
+/// Whether the numbers of proof types stand for what they stood for when these proofs were verified.
+fn proof_types(config: &NodeConfig, network: Option<&Network>, path: &Path, report: &mut Report) {
+    let entries = match network {
+        Some(network) => config.entries_on(&network.spec),
+        None => config.provisional_entries(),
+    };
+    let kept = Offline::open(path).and_then(|offline| offline.reader().node_value(ProofTypeRecords::NAME));
+    // What else is wrong here is told elsewhere.
+    let (Ok(entries), Ok(Some(kept))) = (entries, kept) else {
+        return;
+    };
+    let kept = match ProofTypeRecords::from_bytes(&kept) {
+        Ok(kept) => kept,
+        Err(error) => {
+            report.fail("database", error, "`assay db verify` says more");
+            return;
+        }
+    };
+    for (proof_type, differences) in kept.differences(&entries.records()) {
+        let all: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        report.fail(
+            format_args!("proof type {proof_type} in the database"),
+            all.join("; "),
+            format_args!(
+                "the node does not start while proofs of it are kept: put the entry back, give the new program a number of \
+                 its own, or remove them by `assay db forget-type {proof_type}`"
+            ),
+        );
     }
 }
 

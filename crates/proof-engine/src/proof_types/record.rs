@@ -1,0 +1,143 @@
+//! What makes an entry the same one: its digest, what is kept of it on disk, and how two differ.
+
+use assay_types::{ProofType, Root};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeMap, fmt};
+
+const DIGEST_DOMAIN: &[u8] = b"assay proof type entry";
+
+/// What is kept of an entry beside the proofs that were verified under it. `None`: not said so far.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProofTypeRecord {
+    /// The name, where proofs are judged by it or the operator gave it.
+    pub name: Option<String>,
+    /// The proof system.
+    pub system: Option<String>,
+    /// SHA-256 of the verification key's file.
+    pub key_sha256: Option<Root>,
+    /// What the guest commits to.
+    pub guest: Option<String>,
+    /// The guest's version.
+    pub version: Option<String>,
+    /// Development proofs, or a table of statements in place of a guest.
+    pub proves_nothing: bool,
+}
+
+/// A part that two entries of one number have otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Which part.
+    pub part: &'static str,
+    /// What it was.
+    pub was: String,
+    /// What it is.
+    pub is: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { part, was, is } = self;
+        write!(f, "{part} was {was} and is {is}")
+    }
+}
+
+impl ProofTypeRecord {
+    fn parts(&self) -> [(&'static str, Option<String>); 6] {
+        let worth = match self.proves_nothing {
+            true => "proofs that prove nothing",
+            false => "proofs of execution",
+        };
+        [
+            ("the name", self.name.clone()),
+            ("the system", self.system.clone()),
+            (
+                "the verification key's SHA-256",
+                self.key_sha256.map(|digest| digest.to_string()),
+            ),
+            ("the guest", self.guest.clone()),
+            ("the version", self.version.clone()),
+            ("what it stands for", Some(worth.to_owned())),
+        ]
+    }
+
+    /// Where `now` contradicts this: a part that both say, otherwise. What only one of them says is no contradiction.
+    pub fn differences(&self, now: &Self) -> Vec<Difference> {
+        let pairs = self.parts().into_iter().zip(now.parts());
+        pairs
+            .filter_map(|((part, was), (_, is))| {
+                let (was, is) = (was?, is?);
+                (was != is).then_some(Difference { part, was, is })
+            })
+            .collect()
+    }
+
+    /// This, with what only `before` says: a part once said stays said.
+    pub fn with(self, before: Self) -> Self {
+        Self {
+            name: self.name.or(before.name),
+            system: self.system.or(before.system),
+            key_sha256: self.key_sha256.or(before.key_sha256),
+            guest: self.guest.or(before.guest),
+            version: self.version.or(before.version),
+            proves_nothing: self.proves_nothing,
+        }
+    }
+
+    /// SHA-256 over the number and every part, each with its length.
+    pub fn digest(&self, proof_type: ProofType) -> Root {
+        let mut hash = Sha256::new()
+            .chain_update(DIGEST_DOMAIN)
+            .chain_update([proof_type]);
+        for (_, value) in self.parts() {
+            // A part that is not said is another thing than an empty one.
+            hash.update([u8::from(value.is_some())]);
+            let value = value.unwrap_or_default();
+            hash.update((value.len() as u64).to_le_bytes());
+            hash.update(value);
+        }
+        Root::from(<[u8; 32]>::from(hash.finalize()))
+    }
+}
+
+/// Records by number, as a database keeps them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ProofTypeRecords(pub BTreeMap<ProofType, ProofTypeRecord>);
+
+impl ProofTypeRecords {
+    /// The name they are kept under.
+    pub const NAME: &str = "proof-types";
+
+    /// From what was kept.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(bytes).map_err(|error| format!("the record of proof types: {error}"))
+    }
+
+    /// To be kept.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Numbers of which `now` says otherwise than this.
+    pub fn differences(&self, now: &Self) -> Vec<(ProofType, Vec<Difference>)> {
+        let both = self.0.iter().filter_map(|(proof_type, before)| {
+            let differences = before.differences(now.0.get(proof_type)?);
+            (!differences.is_empty()).then_some((*proof_type, differences))
+        });
+        both.collect()
+    }
+
+    /// `now`, with what only this says: numbers that are not verified any more, and parts that are not said any more.
+    pub fn updated_with(mut self, now: Self) -> Self {
+        for (proof_type, record) in now.0 {
+            let before = self.0.remove(&proof_type).unwrap_or_default();
+            self.0.insert(proof_type, record.with(before));
+        }
+        self
+    }
+}
