@@ -263,6 +263,18 @@ impl GateHandle {
         CallId(self.0.next_call.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// The beacon node heard what the EL said as it came, under `observe`. Where that is not the policy any more, a VALID among
+    /// it was VALID when the new one took effect (rule 2).
+    pub(crate) async fn passed(&self, block_hash: BlockHash, said: ElAnswer) {
+        let valid = ElAnswer::Status {
+            status: StatusWord::Valid,
+            latest_valid_hash: Some(block_hash),
+        };
+        if said == valid && self.config().policy != ImportPolicy::Observe {
+            self.apply(Event::PassedValid { block_hash }).await;
+        }
+    }
+
     async fn decide(&self, call: CallId, event: Event, answer: ElAnswer) -> Decision {
         self.judge(call, event, answer).await.0
     }
@@ -274,7 +286,7 @@ impl GateHandle {
             (Decision::LowerToSyncing(HeldBy::Unreadable), false),
             |(_, decision, waits)| (*decision, *waits),
         );
-        let tells_valid = decision.is_valid(answer.word()) && self.config().policy != ImportPolicy::Observe;
+        let tells_valid = decision.is_valid(answer.word()) && !outcome.observes;
         if tells_valid {
             // An earlier event may have recorded what this answer rests on.
             outcome.wait_for = outcome.wait_for.max(Some(self.0.unwritten.lock().awaited));
@@ -294,7 +306,10 @@ impl Inner {
     fn run(&self, event: Event) -> Outcome {
         let mut gate = self.gate.lock();
         let actions = gate.on_event(event, UnixMillis::now());
-        self.take_in(actions)
+        Outcome {
+            observes: gate.config().policy == ImportPolicy::Observe,
+            ..self.take_in(actions)
+        }
     }
 
     /// Whether a VALID may be told now that its records had their time. Where it may not, nobody hears it, and the machine is

@@ -14,7 +14,7 @@ use super::{
     sniff::{Sniffed, Sniffer},
     stats::count,
     turns::{Turn, Turns, Unanswered},
-    upstream::{Head, pass, read},
+    upstream::{Head, MAX_LARGE_ANSWER_BYTES, pass, pass_when_here, read_counted},
 };
 use crate::machine::ImportPolicy;
 use assay_engine_api::{ErrorCode, ErrorObject, Id, Incoming, Response, methods::MethodKind};
@@ -86,15 +86,18 @@ pub(super) async fn batch(
         let reads = parts.iter().all(|part| only_reads(&part.method));
         let sent = match shared.upstream.are_several() && reads {
             true => {
-                shared
-                    .upstream
-                    .send_held(&head.with_new_length(), &held.bytes)
-                    .await
+                let here = |response| pass_when_here(response, &shared.budget);
+                let head = head.with_new_length();
+                shared.upstream.ask(&head, &held.bytes, here).await
             }
-            false => shared.upstream.send(&head, full(held.bytes.clone())).await,
+            false => shared
+                .upstream
+                .send(&head, full(held.bytes.clone()))
+                .await
+                .map(pass),
         };
         return match sent {
-            Ok(response) => pass(response),
+            Ok(answer) => answer,
             Err(no_answer) => {
                 shared.upstream.note_no_answer(&no_answer);
                 all_failed(parts.iter().filter_map(|part| part.id.as_ref()), &no_answer.why)
@@ -293,20 +296,21 @@ async fn other(
             body_of(get_payload_held(shared, head, id, &bytes).await).await
         }
         _ => {
+            let read = |response| read_counted(response, MAX_LARGE_ANSWER_BYTES, &shared.budget);
             let answer = match only_reads(&part.method) && shared.upstream.are_several() {
                 true => shared.upstream.ask(head, &bytes, read).await,
                 false => match shared.upstream.send(head, full(bytes)).await {
                     Ok(response) => read(response).await,
-                    Err(no_answer) => {
-                        shared.upstream.note_no_answer(&no_answer);
-                        return Err(answers::no_answer(&no_answer.why));
-                    }
+                    Err(no_answer) => Err(no_answer),
                 },
             };
             match answer {
                 Ok(answer) if answer.is_plain_success() => Ok(answer.body.to_vec()),
                 Ok(answer) => Err(answers::no_answer(&format!("HTTP {}", answer.status()))),
-                Err(no_answer) => Err(answers::no_answer(&no_answer.why)),
+                Err(no_answer) => {
+                    shared.upstream.note_no_answer(&no_answer);
+                    Err(answers::no_answer(&no_answer.why))
+                }
             }
         }
     }

@@ -21,7 +21,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -34,6 +34,11 @@ const MAX_ISSUED: usize = 256;
 const MAX_BEHIND: usize = 16;
 /// Longest wait for what a client was told before it became the active one.
 const CATCH_UP_PATIENCE: Duration = Duration::from_secs(1);
+/// Fork choices in a row that a client which failed must call VALID while another is active, before it has its place back; twice
+/// as many each time that it fails again.
+const BACK_AFTER: u32 = 8;
+/// At most.
+const BACK_AFTER_AT_MOST: u32 = 1024;
 /// Payloads of which it is known what each client said.
 const MAX_SAID: usize = 512;
 
@@ -53,6 +58,10 @@ struct Member {
     upstream: Upstream,
     /// The order of what it is told as one that is not active.
     lane: Lane,
+    /// Fork choices in a row that it called VALID as one that is not active.
+    in_step: AtomicU32,
+    /// How many of them give it its place back, once it failed.
+    back_after: AtomicU32,
 }
 
 /// Who said VALID and who said INVALID of a payload, as sets of bits.
@@ -71,6 +80,8 @@ impl Clients {
             Ok(Arc::new(Member {
                 upstream: Upstream::new(config, Arc::clone(stats))?,
                 lane: Lane::default(),
+                in_step: AtomicU32::new(0),
+                back_after: AtomicU32::new(0),
             }))
         };
         Ok(Self {
@@ -169,13 +180,7 @@ impl Clients {
     }
 
     /// As `Upstream::send_held`, to the active client or, where that gives no answer, to the next that does: it is the
-    /// active one from then on.
-    pub(super) async fn send_held(&self, head: &Head, body: &Bytes) -> Result<Response<Incoming>, NoAnswer> {
-        self.ask(head, body, |answer| std::future::ready(Ok(answer)))
-            .await
-    }
-
-    /// As `send_held`, and reads the answer: one that breaks off is none.
+    /// active one from then on. The answer is read here: one that breaks off is none.
     pub(super) async fn ask<T, R>(
         &self,
         head: &Head,
@@ -199,7 +204,7 @@ impl Clients {
                 Ok(answer) => return Ok(answer),
                 Err(no_answer) => no_answer.of(index),
             };
-            if tried >= self.list.len() {
+            if tried >= self.list.len() || no_answer.no_room {
                 return Err(no_answer);
             }
             self.note_no_answer(&no_answer);
@@ -233,6 +238,9 @@ impl Clients {
         let index = no_answer.client.unwrap_or_else(|| self.active());
         let Ok(member) = self.member(index) else { return };
         member.upstream.note_no_answer(no_answer);
+        if no_answer.no_room {
+            return;
+        }
         let after = (1..self.list.len()).map(|step| (index + step) % self.list.len());
         let next = after
             .into_iter()
@@ -243,11 +251,46 @@ impl Clients {
                 .compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
         {
-            let name = |i: usize| self.list.get(i).map(|m| m.upstream.shown().to_owned());
+            let longer = member.back_after.load(Ordering::Relaxed).saturating_mul(2);
+            let longer = longer.clamp(BACK_AFTER, BACK_AFTER_AT_MOST);
+            member.back_after.store(longer, Ordering::Relaxed);
+            member.in_step.store(0, Ordering::Relaxed);
             tracing::error!(
-                before = name(index),
-                now = name(next),
+                before = self.name(index),
+                now = self.name(next),
                 "another execution client answers from now on"
+            );
+        }
+    }
+
+    fn name(&self, index: usize) -> Option<&str> {
+        self.list.get(index).map(|m| m.upstream.shown())
+    }
+
+    /// What a client that is not active says of what it is told. One that stands before the active one in the settings has its
+    /// place back when it has been in step with the chain for long enough.
+    fn note_in_step(&self, index: usize, shape: Shape, said: Option<StatusWord>) {
+        let Some(member) = self.list.get(index) else {
+            return;
+        };
+        match (said, shape) {
+            (Some(StatusWord::Valid), Shape::NewPayload) => return,
+            (Some(StatusWord::Valid), Shape::ForkchoiceUpdated) => {}
+            _ => return member.in_step.store(0, Ordering::Relaxed),
+        }
+        let in_step = member.in_step.fetch_add(1, Ordering::Relaxed) + 1;
+        let active = self.active();
+        if index < active
+            && in_step >= member.back_after.load(Ordering::Relaxed)
+            && self
+                .active
+                .compare_exchange(active, index, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
+            tracing::warn!(
+                before = self.name(active),
+                now = self.name(index),
+                "an execution client has its place back and answers from now on"
             );
         }
     }
@@ -362,6 +405,7 @@ pub(super) fn tell_others(
         // newPayload before the fcU that names it: one lane for both.
         let Ok(mut ticket) = member.lane.ticket_among(MAX_BEHIND) else {
             count(&shared.stats.calls_kept_from_others);
+            shared.upstream.note_in_step(index, shape, None);
             continue;
         };
         let (task, member) = (Arc::clone(shared), Arc::clone(member));
@@ -373,15 +417,19 @@ pub(super) fn tell_others(
                 read(by(index, response)).await
             };
             let answer = match tokio::time::timeout(ABANDONED_PATIENCE, sent).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(no_answer)) => return member.upstream.note_no_answer(&no_answer),
-                Err(_) => {
-                    let no_answer = NoAnswer::after(ABANDONED_PATIENCE);
+                Ok(answer) => answer,
+                Err(_) => Err(NoAnswer::after(ABANDONED_PATIENCE)),
+            };
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(no_answer) => {
+                    task.upstream.note_in_step(index, shape, None);
                     return member.upstream.note_no_answer(&no_answer);
                 }
             };
             drop(ticket);
             let said = judge(shape, &answer).said;
+            task.upstream.note_in_step(index, shape, said.word());
             let Ok(about) = about.wait_for(Option::is_some).await.map(|hash| *hash) else {
                 return;
             };

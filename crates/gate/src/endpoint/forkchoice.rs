@@ -176,6 +176,9 @@ impl Call {
                     let said = verdict.said;
                     let _ = reply.send(Outcome::Answered(answer, Judged::Passed));
                     shared.gate.forkchoice_updated_answered(state, said).await;
+                    if let Some(state) = state {
+                        shared.gate.passed(state.head, said).await;
+                    }
                 } else {
                     let judgement = shared.gate.forkchoice_updated_judged(state, verdict.said).await;
                     // The execution client has answered: the next one may go, whatever this one waits for.

@@ -13,7 +13,7 @@ use super::{
     service::intake_failed,
     stats::count,
     turns::Unanswered,
-    upstream::{Head, MAX_WITNESS_ANSWER_BYTES, NoAnswer, ReadAnswer, read, read_counted},
+    upstream::{Head, MAX_LARGE_ANSWER_BYTES, NoAnswer, ReadAnswer, read, read_counted},
     verdict::{Judged, judge},
     waiting::{Running, for_proofs, without_answer},
 };
@@ -434,7 +434,7 @@ async fn read_answer(
     response: Response<Incoming>,
 ) -> Result<ReadAnswer, NoAnswer> {
     match with_witness {
-        true => read_counted(response, MAX_WITNESS_ANSWER_BYTES, &shared.budget).await,
+        true => read_counted(response, MAX_LARGE_ANSWER_BYTES, &shared.budget).await,
         false => read(response).await,
     }
 }
@@ -456,6 +456,7 @@ async fn conclude(
         drop(told);
         let (asked, _, _) = note(shared, said, work).await;
         if let Some(hash) = hash_asked(&asked) {
+            shared.gate.passed(hash, said).await;
             heard(shared, client, hash, said).await;
         }
     } else {
@@ -499,7 +500,7 @@ fn hash_of(examined: &Result<Examined, Unexamined>) -> Option<BlockHash> {
     }
 }
 
-fn hash_asked(asked: &AskedPayload) -> Option<BlockHash> {
+pub(super) fn hash_asked(asked: &AskedPayload) -> Option<BlockHash> {
     match asked {
         AskedPayload::Read { payload, .. } => Some(payload.block_hash),
         AskedPayload::Named { block_hash, .. } => Some(*block_hash),

@@ -8,9 +8,9 @@ use super::{
     callers::Caller,
     forkchoice::read_state,
     lane::{Ticket, next_may_go},
-    new_payload::{while_wanted, work_on_part},
+    new_payload::{hash_asked, while_wanted, work_on_part},
     stats::count,
-    upstream::{Head, NoAnswer, ReadAnswer, read_up_to},
+    upstream::{Head, MAX_LARGE_ANSWER_BYTES, NoAnswer, ReadAnswer, read_counted},
     verdict::said,
 };
 use crate::machine::{AskedPayload, ElAnswer, ForkchoiceState};
@@ -22,9 +22,6 @@ use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
     time::Instant,
 };
-
-/// Largest answer to a batch that is read: a payload that was built may be in it.
-const MAX_BATCH_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
 /// What the gate has to note of one call.
 enum Noted {
@@ -125,8 +122,8 @@ async fn run(
         std::future::pending::<()>().await;
     };
     let sending = async {
-        let response = shared.upstream.send_held(&head, &held.all().bytes).await?;
-        read_up_to(response, MAX_BATCH_ANSWER_BYTES).await
+        let read = |response| read_counted(response, MAX_LARGE_ANSWER_BYTES, &shared.budget);
+        shared.upstream.ask(&head, &held.all().bytes, read).await
     };
     let call = async {
         tokio::select! {
@@ -163,9 +160,15 @@ async fn run(
                     None => AskedPayload::Unread,
                 };
                 shared.gate.new_payload_answered(asked, said).await;
+                if let Some(hash) = hash_asked(&asked) {
+                    shared.gate.passed(hash, said).await;
+                }
             }
             Noted::Forkchoice(state) => {
                 shared.gate.forkchoice_updated_answered(state, said).await;
+                if let Some(state) = state {
+                    shared.gate.passed(state.head, said).await;
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use super::{
     server::Stranger,
     sniff::Sniffed,
     stats::count,
-    upstream::{Head, NoAnswer, pass},
+    upstream::{Head, NoAnswer, pass, pass_when_here},
 };
 use crate::machine::ImportPolicy;
 use assay_engine_api::{ErrorCode, ErrorObject, Id, Request as RpcRequest, methods::MethodKind};
@@ -235,12 +235,10 @@ async fn asked_of_any(shared: &Arc<Shared>, head: Head, mut intake: Intake) -> A
         Ok(held) => held,
         Err(why) => return intake_failed(shared, intake.id(), &why),
     };
-    match shared
-        .upstream
-        .send_held(&head.with_new_length(), &held.bytes)
-        .await
-    {
-        Ok(response) => pass(response),
+    let here = |response| pass_when_here(response, &shared.budget);
+    let head = head.with_new_length();
+    match shared.upstream.ask(&head, &held.bytes, here).await {
+        Ok(answer) => answer,
         Err(no_answer) => {
             shared.upstream.note_no_answer(&no_answer);
             answers::error(intake.id(), answers::no_answer(&no_answer.why))

@@ -9,12 +9,13 @@ use super::{
 };
 use assay_engine_api::JwtSecret;
 use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, TryStreamExt, stream};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
     header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING},
     uri::{Authority, PathAndQuery, Scheme},
 };
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, BodyStream, StreamBody};
 use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -37,8 +38,10 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Largest answer of newPayload or fcU that is read; a real one has some hundred bytes.
 const MAX_STATUS_ANSWER_BYTES: usize = 1024 * 1024;
 
-/// Largest answer with a witness that is read.
-pub(super) const MAX_WITNESS_ANSWER_BYTES: usize = 128 * 1024 * 1024;
+/// Largest answer that is read of a call that may have a large one: with a witness, or of a batch that is taken apart.
+pub(super) const MAX_LARGE_ANSWER_BYTES: usize = 128 * 1024 * 1024;
+/// What is held of an answer that passes; one that breaks off after that has broken off for its caller too.
+const MAX_HELD_OF_PASSED: usize = 16 * 1024 * 1024;
 
 /// Why the upstream URL is of no use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,8 +59,11 @@ pub(super) struct NoAnswer {
     broke_off: bool,
     /// Which client gave none, where that is known.
     pub(super) client: Option<usize>,
-    /// It refuses our token: it is there, and `State::RefusesToken` says what is wrong.
-    refused: bool,
+    /// It is there, and it is no silence of its own: it refuses our token (`State::RefusesToken` says so), or its answer found
+    /// no room here.
+    not_silent: bool,
+    /// Its answer found no room here: another client's would not either.
+    pub(super) no_room: bool,
 }
 
 /// What a request is made of, besides its body.
@@ -184,7 +190,8 @@ impl Upstream {
                     ),
                     broke_off: false,
                     client: None,
-                    refused: true,
+                    not_silent: true,
+                    no_room: false,
                 })
             }
             Ok(response) => {
@@ -196,7 +203,8 @@ impl Upstream {
                     why: format!("{} ({})", chain(&error), self.authority),
                     broke_off: !error.is_connect() && broke_off(&error),
                     client: None,
-                    refused: false,
+                    not_silent: false,
+                    no_room: false,
                 };
                 Err(no_answer)
             }
@@ -206,7 +214,7 @@ impl Upstream {
     /// Says that a call stays without an answer.
     pub(super) fn note_no_answer(&self, no_answer: &NoAnswer) {
         count(&self.stats.unanswered_calls);
-        if !no_answer.refused && self.set(State::Down) != State::Down as u8 {
+        if !no_answer.not_silent && self.set(State::Down) != State::Down as u8 {
             tracing::error!(
                 execution_client = %self.authority,
                 error = no_answer.why,
@@ -263,7 +271,17 @@ impl NoAnswer {
             why,
             broke_off: false,
             client: None,
-            refused: false,
+            not_silent: false,
+            no_room: false,
+        }
+    }
+
+    /// Its answer is too large to be held, or too much is held already.
+    fn no_room(why: String) -> Self {
+        Self {
+            not_silent: true,
+            no_room: true,
+            ..Self::because(why)
         }
     }
 
@@ -317,6 +335,39 @@ pub(super) fn pass(response: Response<Incoming>) -> Answer {
     let (mut head, body) = response.into_parts();
     headers::of_answer(&mut head.headers);
     Response::from_parts(head, body.map_err(BoxError::from).boxed_unsync())
+}
+
+/// As `pass`, once the answer is here, or as much of it as is held: until then another client may be asked in its place.
+pub(super) async fn pass_when_here(
+    response: Response<Incoming>,
+    budget: &Budget,
+) -> Result<Answer, NoAnswer> {
+    let client = response.extensions().get::<ClientIndex>().map(|c| c.0);
+    let (mut head, mut body) = response.into_parts();
+    let (mut frames, mut bytes, mut counted) = (Vec::new(), 0, Vec::new());
+    let ended = loop {
+        let Some(frame) = body.frame().await else {
+            break true;
+        };
+        let frame = frame.map_err(|e| NoAnswer {
+            client,
+            ..NoAnswer::because(format!("its answer broke off: {}", chain(&e)))
+        })?;
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        frames.push(Ok(frame));
+        bytes += length;
+        let room = budget.take(length).map(|permit| counted.push(permit));
+        if bytes > MAX_HELD_OF_PASSED || room.is_err() {
+            break false;
+        }
+    };
+    headers::of_answer(&mut head.headers);
+    let rest = (!ended).then(|| TryStreamExt::map_err(BodyStream::new(body), BoxError::from));
+    let frames = stream::iter(frames)
+        .chain(stream::iter(rest).flatten())
+        // Counted until it is on its way.
+        .inspect(move |_| _ = &counted);
+    Ok(Response::from_parts(head, StreamBody::new(frames).boxed_unsync()))
 }
 
 /// An answer that was read.
@@ -400,18 +451,22 @@ async fn read_bounded(
     };
     let (head, mut body) = response.into_parts();
     let mut bytes = BytesMut::new();
+    let no_room = |why: String| NoAnswer {
+        client,
+        ..NoAnswer::no_room(why)
+    };
     let mut counted = budget
         .map(|b| b.take(0))
         .transpose()
-        .map_err(|e| no_answer(e.to_string()))?;
+        .map_err(|e| no_room(e.to_string()))?;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| no_answer(format!("its answer broke off: {}", chain(&e))))?;
         if let Ok(chunk) = frame.into_data() {
             if bytes.len() + chunk.len() > limit {
-                return Err(no_answer(format!("its answer is larger than {limit} bytes")));
+                return Err(no_room(format!("its answer is larger than {limit} bytes")));
             }
             if let (Some(budget), Some(counted)) = (budget, &mut counted) {
-                counted.merge(budget.take(chunk.len()).map_err(|e| no_answer(e.to_string()))?);
+                counted.merge(budget.take(chunk.len()).map_err(|e| no_room(e.to_string()))?);
             }
             bytes.extend_from_slice(&chunk);
         }

@@ -18,6 +18,8 @@ pub(super) struct Outcome {
     pub(super) told_first: Vec<BlockHash>,
     /// `Inner::untold` at the event.
     pub(super) untold: u64,
+    /// The policy at the event is `observe`.
+    pub(super) observes: bool,
 }
 
 /// What an event leaves to be done: wait for its records, tell of it, bring proofs that it asks for. Where whoever caused the

@@ -251,6 +251,12 @@ pub enum Event {
         /// The chain id its transactions have.
         chain_id: u64,
     },
+    /// The beacon node heard the EL's VALID as it came, under `observe`, while the policy changed: it was VALID when that took
+    /// effect (rules 2 and 4).
+    PassedValid {
+        /// The payload.
+        block_hash: BlockHash,
+    },
     /// The VALID of `Action::ToldFirst` was not told: SYNCING was, its records not being on disk.
     NotTold {
         /// The payloads of that action.

@@ -224,6 +224,7 @@ impl Gate {
             Event::ForeignPayload { block_hash, chain_id } => {
                 self.alarm(Alarm::ForeignPayload { block_hash, chain_id });
             }
+            Event::PassedValid { block_hash } => self.passed_valid(block_hash, now),
             Event::NotTold { payloads } => self.not_told(&payloads, now),
             Event::ConflictResolved {
                 block_hash,

@@ -5,6 +5,11 @@ use assay_types::BlockHash;
 
 impl Gate {
     /// The beacon node is told VALID: from then on it takes the payload and its ancestors for valid.
+    ///
+    /// So it is where the caller hung up before its answer: nobody can know which of its bytes arrived. Taken for told, an INVALID
+    /// that follows is an alarm and SYNCING (rule 4), which costs an operator a look; taken for not told, it might take back what
+    /// was heard. What was told raises nothing: of verdicts, it counts for what is trusted when the policy changes (rule 2), and
+    /// there it was VALID by the policy in force.
     pub(super) fn tell_valid(&mut self, hash: BlockHash, now: UnixMillis) {
         if let Some(settled) = self.settled.get_mut(&hash)
             && !settled.told_valid
@@ -20,6 +25,16 @@ impl Gate {
             self.out.told_first.extend(told_first);
             self.out.durable |= self.config.policy != ImportPolicy::Observe;
         }
+    }
+
+    /// The beacon node was told VALID by the EL's answer as it came, and `observe` ended before the machine heard of it.
+    pub(super) fn passed_valid(&mut self, hash: BlockHash, now: UnixMillis) {
+        let in_conflict = self.tree.get(&hash).is_some_and(|n| n.standing.conflict);
+        if self.config.policy == ImportPolicy::Observe || hash.is_zero() || in_conflict {
+            return;
+        }
+        self.set_anchor(hash, now);
+        self.tell_valid(hash, now);
     }
 
     /// Gives those that were not told before.

@@ -14,5 +14,6 @@ mod refusing;
 mod restart;
 mod rig;
 mod several;
+mod told;
 mod verdicts;
 mod waiting;

@@ -14,8 +14,10 @@ use std::{
     time::Duration,
 };
 
-/// Long enough that no test waits for its end.
-const LONG: u64 = 4000;
+/// Long enough that no test waits for its end; beyond three quarters of a caller's patience nothing waits.
+const LONG: u64 = 6000;
+/// Tries of what has to happen within it, for machines that do much else.
+const TRIES: u64 = 3;
 
 fn settings(policy: ImportPolicy, wait_for_proofs_ms: u64, execution_slow_after_ms: u64) -> GateConfig {
     GateConfig {
@@ -39,12 +41,23 @@ fn status(message: &Message) -> String {
 
 #[tokio::test]
 async fn a_call_waits_for_the_proof_and_is_valid_when_it_comes() {
+    for n in 1..=TRIES {
+        if waits_and_is_valid(n).await {
+            return;
+        }
+    }
+    panic!("the machine is too slow for a wait of {LONG} ms");
+}
+
+/// False where so much time was gone that the wait had ended by itself.
+async fn waits_and_is_valid(id: u64) -> bool {
     let el = MockEl::start(|message| async move { valid(&message) }).await;
     let rig = Rig::start_as(&el, settings(ImportPolicy::RequireProofs, LONG, 1000), |_| ()).await;
     let anchor = BlockHash::from([7; 32]);
-    rig.call(forkchoice(anchor, 1)).await;
+    rig.call(forkchoice(anchor, id)).await;
     let payload = rig.payload(8, anchor, 1000);
     let hash = payload.execution_payload.block_hash;
+    let begun = std::time::Instant::now();
     let (imported, head) = {
         let (body, fcu) = (new_payload(&payload, 2), forkchoice(hash, 3));
         let imported = async { rig.call(&body).await };
@@ -62,6 +75,9 @@ async fn a_call_waits_for_the_proof_and_is_valid_when_it_comes() {
         let (imported, head, ()) = tokio::join!(imported, head, proof);
         (imported, head)
     };
+    if begun.elapsed() >= Duration::from_millis(LONG) {
+        return false;
+    }
     assert_eq!(status(&imported), "VALID");
     assert_eq!(imported.json()["result"]["latestValidHash"], hash.to_string());
     assert_eq!(status(&head), "VALID");
@@ -74,6 +90,7 @@ async fn a_call_waits_for_the_proof_and_is_valid_when_it_comes() {
         (4, 0),
         "each call is counted once"
     );
+    true
 }
 
 #[tokio::test]
@@ -169,6 +186,8 @@ async fn accept_proofs_answers_for_a_silent_client_and_still_tells_it_everything
     let rig = Rig::start_as(&el, settings(ImportPolicy::AcceptProofs, 0, 50), |_| ()).await;
     let anchor = BlockHash::from([7; 32]);
     rig.call(forkchoice(anchor, 1)).await;
+    // On a slow machine the first call may have taken as long as that, too.
+    let before = rig.endpoint.counts().answered_for_silent_client;
     let payload = rig.payload(8, anchor, 1000);
     let hash = payload.execution_payload.block_hash;
     rig.prove(&payload).await;
@@ -180,7 +199,7 @@ async fn accept_proofs_answers_for_a_silent_client_and_still_tells_it_everything
     // The client has not answered newPayload; it hears of the head all the same.
     assert_eq!(status(&rig.call(forkchoice(hash, 3)).await), "VALID");
     el.wait_for(3).await;
-    assert_eq!(rig.endpoint.counts().answered_for_silent_client, 2);
+    assert_eq!(rig.endpoint.counts().answered_for_silent_client - before, 2);
     // In a batch too.
     let batch = format!("[{},{}]", new_payload(&payload, 4), forkchoice(hash, 5));
     let answers = rig.call(batch).await.json();
