@@ -3,6 +3,8 @@
 //! The byte-list form has the same root in both, which is asserted; the progressive form, which `tree_hash` does not
 //! have, is measured beside it, and so is `beta`'s envelope, a byte list in the same frame. What counts is the ratio of the
 //! medians; the times are this machine's.
+//! Two runs on two busy cores, times as fast as `tree_hash` (goal 6): byte list 7.9 and 7.9, progressive 7.9 and 8.0,
+//! envelope 7.9 and 8.0.
 //! `cargo bench -p assay-types --bench root`
 
 use assay_types::{

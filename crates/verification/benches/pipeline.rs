@@ -10,8 +10,9 @@
 //!
 //! | two runs on two busy cores | against | goal | `alpha`, byte list | `alpha`, progressive | `beta`, envelope |
 //! |---|---|---|---|---|---|
-//! | gossip data to verdict | plain path | 4 times as fast | 7.4, 7.2 | 7.3, 7.4 | 7.3, 7.3 |
-//! | a valid one is known | in full | 1/20 | | 1/2850, 1/2943 | 1/420, 1/332 |
+//! | gossip data to verdict | plain path | 4 times as fast | 7.5, 7.3 | 7.4, 7.2 | 7.4, 7.3 |
+//! | a valid one is known | in full | 1/20 | | 1/3206, 1/2493 | 1/3569, 1/2716 |
+//!
 //! `cargo bench -p assay-verification --bench pipeline`
 
 use assay_chain::Chain;
