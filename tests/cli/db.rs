@@ -1,8 +1,8 @@
 //! `assay db` over a database that holds real proofs, as a user runs it.
 
 use crate::{assay, binary};
-use assay_store::{BlockUpdate, ChainIdentity, Editor, RecordKey};
-use assay_types::{ExecutionProof, PublicInput, Revision, Root, SignatureBytes, SignedExecutionProof, Slot};
+use assay_store::{BlockUpdate, ChainIdentity, Editor, KeptAs, RecordKey};
+use assay_types::{ExecutionProof, PublicInput, Root, SignatureBytes, SignedExecutionProof, Slot};
 use serde_json::Value;
 use std::path::Path;
 
@@ -52,7 +52,7 @@ fn fill(datadir: &Path) {
                 signature: SignatureBytes([9; 96]),
             };
             editor
-                .take_proofs(&[(key, Revision::Alpha, proof.to_ssz_bytes())])
+                .take_proofs(&[(key, KeptAs::Alpha, proof.to_ssz_bytes())])
                 .unwrap();
         }
     }

@@ -29,3 +29,4 @@ mod revision_change;
 mod snoop;
 mod sync;
 mod traces;
+mod waiting_envelope;

@@ -160,6 +160,7 @@ mod tests {
                 chain_id: 1337,
                 config_name: "test".into(),
             },
+            request_form: assay_types::NewPayloadRequestForm::C,
             slots_per_epoch: 8,
             retention_epochs: 0,
             max_db_size: None,

@@ -343,6 +343,7 @@ mod tests {
         };
         let config = StoreConfig {
             identity,
+            request_form: assay_types::NewPayloadRequestForm::C,
             slots_per_epoch: 8,
             retention_epochs: 0,
             max_db_size: None,

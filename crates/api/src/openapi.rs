@@ -274,6 +274,25 @@ fn schemas(spec: &Spec) -> Value {
         ]},
         "SignedProof": { "anyOf": [schema("SignedExecutionProof"), schema("SignedExecutionProofEnvelope")] },
         "GeneratedProof": object(json!({ "proof_gen_id": hex(8), "execution_proof": schema("ExecutionProof") })),
+        "ForkName": text,
+        "Awaited": {
+            "type": "object",
+            "required": ["revision", "since_ms", "count", "proofs"],
+            "properties": {
+                "revision": text,
+                "new_payload_request_root": root,
+                "beacon_block_root": root,
+                "since_ms": integer,
+                "count": integer,
+                "proofs": list_of(object(json!({
+                    "proof_type": integer,
+                    "validator_index": number,
+                    "source": text,
+                    "arrived_at_ms": integer,
+                    "waits_for": or_null("string"),
+                }))),
+            },
+        },
         "IndexedFailure": object(json!({ "index": integer, "message": text })),
         "Error": {
             "type": "object",

@@ -96,7 +96,10 @@ impl GateHandle {
         recall: Option<ProofRecall>,
         stop: CancellationToken,
     ) -> Result<(Self, tokio::task::JoinHandle<()>), OpenError> {
-        let (gate, actions) = Gate::restore(persistence.load()?, config, UnixMillis::now())?;
+        let (mut gate, actions) = Gate::restore(persistence.load()?, config, UnixMillis::now())?;
+        if persistence.has_other_forms() {
+            gate.roots_may_be_of_other_forms();
+        }
         let inner = Inner {
             gate: Mutex::new(gate),
             unwritten: Mutex::default(),

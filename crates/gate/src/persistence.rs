@@ -11,6 +11,10 @@ pub struct PersistenceError(pub String);
 pub trait GatePersistence: Send + Sync + 'static {
     /// Every record, in any order.
     fn load(&self) -> Result<Vec<Record>, PersistenceError>;
+    /// Whether request roots in the records may be of another form (`NEW_PAYLOAD_REQUEST_FORM`) than today's.
+    fn has_other_forms(&self) -> bool {
+        false
+    }
     /// Writes and deletes in one transaction; durable when it returns.
     fn write(&self, changes: &[RecordChange]) -> Result<(), PersistenceError>;
 }
@@ -40,6 +44,10 @@ impl GatePersistence for assay_store::Store {
     fn load(&self) -> Result<Vec<Record>, PersistenceError> {
         self.load_gate_records()
             .map_err(|e| PersistenceError(e.to_string()))
+    }
+
+    fn has_other_forms(&self) -> bool {
+        self.has_other_request_forms()
     }
 
     fn write(&self, changes: &[RecordChange]) -> Result<(), PersistenceError> {

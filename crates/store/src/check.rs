@@ -3,10 +3,14 @@
 use crate::{
     error::TxResult,
     index::BlockRow,
-    record::{self, Found, RecordKey, header_len},
-    tables::{BLOCKS, BLOCKS_BY_SLOT, CANONICAL, CHUNKS, Marks, PAYLOADS, PROOFS, Tables, be_u64},
+    open,
+    record::{self, Found, RecordKey, header_len, header_revision},
+    tables::{
+        BLOCKS, BLOCKS_BY_SLOT, BOUND, BOUND_SINCE, CANONICAL, CHUNKS, Marks, PAYLOADS, PROOFS, Tables,
+        be_u64,
+    },
 };
-use assay_types::{Root, Slot};
+use assay_types::{Revision, Root, Slot};
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 use std::collections::BTreeSet;
 
@@ -41,6 +45,14 @@ impl Findings {
         });
     }
 
+    /// A proof that is of no use.
+    fn damage(&mut self, key: RecordKey, why: &str) {
+        self.add(|| format!("{}: {why}", shown(&key)));
+        if self.damaged.len() < MAX_DAMAGED {
+            self.damaged.push(key);
+        }
+    }
+
     fn add(&mut self, text: impl FnOnce() -> String) {
         self.count += 1;
         if self.texts.len() < MAX_FINDINGS {
@@ -61,6 +73,7 @@ pub(crate) fn check(tx: &ReadTransaction, mut progress: impl FnMut(u64, u64)) ->
     let marks = Marks::of(tx)?;
     check_proofs(tx, &mut findings, &mut progress)?;
     check_chunks(tx, &mut findings)?;
+    check_bound(tx, &mut findings)?;
     check_blocks(tx, &mut findings)?;
     if (marks.proofs, marks.proof_bytes) != (findings.proofs, findings.bytes) {
         let (proofs, bytes) = (findings.proofs, findings.bytes);
@@ -107,10 +120,7 @@ fn check_proofs(
             Found::Absent => Some("it went while it was read".to_owned()),
         };
         if let Some(why) = why {
-            findings.add(|| format!("{}: {why}", shown(&key)));
-            if findings.damaged.len() < MAX_DAMAGED {
-                findings.damaged.push(key);
-            }
+            findings.damage(key, &why);
         } else if payloads.get(&key.root.0)?.map(|s| s.value()) != Some(key.slot.0) {
             findings.add(|| format!("{}: the index of payloads does not lead to it", shown(&key)));
         }
@@ -129,10 +139,45 @@ fn check_chunks(tx: &ReadTransaction, findings: &mut Findings) -> TxResult<()> {
         proof.copy_from_slice(&key.value()[..49]);
         if last.replace(proof) != Some(proof) && proofs.get(&proof)?.is_none() {
             let key = RecordKey::from_bytes(&proof);
-            findings.add(|| format!("{}: bytes are left of it, it is not there", shown(&key)));
-            if findings.damaged.len() < MAX_DAMAGED {
-                findings.damaged.push(key);
-            }
+            findings.damage(key, "bytes are left of it, it is not there");
+        }
+    }
+    Ok(())
+}
+
+/// What proofs of `beta` were verified for: each has a payload, each payload a proof, and the index leads to it.
+fn check_bound(tx: &ReadTransaction, findings: &mut Findings) -> TxResult<()> {
+    if open::schema_version(tx)? < BOUND_SINCE {
+        return Ok(());
+    }
+    let (proofs, bound, payloads) = (
+        tx.open_table(PROOFS)?,
+        tx.open_table(BOUND)?,
+        tx.open_table(PAYLOADS)?,
+    );
+    for entry in proofs.iter()? {
+        let (key, header) = entry?;
+        if header_revision(header.value()) == Revision::Beta && bound.get(key.value())?.is_none() {
+            let key = RecordKey::from_bytes(key.value());
+            findings.damage(key, "nothing says which payload it was verified for");
+        }
+    }
+    for entry in bound.iter()? {
+        let (key, payload) = entry?;
+        let of = proofs
+            .get(key.value())?
+            .map(|header| header_revision(header.value()));
+        let key = RecordKey::from_bytes(key.value());
+        if of != Some(Revision::Beta) {
+            findings.damage(
+                key,
+                "a payload is recorded for it, and it is no envelope or not there",
+            );
+        } else if payloads.get(payload.value())?.map(|slot| slot.value()) != Some(key.slot.0) {
+            findings.damage(
+                key,
+                "the index does not lead to it from the payload it was verified for",
+            );
         }
     }
     Ok(())

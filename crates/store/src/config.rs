@@ -1,6 +1,6 @@
 //! Settings of the store, and the chain a database belongs to.
 
-use assay_types::{Epoch, Root, Slot, Spec};
+use assay_types::{Epoch, NewPayloadRequestForm, Root, Slot, Spec};
 
 /// Which chain a database holds proofs of. Checked at every opening.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ impl std::fmt::Display for ChainIdentity {
 pub struct StoreConfig {
     /// The chain this node is on.
     pub identity: ChainIdentity,
+    /// How a `NewPayloadRequest` of Gloas is hashed: what is recorded under another form's roots is told apart.
+    pub request_form: NewPayloadRequestForm,
     /// `SLOTS_PER_EPOCH`.
     pub slots_per_epoch: u64,
     /// `--retention-epochs`: epochs kept before the finalized one.
@@ -51,6 +53,7 @@ impl StoreConfig {
                 chain_id: spec.chain_id,
                 config_name: spec.config_name.clone(),
             },
+            request_form: spec.new_payload_request_form,
             slots_per_epoch: spec.slots_per_epoch,
             retention_epochs: 0,
             max_db_size: None,

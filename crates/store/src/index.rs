@@ -167,6 +167,11 @@ pub(crate) fn on_block(
         // A root names one block: only its payload can become known later.
         let payload = block.new_payload_request_root.or(known.payload);
         if payload != known.payload {
+            if let (Some(was), Some(is)) = (known.payload, payload) {
+                // What was verified for the other root is kept, and counts neither for this one nor as known.
+                tracing::warn!(block_root = %block.block_root, slot = known.slot, %was, %is,
+                    "a block's payload has another request root than before");
+            }
             let merged = BlockRow { payload, ..known };
             tables.blocks.insert(&block.block_root.0, &merged.to_bytes())?;
         }

@@ -50,7 +50,7 @@ pub use follow::follow;
 pub use index::{BlockUpdate, ChainUpdate, StoredBlock};
 pub use offline::{Editor, Offline, PruneLimits, Removed, Summary};
 pub use reader::{ProofSummary, Reader, StoreStats};
-pub use record::{MAX_RECORD_BYTES, ProofPiece, RecordKey, StoredProof};
+pub use record::{KeptAs, MAX_RECORD_BYTES, ProofPiece, RecordKey, StoredProof};
 pub use shared::MAX_CONTAINED;
 pub use store::{GateRecord, PutOutcome, Store, StoredGateRecord};
 pub use stream::ProofStream;

@@ -12,12 +12,12 @@ use crate::{
     open,
     prune::{self, STEP_PROOFS},
     reader::Reader,
-    record::{MAX_RECORD_BYTES, RecordKey},
+    record::{KeptAs, MAX_RECORD_BYTES, RecordKey},
     store::PutOutcome,
     tables::{BLOCKS, BLOCKS_BY_SLOT, CANONICAL, CONTAINED, GATE, Marks, Tables, be_u64, meta},
     writer::{self, State},
 };
-use assay_types::{Revision, Root, Slot, ValidatorIndex};
+use assay_types::{Root, Slot, ValidatorIndex};
 use bytes::Bytes;
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 use std::{path::Path, sync::Arc};
@@ -270,17 +270,17 @@ impl Editor {
     /// slot is below what is kept.
     pub fn take_proofs(
         &self,
-        proofs: &[(RecordKey, Revision, Bytes)],
+        proofs: &[(RecordKey, KeptAs, Bytes)],
     ) -> Result<Vec<Option<PutOutcome>>, StoreError> {
         for (_, _, ssz) in proofs {
             crate::store::check_size("a proof", ssz.len(), MAX_RECORD_BYTES)?;
         }
         self.transaction(|tables, state| {
             let mut outcomes = Vec::with_capacity(proofs.len());
-            for (key, revision, ssz) in proofs {
+            for (key, kept_as, ssz) in proofs {
                 let kept = key.slot.0 >= state.marks.cutoff;
                 outcomes.push(match kept {
-                    true => Some(writer::put(tables, state, *key, *revision, ssz)?),
+                    true => Some(writer::put(tables, state, *key, *kept_as, ssz)?),
                     false => None,
                 });
             }

@@ -3,12 +3,19 @@
 use crate::{
     config::{ChainIdentity, StoreConfig},
     error::{StoreError, TxError, TxResult},
+    index,
     overlay::Overlay,
+    prune,
+    record::{RecordKey, header_revision},
     shared::{Contained, OpenDatabase, Opener, Shared, guarded},
-    tables::{CONTAINED, META, OLDEST_SCHEMA_VERSION, SCHEMA_VERSION, Tables, le_u64, meta},
+    tables::{
+        CONTAINED, GATE, META, Marks, OLDEST_SCHEMA_VERSION, PROOFS, SCHEMA_VERSION, Tables, le_u64, meta,
+    },
 };
-use assay_types::{Root, Slot};
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend as _};
+use assay_types::{NewPayloadRequestForm, Revision, Root, Slot};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend as _,
+};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -34,13 +41,16 @@ pub(crate) fn open_with(path: &Path, config: &StoreConfig, opener: Opener) -> Re
     let version = found.0;
     check_identity(path, found, &config.identity)?;
     if version < SCHEMA_VERSION {
-        database.with(path, migrate)?;
+        bring_up(path, &database)?;
         tracing::info!(database = %path.display(), from = version, to = SCHEMA_VERSION,
             "the database has this version's schema now; an older Assay does not open it any more");
     }
+    let has_other_forms = database.with(path, |db| note_form(path, db, config.request_form))?;
     let contained = database.read(path, read_contained)?;
     remove_leftovers(path);
-    Ok(Shared::new(path.to_owned(), opener, database, contained))
+    let mut shared = Shared::new(path.to_owned(), opener, database, contained);
+    shared.has_other_forms = has_other_forms;
+    Ok(shared)
 }
 
 /// Opens a database for reading alone, whatever chain it is of: the file stays as it is, and others may read it too. What
@@ -72,7 +82,7 @@ pub(crate) fn open_exclusive(path: &Path) -> Result<(Shared, ChainIdentity), Sto
     let database = opener()?;
     let (version, _) = database.read(path, read_identity)?;
     if (OLDEST_SCHEMA_VERSION..SCHEMA_VERSION).contains(&version) {
-        database.with(path, migrate)?;
+        bring_up(path, &database)?;
     }
     of_any_chain(path, opener, database)
 }
@@ -217,19 +227,98 @@ pub(crate) fn schema_version(read: &ReadTransaction) -> TxResult<u32> {
         .ok_or(TxError::Damaged("it does not say what it is"))
 }
 
-/// Brings an older schema up to this one, all of it in one commit. What schema 1 wrote is what this one writes for
-/// `alpha`, byte for byte, so its number is all that changes.
-fn migrate(database: &Database) -> TxResult<()> {
+/// Brings an older schema up to this one.
+fn bring_up(path: &Path, database: &OpenDatabase) -> Result<(), StoreError> {
+    let removed = database.with(path, migrate)?;
+    if removed > 0 {
+        tracing::warn!(
+            database = %path.display(),
+            removed,
+            "envelopes whose block was never seen with its payload are removed: nothing says what they were verified for; they \
+             are taken and verified anew when they come again"
+        );
+    }
+    Ok(())
+}
+
+/// All of it in one commit. What schemas 1 and 2 wrote is what this one writes, byte for byte; proofs of `beta` get the payload
+/// of the block that they name. Returns how many were removed, for they have none.
+fn migrate(database: &Database) -> TxResult<u64> {
+    let mut removed = 0;
     let mut tx = database.begin_write()?;
     tx.set_quick_repair(true);
     {
         let mut tables = Tables::open(&tx)?;
+        let mut marks = Marks::read(&tables.meta)?;
+        let mut envelopes = Vec::new();
+        for entry in tables.proofs.iter()? {
+            let (key, header) = entry?;
+            if header_revision(header.value()) == Revision::Beta {
+                envelopes.push(RecordKey::from_bytes(key.value()));
+            }
+        }
+        for key in envelopes {
+            match index::row(&tables, &key.root)?.and_then(|row| row.payload) {
+                Some(payload) => {
+                    tables.bound.insert(&key.to_bytes(), &payload.0)?;
+                    if tables.payloads.get(&payload.0)?.is_none() {
+                        tables.payloads.insert(&payload.0, key.slot.0)?;
+                    }
+                }
+                None => {
+                    prune::remove_proof(&mut tables, &mut marks, key)?;
+                    removed += 1;
+                }
+            }
+        }
+        tables.meta.insert(meta::MARKS, &marks.to_bytes()[..])?;
         tables
             .meta
             .insert(meta::SCHEMA_VERSION, &SCHEMA_VERSION.to_le_bytes()[..])?;
     }
     tx.commit()?;
-    Ok(())
+    Ok(removed)
+}
+
+/// Writes down with which form of the request root this node runs. Returns whether others ran with another one, or may have: a
+/// database that did not keep it from its beginning does not know.
+fn note_form(path: &Path, database: &Database, form: NewPayloadRequestForm) -> TxResult<bool> {
+    /// Changes that are remembered.
+    const MAX_FORMS: usize = 16;
+    const UNKNOWN: u8 = b'?';
+    let (mut forms, is_new) = {
+        let read = database.begin_read()?;
+        let forms = read.open_table(META)?.get(meta::REQUEST_FORMS)?;
+        let forms = forms.map(|forms| forms.value().to_vec());
+        let is_new = read.open_table(PROOFS)?.is_empty()? && read.open_table(GATE)?.is_empty()?;
+        (forms, is_new)
+    };
+    let letter = form.as_str().as_bytes();
+    if let Some(known) = &forms
+        && known.ends_with(letter)
+    {
+        return Ok(known.len() > 1);
+    }
+    if let Some(known) = &forms {
+        tracing::warn!(
+            database = %path.display(),
+            %form,
+            before = %String::from_utf8_lossy(known),
+            "NEW_PAYLOAD_REQUEST_FORM changed: payloads of Gloas have other request roots now; proofs that were verified for the              roots before are kept, and count only where that form is set again"
+        );
+    }
+    let forms = forms.get_or_insert_with(|| if is_new { Vec::new() } else { vec![UNKNOWN] });
+    forms.extend_from_slice(letter);
+    // Only where it ran last, and that there was another, is ever asked.
+    let kept = forms.len().saturating_sub(MAX_FORMS);
+    let mut tx = database.begin_write()?;
+    tx.set_quick_repair(true);
+    {
+        let mut tables = Tables::open(&tx)?;
+        tables.meta.insert(meta::REQUEST_FORMS, &forms[kept..])?;
+    }
+    tx.commit()?;
+    Ok(forms.len() > 1)
 }
 
 /// The chain, where the schema is ours.

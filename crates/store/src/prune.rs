@@ -66,18 +66,16 @@ pub(crate) fn on_finalized(
         if let (Some(at), false) = (at, is_on_chain) {
             pruning.orphans.push_back((at, *root));
             // Proofs of `beta` name its blocks.
-            for block in index::blocks_at(tables, at)? {
-                if index::row(tables, &block)?.is_some_and(|row| row.payload.as_ref() == Some(root)) {
-                    pruning.orphans.push_back((at, block));
-                }
-            }
+            let blocks = bound_to(tables, at, root)?;
+            pruning
+                .orphans
+                .extend(blocks.into_iter().map(|block| (at, block)));
         }
     }
     // What the chain view did not name: whatever of the finalized stretch is not on the chain.
     if let Some((first, _)) = chain.first_key_value() {
         let (first, last) = (Slot(*first), Slot(slot.0));
-        let (from, _) = RecordKey::bounds(first, &Root::ZERO, None);
-        let (_, to) = RecordKey::bounds(last, &Root::from([0xff; 32]), None);
+        let ((from, _), (_, to)) = (RecordKey::slot_bounds(first), RecordKey::slot_bounds(last));
         for entry in tables.proofs.range::<&[u8; 49]>(&from..=&to)? {
             let (key, header) = entry?;
             let (key, revision) = (
@@ -245,9 +243,13 @@ pub(crate) fn offline_step(
 
 /// Removes a proof, and its payload's entry where nothing else names it.
 pub(crate) fn remove_proof(tables: &mut Tables<'_>, marks: &mut Marks, key: RecordKey) -> TxResult<()> {
-    if let Some(bytes) = record::remove(tables, key)? {
+    let (removed, bound) = record::remove(tables, key)?;
+    if let Some(bytes) = removed {
         marks.proofs = marks.proofs.saturating_sub(1);
         marks.proof_bytes = marks.proof_bytes.saturating_sub(bytes);
+    }
+    if let Some(payload) = bound {
+        forget_payload(tables, key.slot.0, &payload)?;
     }
     forget_payload(tables, key.slot.0, &key.root)
 }
@@ -262,8 +264,25 @@ fn forget_payload(tables: &mut Tables<'_>, slot: u64, root: &Root) -> TxResult<(
             return Ok(());
         }
     }
+    if !bound_to(tables, slot, root)?.is_empty() {
+        return Ok(());
+    }
     tables.payloads.remove(&root.0)?;
     Ok(())
+}
+
+/// Blocks of a slot whose proofs were verified for this payload.
+fn bound_to(tables: &Tables<'_>, slot: u64, payload: &Root) -> TxResult<Vec<Root>> {
+    let mut blocks = Vec::new();
+    let (first, last) = RecordKey::slot_bounds(Slot(slot));
+    for entry in tables.bound.range::<&[u8; 49]>(&first..=&last)? {
+        let (key, root) = entry?;
+        if *root.value() == payload.0 {
+            blocks.push(RecordKey::from_bytes(key.value()).root);
+        }
+    }
+    blocks.dedup();
+    Ok(blocks)
 }
 
 /// Returns whether more are left.

@@ -3,10 +3,14 @@
 use crate::{
     error::{StoreError, TxResult},
     index::{BlockRow, StoredBlock},
+    open,
     record::{self, Found, ProofPiece, RecordKey, StoredProof, header_len, header_revision},
     shared::Shared,
     store::StoredGateRecord,
-    tables::{BLOCKS, BLOCKS_BY_SLOT, CANONICAL, CHUNKS, GATE, Marks, NODE, PAYLOADS, PROOFS, slot_root},
+    tables::{
+        BLOCKS, BLOCKS_BY_SLOT, BOUND, BOUND_SINCE, CANONICAL, CHUNKS, GATE, Marks, NODE, PAYLOADS, PROOFS,
+        slot_root,
+    },
 };
 use assay_types::{ProofKey, ProofName, ProofType, Revision, Root, Slot};
 use redb::{ReadTransaction, ReadableTable};
@@ -122,7 +126,19 @@ impl Reader {
         self.shared.read(|tx| keys_of(tx, new_payload_request_root, None))
     }
 
-    /// Where the proofs of a block's payload are that are of this revision.
+    /// Request root of the payload that a proof was verified as a proof of.
+    pub fn payload_of(&self, key: &RecordKey) -> Result<Option<Root>, StoreError> {
+        let Some(summary) = self.summary(key)? else {
+            return Ok(None);
+        };
+        match summary.revision {
+            Revision::Alpha => Ok(Some(key.root)),
+            Revision::Beta => self.shared.read(|tx| bound_payload(tx, key)),
+        }
+    }
+
+    /// Where the proofs of a block's payload are that are of this revision. A proof of `beta` that was verified when that
+    /// payload had another request root is none of them.
     pub fn keys_of_block(
         &self,
         block: &StoredBlock,
@@ -135,7 +151,13 @@ impl Reader {
         let Some(root) = named else {
             return Ok(Vec::new());
         };
-        self.shared.read(|tx| named_keys(tx, &root, None))
+        self.shared.read(|tx| {
+            let mut keys = named_keys(tx, &root, None)?;
+            if let (Revision::Beta, Some(payload)) = (revision, &block.new_payload_request_root) {
+                retain_bound(tx, &mut keys, payload)?;
+            }
+            Ok(keys)
+        })
     }
 
     /// The proofs of a block's payload that are of this revision.
@@ -151,10 +173,16 @@ impl Reader {
         Ok(proofs)
     }
 
-    /// Whether a proof that goes by this name is kept.
-    pub fn has_named(&self, name: &ProofName) -> Result<bool, StoreError> {
-        self.shared
-            .read(|tx| Ok(!named_keys(tx, &name.root, Some(name.proof_type))?.is_empty()))
+    /// Whether a proof that goes by this name is kept as one of this payload.
+    pub fn has_named(&self, name: &ProofName, new_payload_request_root: &Root) -> Result<bool, StoreError> {
+        self.shared.read(|tx| {
+            let mut keys = named_keys(tx, &name.root, Some(name.proof_type))?;
+            match name.revision {
+                Revision::Alpha => keys.retain(|key| key.root == *new_payload_request_root),
+                Revision::Beta => retain_bound(tx, &mut keys, new_payload_request_root)?,
+            }
+            Ok(!keys.is_empty())
+        })
     }
 
     /// The types a payload is proven by, ascending.
@@ -293,12 +321,66 @@ impl Reader {
     }
 }
 
-/// Keys of a payload's proofs: those that name it, and those that name a block whose payload it is.
+/// Keys of a payload's proofs: those that name it, and those that name a block and were verified as proofs of it.
 fn keys_of(tx: &ReadTransaction, root: &Root, proof_type: Option<ProofType>) -> TxResult<Vec<RecordKey>> {
     let mut keys = named_keys(tx, root, proof_type)?;
     let Some(slot) = tx.open_table(PAYLOADS)?.get(&root.0)?.map(|slot| slot.value()) else {
         return Ok(keys);
     };
+    if !is_bound(tx)? {
+        return by_blocks(tx, slot, root, proof_type, keys);
+    }
+    let (first, last) = RecordKey::slot_bounds(Slot(slot));
+    for entry in tx.open_table(BOUND)?.range::<&[u8; 49]>(&first..=&last)? {
+        let (key, payload) = entry?;
+        let key = RecordKey::from_bytes(key.value());
+        if *payload.value() == root.0 && proof_type.is_none_or(|t| t == key.proof_type) {
+            keys.push(key);
+        }
+    }
+    Ok(keys)
+}
+
+/// Whether the request roots are there that proofs of `beta` were verified for: not in a database of an earlier schema that is
+/// only read.
+fn is_bound(tx: &ReadTransaction) -> TxResult<bool> {
+    Ok(open::schema_version(tx)? >= BOUND_SINCE)
+}
+
+/// The payload that is recorded with a proof.
+fn bound_payload(tx: &ReadTransaction, key: &RecordKey) -> TxResult<Option<Root>> {
+    if !is_bound(tx)? {
+        let row = tx
+            .open_table(BLOCKS)?
+            .get(&key.root.0)?
+            .map(|row| BlockRow::from_bytes(row.value()));
+        return Ok(row.and_then(|row| row.payload));
+    }
+    let bound = tx.open_table(BOUND)?;
+    let payload = bound.get(&key.to_bytes())?;
+    Ok(payload.map(|root| Root::from(*root.value())))
+}
+
+/// Leaves those that were verified as proofs of this payload.
+fn retain_bound(tx: &ReadTransaction, keys: &mut Vec<RecordKey>, payload: &Root) -> TxResult<()> {
+    let mut kept = Vec::with_capacity(keys.len());
+    for key in keys.drain(..) {
+        if bound_payload(tx, &key)?.as_ref() == Some(payload) {
+            kept.push(key);
+        }
+    }
+    *keys = kept;
+    Ok(())
+}
+
+/// As schema 2 had it: the block that a proof names says which payload that is.
+fn by_blocks(
+    tx: &ReadTransaction,
+    slot: u64,
+    root: &Root,
+    proof_type: Option<ProofType>,
+    mut keys: Vec<RecordKey>,
+) -> TxResult<Vec<RecordKey>> {
     let blocks = tx.open_table(BLOCKS)?;
     let (first, last) = (slot_root(slot, &[0; 32]), slot_root(slot, &[0xff; 32]));
     for entry in tx

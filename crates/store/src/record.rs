@@ -72,11 +72,50 @@ impl RecordKey {
         )
     }
 
+    /// First and last key that a proof of this slot can have.
+    pub(crate) fn slot_bounds(slot: Slot) -> (ProofKeyBytes, ProofKeyBytes) {
+        let (first, _) = Self::bounds(slot, &Root::ZERO, None);
+        let (_, last) = Self::bounds(slot, &Root::from([0xff; 32]), None);
+        (first, last)
+    }
+
     fn chunk(key: &ProofKeyBytes, number: u16) -> ChunkKeyBytes {
         let mut chunk = [0; 51];
         chunk[..49].copy_from_slice(key);
         chunk[49..].copy_from_slice(&number.to_be_bytes());
         chunk
+    }
+}
+
+/// What a proof is kept as: its revision, and what it is a proof of where it does not say so itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptAs {
+    /// Of `alpha`: it names its payload.
+    Alpha,
+    /// Of `beta`: it names a beacon block.
+    Beta {
+        /// Request root of the payload that it was verified as a proof of.
+        new_payload_request_root: Root,
+    },
+}
+
+impl KeptAs {
+    /// The revision it is of.
+    pub const fn revision(self) -> Revision {
+        match self {
+            Self::Alpha => Revision::Alpha,
+            Self::Beta { .. } => Revision::Beta,
+        }
+    }
+
+    /// The payload that is recorded beside it.
+    pub(crate) const fn bound(self) -> Option<Root> {
+        match self {
+            Self::Alpha => None,
+            Self::Beta {
+                new_payload_request_root,
+            } => Some(new_payload_request_root),
+        }
     }
 }
 
@@ -178,13 +217,11 @@ fn hasher(key: &ProofKeyBytes, revision: Revision) -> Hasher {
 }
 
 /// Writes a record.
-pub(crate) fn insert(
-    tables: &mut Tables<'_>,
-    key: RecordKey,
-    revision: Revision,
-    ssz: &[u8],
-) -> TxResult<()> {
-    let key = key.to_bytes();
+pub(crate) fn insert(tables: &mut Tables<'_>, key: RecordKey, kept_as: KeptAs, ssz: &[u8]) -> TxResult<()> {
+    let (key, revision) = (key.to_bytes(), kept_as.revision());
+    if let Some(payload) = kept_as.bound() {
+        tables.bound.insert(&key, &payload.0)?;
+    }
     let mut hasher = hasher(&key, revision);
     hasher.write(ssz);
     tables
@@ -198,8 +235,9 @@ pub(crate) fn insert(
     Ok(())
 }
 
-/// Removes a record whole, however damaged. Returns the bytes its header promised, `None` if there is none.
-pub(crate) fn remove(tables: &mut Tables<'_>, key: RecordKey) -> TxResult<Option<u64>> {
+/// Removes a record whole, however damaged. Returns the bytes its header promised, `None` if there is none, and the payload
+/// that was recorded with it.
+pub(crate) fn remove(tables: &mut Tables<'_>, key: RecordKey) -> TxResult<(Option<u64>, Option<Root>)> {
     let key = key.to_bytes();
     let removed = tables
         .proofs
@@ -209,7 +247,8 @@ pub(crate) fn remove(tables: &mut Tables<'_>, key: RecordKey) -> TxResult<Option
     tables
         .chunks
         .retain_in::<&[u8; 51], _>(&first..=&last, |_, _| false)?;
-    Ok(removed)
+    let bound = tables.bound.remove(&key)?.map(|root| Root::from(*root.value()));
+    Ok((removed, bound))
 }
 
 /// Reads a record and checks it.

@@ -93,6 +93,8 @@ pub(crate) struct Shared {
     opener: Opener,
     /// `None` while it could not be opened again after an error.
     database: RwLock<Option<OpenDatabase>>,
+    /// Whether nodes ran with another form of the request root on it than today's.
+    pub(crate) has_other_forms: bool,
     pub(crate) contained: Mutex<Contained>,
     /// Records whose checksum failed; the writer removes them.
     pub(crate) corrupt: Mutex<BTreeSet<RecordKey>>,
@@ -178,6 +180,7 @@ impl Shared {
             path,
             opener,
             database: RwLock::new(Some(database)),
+            has_other_forms: false,
             contained: Mutex::new(contained),
             corrupt: Mutex::default(),
             corrupted: AtomicU64::new(0),

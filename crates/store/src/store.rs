@@ -6,7 +6,7 @@ use crate::{
     index::{BlockUpdate, ChainUpdate, StoredBlock},
     open,
     reader::{ProofSummary, Reader, StoreStats},
-    record::{MAX_RECORD_BYTES, RecordKey, StoredProof},
+    record::{KeptAs, MAX_RECORD_BYTES, RecordKey, StoredProof},
     shared::Shared,
     stream::ProofStream,
     writer::{self, Command, Done, Lanes, MAX_SMALL_RECORD_BYTES, Work, Writer},
@@ -97,6 +97,12 @@ impl Store {
         })
     }
 
+    /// Whether nodes ran on this database with another form of the request root than today's, as far as is known: a payload
+    /// of Gloas may be recorded under another root than it has now.
+    pub fn has_other_request_forms(&self) -> bool {
+        self.reader().shared.has_other_forms
+    }
+
     /// For threads that may block.
     pub fn reader(&self) -> &Reader {
         &self.inner.reader
@@ -132,22 +138,28 @@ impl Store {
             proof_type: name.proof_type,
             validator_index: proof.validator_index(),
         };
-        self.put_record(key, name.revision, proof.ssz().clone()).await
+        let kept_as = match name.revision {
+            Revision::Alpha => KeptAs::Alpha,
+            Revision::Beta => KeptAs::Beta {
+                new_payload_request_root: proof.key().new_payload_request_root,
+            },
+        };
+        self.put_record(key, kept_as, proof.ssz().clone()).await
     }
 
     #[cfg(test)]
     pub(crate) async fn put_raw(&self, key: RecordKey, ssz: Bytes) -> Result<PutOutcome, StoreError> {
-        self.put_record(key, Revision::Alpha, ssz).await
+        self.put_record(key, KeptAs::Alpha, ssz).await
     }
 
     pub(crate) async fn put_record(
         &self,
         key: RecordKey,
-        revision: Revision,
+        kept_as: KeptAs,
         ssz: Bytes,
     ) -> Result<PutOutcome, StoreError> {
         check_size("a proof", ssz.len(), MAX_RECORD_BYTES)?;
-        match self.submit(Work::Put(key, revision, ssz)).await? {
+        match self.submit(Work::Put(key, kept_as, ssz)).await? {
             Done::Put(outcome) => Ok(outcome),
             Done::Done => Ok(PutOutcome::Stored),
         }
@@ -350,11 +362,13 @@ impl KnownProofs for Store {
         })
     }
 
-    fn has_valid_named(&self, name: &ProofName) -> bool {
-        self.reader().has_named(name).unwrap_or_else(|error| {
-            tracing::debug!(%error, "known proofs could not be read");
-            false
-        })
+    fn has_valid_named(&self, name: &ProofName, new_payload_request_root: &Root) -> bool {
+        self.reader()
+            .has_named(name, new_payload_request_root)
+            .unwrap_or_else(|error| {
+                tracing::debug!(%error, "known proofs could not be read");
+                false
+            })
     }
 }
 

@@ -11,7 +11,10 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 /// |---|---|
 /// | 1 | proofs of `alpha`, each under its payload's request root |
 /// | 2 | proofs of `beta` beside them, each under the root of the beacon block it names, marked in the header |
-pub const SCHEMA_VERSION: u32 = 2;
+/// | 3 | with each proof of `beta` the request root of the payload that it was verified as a proof of |
+pub const SCHEMA_VERSION: u32 = 3;
+/// The first version with `Table::Bound`.
+pub(crate) const BOUND_SINCE: u32 = 3;
 /// The oldest version that can be brought up to `SCHEMA_VERSION`.
 pub const OLDEST_SCHEMA_VERSION: u32 = 1;
 
@@ -62,8 +65,11 @@ tables! {
     Proofs / proofs: PROOFS = (&'static ProofKeyBytes => &'static ProofHeaderBytes),
     /// the key of `Proofs` ++ chunk number u16 → that chunk's bytes. Goes with its proof.
     Chunks / chunks: CHUNKS = (&'static ChunkKeyBytes => &'static [u8]),
-    /// request root, or beacon block root that a `beta` proof names → slot u64: where the proofs are that name it. Goes with
-    /// its last proof, if no block names it, or with the block.
+    /// key of `Proofs`, of a `beta` proof → request root of the payload that it was verified as a proof of. Written and
+    /// removed with the proof: what it counts for hangs on no block that may not be indexed yet, or be so under another root.
+    Bound / bound: BOUND = (&'static ProofKeyBytes => &'static RootBytes),
+    /// request root, or beacon block root that a `beta` proof names → slot u64: where the proofs are that name it, or were
+    /// verified for it. Goes with its last proof, if no block names it, or with the block.
     Payloads / payloads: PAYLOADS = (&'static RootBytes => u64),
     /// block root → slot u64 BE ++ parent root ++ 0 or 1 ++ request root (many blocks may name one payload). Goes when its
     /// slot falls out of retention.
@@ -87,6 +93,9 @@ pub(crate) mod meta {
     pub(crate) const CHAIN_ID: &str = "chain_id";
     pub(crate) const CONFIG_NAME: &str = "config_name";
     pub(crate) const MARKS: &str = "marks";
+    /// Letters of the forms of the request root that nodes ran with on this database, in the order in which they came; `?`
+    /// first where it was not written down from the start.
+    pub(crate) const REQUEST_FORMS: &str = "request_forms";
 }
 
 /// Running values, written in the transaction that changes them.

@@ -9,12 +9,12 @@ use crate::{
     error::{StoreError, TxResult},
     index::{self, ChainUpdate, Gaps},
     prune::{self, Pruning},
-    record::{self, Found, RecordKey},
+    record::{self, Found, KeptAs, RecordKey},
     shared::Shared,
     store::PutOutcome,
     tables::{Marks, Tables, meta},
 };
-use assay_types::{Revision, Slot, ValidatorIndex};
+use assay_types::{Root, Slot, ValidatorIndex};
 use bytes::Bytes;
 use redb::ReadableTable;
 use std::{
@@ -35,7 +35,7 @@ pub const MAX_SMALL_RECORD_BYTES: usize = 4 * 1024 * 1024;
 /// What is to be written.
 #[derive(Debug)]
 pub(crate) enum Work {
-    Put(RecordKey, Revision, Bytes),
+    Put(RecordKey, KeptAs, Bytes),
     Gate(Vec<crate::GateRecord>),
     Node(String, Option<Vec<u8>>),
     Chain(Vec<ChainUpdate>),
@@ -336,8 +336,8 @@ fn perform(
     work: &Work,
 ) -> TxResult<Done> {
     match work {
-        Work::Put(key, revision, ssz) => {
-            return Ok(Done::Put(put(tables, state, *key, *revision, ssz)?));
+        Work::Put(key, kept_as, ssz) => {
+            return Ok(Done::Put(put(tables, state, *key, *kept_as, ssz)?));
         }
         Work::Gate(records) => {
             for (key, value) in records {
@@ -404,7 +404,7 @@ pub(crate) fn put(
     tables: &mut Tables<'_>,
     state: &mut State,
     key: RecordKey,
-    revision: Revision,
+    kept_as: KeptAs,
     ssz: &[u8],
 ) -> TxResult<PutOutcome> {
     let root = key.root.0;
@@ -421,15 +421,25 @@ pub(crate) fn put(
         slot: Slot(slot),
         ..key
     };
+    let bound = tables
+        .bound
+        .get(&key.to_bytes())?
+        .map(|root| Root::from(*root.value()));
     match record::read(&tables.proofs, &tables.chunks, key)? {
-        Found::Good(_) => return Ok(PutOutcome::AlreadyStored),
-        Found::Corrupt(_) => {
+        Found::Good(_) if bound == kept_as.bound() => return Ok(PutOutcome::AlreadyStored),
+        // Damaged, or verified when the block's payload had another request root: what is put was verified now.
+        Found::Good(_) | Found::Corrupt(_) => {
             prune::remove_proof(tables, &mut state.marks, key)?;
             tables.payloads.insert(&root, slot)?;
         }
         Found::Absent => {}
     }
-    record::insert(tables, key, revision, ssz)?;
+    if let Some(payload) = kept_as.bound()
+        && tables.payloads.get(&payload.0)?.is_none()
+    {
+        tables.payloads.insert(&payload.0, slot)?;
+    }
+    record::insert(tables, key, kept_as, ssz)?;
     state.marks.proofs += 1;
     state.marks.proof_bytes += ssz.len() as u64;
     Ok(PutOutcome::Stored)
@@ -476,10 +486,7 @@ mod tests {
             proof_type: 1,
             validator_index: 1,
         };
-        send(
-            lanes,
-            Work::Put(key, Revision::Alpha, Bytes::from(vec![7; bytes])),
-        );
+        send(lanes, Work::Put(key, KeptAs::Alpha, Bytes::from(vec![7; bytes])));
     }
 
     fn gate(lanes: &Lanes) {

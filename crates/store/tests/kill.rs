@@ -10,7 +10,8 @@
 use assay_chain::Checkpoint;
 use assay_store::{BlockUpdate, ChainIdentity, ChainUpdate, Store, StoreConfig, StoreError};
 use assay_types::{
-    Epoch, ExecutionProof, ProofKey, PublicInput, Root, SignatureBytes, SignedExecutionProof, Slot,
+    Epoch, ExecutionProof, ProofKey, ProofMessage, PublicInput, Revision, Root, SignatureBytes,
+    SignedExecutionProof, SignedProof, Slot,
 };
 use assay_verification::{KnownProofs, VerifiedProof};
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -35,6 +36,7 @@ fn config() -> StoreConfig {
             chain_id: 1337,
             config_name: "kill".into(),
         },
+        request_form: assay_types::NewPayloadRequestForm::C,
         slots_per_epoch: SLOTS_PER_EPOCH,
         retention_epochs: 1,
         max_db_size: None,
@@ -48,7 +50,8 @@ fn root(kind: u8, slot: u64) -> Root {
     Root::from(root)
 }
 
-/// The proof of a slot's payload; its length and bytes follow from slot and type.
+/// The proof of a slot's payload; its length and bytes follow from slot and type. Of type 1 it is an envelope, which names the
+/// block: that comes to the index after it, or not before the kill.
 fn proof(slot: u64, proof_type: u8) -> VerifiedProof {
     let mut rng = StdRng::seed_from_u64(slot * 256 + u64::from(proof_type));
     let len = match rng.random_range(0..20) {
@@ -58,6 +61,20 @@ fn proof(slot: u64, proof_type: u8) -> VerifiedProof {
     };
     let mut data = vec![0; len];
     rng.fill(&mut data[..]);
+    if proof_type == 1 {
+        let envelope = SignedProof {
+            revision: Revision::Beta,
+            message: ProofMessage {
+                proof_data: data.into(),
+                proof_type,
+                root: root(0xbb, slot),
+            },
+            validator_index: slot % 7,
+            signature: SignatureBytes::from([3; 96]),
+        };
+        let (payload, message) = (root(0xaa, slot), root(0xcc, slot));
+        return VerifiedProof::assume_verified_envelope(envelope, payload, message, Slot(slot));
+    }
     let signed = SignedExecutionProof {
         message: ExecutionProof {
             proof_data: data.into(),

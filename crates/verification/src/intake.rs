@@ -1,7 +1,7 @@
 //! What comes through the one door (`verifier::Intake`), who brings it, and who is told.
 
 use crate::{CheckedProof, ParkReason, Verdict, VerifiedProof};
-use assay_types::{ProofKey, ProofName, Revision, SignedProof, Slot, ValidatorIndex};
+use assay_types::{ProofKey, ProofName, Revision, Root, SignedProof, Slot, ValidatorIndex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -112,10 +112,12 @@ pub trait ProofSink: Send + Sync + 'static {
 pub trait KnownProofs: Send + Sync + 'static {
     /// Whether a valid signed proof of this payload and type is on disk, of whichever revision.
     fn has_valid(&self, key: &ProofKey) -> bool;
-    /// Whether one is that goes by this name on the network (rules 3 and 9). Where the answer is no though there is one,
-    /// the proof is verified once more, and nothing is lost.
-    fn has_valid_named(&self, name: &ProofName) -> bool {
+    /// Whether one is that goes by this name on the network and was verified as a proof of this payload (rules 3 and 9): what
+    /// was verified when the named block's payload had another request root (`NEW_PAYLOAD_REQUEST_FORM`) proves nothing of
+    /// it. Where the answer is no though there is one, the proof is verified once more, and nothing is lost.
+    fn has_valid_named(&self, name: &ProofName, new_payload_request_root: &Root) -> bool {
         name.revision == Revision::Alpha
+            && name.root == *new_payload_request_root
             && self.has_valid(&ProofKey {
                 new_payload_request_root: name.root,
                 proof_type: name.proof_type,

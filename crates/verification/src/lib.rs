@@ -47,7 +47,7 @@ pub use intake::{
 pub use metrics::{MetricsSnapshot, VerificationMetrics};
 pub use signer::{CheckError, CheckedProof, ProofSigner, SignError, message_of};
 pub use trace::TRACE_TARGET;
-pub use trail::{InvalidProof, ProofTrail, UnderWay};
+pub use trail::{Awaited, InvalidProof, ProofTrail, UnderWay};
 pub use unsigned::{Brought, UnsignedError, UnsignedProofs, UnsignedVerdict};
 pub use verdict::{IgnoreReason, ParkReason, RejectReason, Verdict};
 pub use verified::VerifiedProof;

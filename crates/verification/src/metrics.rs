@@ -27,6 +27,11 @@ struct ParkLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WaitLabels {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StageLabels {
     stage: &'static str,
 }
@@ -43,6 +48,7 @@ const NO_REASON: &str = "";
 pub struct VerificationMetrics {
     verdicts: Family<VerdictLabels, Counter>,
     parked: Family<ParkLabels, Counter>,
+    waiting: Family<WaitLabels, Gauge>,
     stages: Family<StageLabels, Histogram, fn() -> Histogram>,
     total: Histogram,
     sink_errors: Family<SinkLabels, Counter>,
@@ -72,6 +78,7 @@ impl Default for VerificationMetrics {
         Self {
             verdicts: Family::default(),
             parked: Family::default(),
+            waiting: Family::default(),
             stages: Family::new_with_constructor(seconds),
             total: seconds(),
             sink_errors: Family::default(),
@@ -96,6 +103,11 @@ impl VerificationMetrics {
             "parked",
             "Proofs that had to wait for something outside, by what for",
             self.parked.clone(),
+        );
+        registry.register(
+            "waiting",
+            "Proofs that wait for something outside now, copies included, by what for; GET /assay/v1/payloads names the unknown payloads",
+            self.waiting.clone(),
         );
         registry.register_with_unit(
             "stage",
@@ -155,6 +167,7 @@ impl VerificationMetrics {
                 drop(self.parked.get_or_create(&ParkLabels { source, reason }));
             }
         }
+        self.waiting(&BTreeMap::new());
         for stage in Stage::ALL {
             drop(self.stages.get_or_create(&StageLabels { stage: stage.label() }));
         }
@@ -181,6 +194,17 @@ impl VerificationMetrics {
                 reason: reason.label(),
             })
             .inc();
+    }
+
+    /// How many wait now, by what for.
+    pub(crate) fn waiting(&self, counts: &BTreeMap<ParkReason, usize>) {
+        for reason in ParkReason::ALL {
+            let count = counts.get(reason).copied().unwrap_or(0);
+            let gauge = self.waiting.get_or_create(&WaitLabels {
+                reason: reason.label(),
+            });
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     pub(crate) fn stage(&self, stage: Stage, took: Duration) {

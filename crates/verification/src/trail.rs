@@ -2,7 +2,7 @@
 //! what is held now and for the newest payloads of this run.
 
 use crate::{ParkReason, RejectReason, Source, Verdict, machine::Ticket, trace};
-use assay_types::{ProofKey, Root, ValidatorIndex};
+use assay_types::{ProofKey, ProofName, ProofType, Revision, Root, ValidatorIndex};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     time::SystemTime,
@@ -17,6 +17,8 @@ const MAX_TYPES: usize = 16;
 const MAX_INVALID: usize = 4;
 /// Proofs under way named of one payload and type, those that came first.
 const MAX_UNDER_WAY: usize = 4;
+/// Proofs named of one root that is waited for, those that came first.
+const MAX_AWAITING: usize = 16;
 
 /// A proof that has come and has no verdict yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,22 @@ pub struct InvalidProof {
     pub at: SystemTime,
 }
 
+/// What proofs in the waiting room name and nobody here has seen: a payload (`alpha`), or a beacon block or its payload
+/// (`beta`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Awaited {
+    /// Which of the two.
+    pub revision: Revision,
+    /// The payload's request root, or the beacon block's root.
+    pub root: Root,
+    /// When the first of them came.
+    pub since: SystemTime,
+    /// How many wait for it, copies included.
+    pub count: usize,
+    /// The first of them, with their types, by arrival.
+    pub proofs: Vec<(ProofType, UnderWay)>,
+}
+
 /// Proofs of one payload and type that are not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProofTrail {
@@ -54,7 +72,9 @@ pub struct ProofTrail {
 }
 
 struct Flight {
-    key: ProofKey,
+    name: ProofName,
+    /// The payload that the name stands for, once known.
+    payload: Option<Root>,
     under_way: UnderWay,
     span: Span,
 }
@@ -63,6 +83,8 @@ struct Flight {
 #[derive(Default)]
 pub(crate) struct Trail {
     flights: HashMap<Ticket, Flight>,
+    /// How many of them wait, by what for.
+    parked: BTreeMap<ParkReason, usize>,
     ended: HashMap<Root, BTreeMap<u8, ProofTrail>>,
     order: VecDeque<Root>,
 }
@@ -71,7 +93,8 @@ impl Trail {
     pub(crate) fn arrived(
         &mut self,
         ticket: Ticket,
-        key: ProofKey,
+        name: ProofName,
+        payload: Option<Root>,
         by: ValidatorIndex,
         source: &Source,
         span: Span,
@@ -82,29 +105,54 @@ impl Trail {
             arrived_at: SystemTime::now(),
             waits_for: None,
         };
-        let flight = Flight { key, under_way, span };
+        let flight = Flight {
+            name,
+            payload,
+            under_way,
+            span,
+        };
         self.flights.insert(ticket, flight);
+    }
+
+    /// More may be known: of the block with this root, or of any. `payload` says which payload a name stands for.
+    pub(crate) fn look_again(
+        &mut self,
+        block_root: Option<&Root>,
+        payload: impl Fn(&ProofName) -> Option<Root>,
+    ) {
+        let unknown = self.flights.values_mut().filter(|f| f.payload.is_none());
+        for flight in unknown.filter(|f| block_root.is_none_or(|root| f.name.root == *root)) {
+            flight.payload = payload(&flight.name);
+        }
     }
 
     pub(crate) fn parked(&mut self, ticket: Ticket, reason: ParkReason) {
         if let Some(flight) = self.flights.get_mut(&ticket) {
             trace::parked(&flight.span, reason);
-            flight.under_way.waits_for = Some(reason);
+            let before = flight.under_way.waits_for.replace(reason);
+            self.count(before, Some(reason));
         }
     }
 
-    /// `known`: whether a payload is known. Proofs of others are not kept: anybody could make room for them.
-    pub(crate) fn ended(&mut self, ticket: Ticket, verdict: &Verdict, known: impl FnOnce(&Root) -> bool) {
+    /// `payload`: which payload a name stands for, where that is known. Proofs of others are not kept: anybody could make room
+    /// for them.
+    pub(crate) fn ended(
+        &mut self,
+        ticket: Ticket,
+        verdict: &Verdict,
+        payload: impl FnOnce(&ProofName) -> Option<Root>,
+    ) {
         let Some(flight) = self.flights.remove(&ticket) else {
             return;
         };
+        self.count(flight.under_way.waits_for, None);
         trace::ended(&flight.span, verdict);
         let Verdict::Reject(reason) = verdict else { return };
-        let root = flight.key.new_payload_request_root;
+        let Some(root) = payload(&flight.name) else {
+            return;
+        };
+        let proof_type = flight.name.proof_type;
         if !self.ended.contains_key(&root) {
-            if !known(&root) {
-                return;
-            }
             if self.order.len() >= MAX_PAYLOADS
                 && let Some(oldest) = self.order.pop_front()
             {
@@ -113,10 +161,10 @@ impl Trail {
             self.order.push_back(root);
         }
         let types = self.ended.entry(root).or_default();
-        if types.len() >= MAX_TYPES && !types.contains_key(&flight.key.proof_type) {
+        if types.len() >= MAX_TYPES && !types.contains_key(&proof_type) {
             return;
         }
-        let trail = types.entry(flight.key.proof_type).or_default();
+        let trail = types.entry(proof_type).or_default();
         let by = flight.under_way.validator_index;
         match reason {
             RejectReason::InvalidProof => {
@@ -133,6 +181,20 @@ impl Trail {
         }
     }
 
+    fn count(&mut self, before: Option<ParkReason>, now: Option<ParkReason>) {
+        if let Some(count) = before.and_then(|reason| self.parked.get_mut(&reason)) {
+            *count = count.saturating_sub(1);
+        }
+        if let Some(reason) = now {
+            *self.parked.entry(reason).or_default() += 1;
+        }
+    }
+
+    /// How many wait, by what for.
+    pub(crate) fn parked_counts(&self) -> &BTreeMap<ParkReason, usize> {
+        &self.parked
+    }
+
     /// What there is of these payloads.
     pub(crate) fn of(&self, roots: &[Root]) -> BTreeMap<ProofKey, ProofTrail> {
         let mut found = BTreeMap::new();
@@ -145,12 +207,15 @@ impl Trail {
                 found.insert(key, trail.clone());
             }
         }
-        let flying = self
-            .flights
-            .values()
-            .filter(|f| roots.contains(&f.key.new_payload_request_root));
-        for flight in flying {
-            let trail: &mut ProofTrail = found.entry(flight.key).or_default();
+        for flight in self.flights.values() {
+            let Some(root) = flight.payload.filter(|root| roots.contains(root)) else {
+                continue;
+            };
+            let key = ProofKey {
+                new_payload_request_root: root,
+                proof_type: flight.name.proof_type,
+            };
+            let trail: &mut ProofTrail = found.entry(key).or_default();
             trail.under_way.push(flight.under_way);
         }
         for trail in found.values_mut() {
@@ -158,6 +223,44 @@ impl Trail {
             trail.under_way.truncate(MAX_UNDER_WAY);
         }
         found
+    }
+
+    /// What is waited for, longest first, at most `limit`; and how many there are.
+    pub(crate) fn awaited(&self, limit: usize) -> (Vec<Awaited>, usize) {
+        let mut by_root: BTreeMap<(Revision, Root), Awaited> = BTreeMap::new();
+        let waiting = self
+            .flights
+            .values()
+            .filter(|f| f.under_way.waits_for == Some(ParkReason::UnknownPayload));
+        for flight in waiting {
+            let ProofName {
+                revision,
+                root,
+                proof_type,
+            } = flight.name;
+            let arrived_at = flight.under_way.arrived_at;
+            let awaited = by_root.entry((revision, root)).or_insert_with(|| Awaited {
+                revision,
+                root,
+                since: arrived_at,
+                count: 0,
+                proofs: Vec::new(),
+            });
+            awaited.since = awaited.since.min(arrived_at);
+            awaited.count += 1;
+            awaited.proofs.push((proof_type, flight.under_way));
+        }
+        let all = by_root.len();
+        let mut longest: Vec<_> = by_root.into_values().collect();
+        longest.sort_by_key(|awaited| (awaited.since, awaited.root));
+        longest.truncate(limit);
+        for awaited in &mut longest {
+            awaited
+                .proofs
+                .sort_by_key(|(proof_type, u)| (u.arrived_at, *proof_type, u.validator_index));
+            awaited.proofs.truncate(MAX_AWAITING);
+        }
+        (longest, all)
     }
 
     /// How many wait, by what for; `None` where nothing outside is waited for.
@@ -189,12 +292,68 @@ mod tests {
         }
     }
 
+    fn name(n: u64, proof_type: u8) -> ProofName {
+        ProofName::alpha(key(n, proof_type))
+    }
+
+    /// An envelope's block comes after it: until then it is found by what it names, then by the payload.
+    #[test]
+    fn what_waits_for_its_block_is_named_and_moves_to_the_payload_once_that_is_known() {
+        let mut trail = Trail::default();
+        let envelope = |n, proof_type| ProofName::beta(root(n), proof_type);
+        for ticket in 0..40 {
+            let by = ticket % 20;
+            trail.arrived(ticket, envelope(9, 2), None, by, &Source::Http, Span::none());
+            trail.parked(ticket, ParkReason::UnknownPayload);
+        }
+        trail.arrived(40, name(5, 1), None, 1, &Source::Http, Span::none());
+        assert_eq!(trail.awaited(8).1, 1, "what is not parked waits for nothing");
+        trail.parked(40, ParkReason::UnknownPayload);
+        let (awaited, all) = trail.awaited(8);
+        let shown: Vec<_> = awaited
+            .iter()
+            .map(|a| (a.revision, a.root, a.count, a.proofs.len()))
+            .collect();
+        assert_eq!(
+            (shown, all),
+            (
+                vec![
+                    (Revision::Beta, root(9), 40, MAX_AWAITING),
+                    (Revision::Alpha, root(5), 1, 1)
+                ],
+                2
+            )
+        );
+        assert_eq!((trail.awaited(1).0.len(), trail.awaited(1).1), (1, 2));
+        assert_eq!(trail.parked_counts()[&ParkReason::UnknownPayload], 41);
+        assert!(trail.of(&[root(9), root(1), root(5)]).is_empty());
+        // Another block's, then its own.
+        let payload = |name: &ProofName| (name.root == root(9)).then(|| root(1));
+        trail.look_again(Some(&root(8)), payload);
+        assert!(trail.of(&[root(1)]).is_empty());
+        trail.look_again(Some(&root(9)), payload);
+        trail.parked(3, ParkReason::EngineUnavailable);
+        let seen = trail.of(&[root(1)]);
+        assert_eq!(seen[&key(1, 2)].under_way.len(), MAX_UNDER_WAY);
+        // All of them again, as after events were missed.
+        trail.look_again(None, |name| Some(name.root));
+        assert_eq!(trail.of(&[root(5)])[&key(5, 1)].under_way.len(), 1);
+        // A refusal is the payload's too.
+        trail.ended(3, &Verdict::Reject(RejectReason::InvalidProof), payload);
+        assert_eq!(trail.of(&[root(1)])[&key(1, 2)].invalid.len(), 1);
+        for ticket in 0..=40 {
+            trail.ended(ticket, &Verdict::Ignore(IgnoreReason::UnknownPayload), payload);
+        }
+        assert_eq!(trail.awaited(8), (Vec::new(), 0));
+        assert!(trail.parked_counts().values().all(|count| *count == 0));
+    }
+
     #[test]
     fn what_is_under_way_ends_with_its_verdict_and_what_is_invalid_stays_with_its_signer() {
         let mut trail = Trail::default();
-        let known = |_: &Root| true;
+        let known = |name: &ProofName| Some(name.root);
         for (ticket, by) in [(1, 7), (2, 7), (3, 8), (4, 9)] {
-            trail.arrived(ticket, key(1, 1), by, &Source::Http, Span::none());
+            trail.arrived(ticket, name(1, 1), Some(root(1)), by, &Source::Http, Span::none());
         }
         trail.parked(3, ParkReason::EngineUnavailable);
         assert_eq!(
@@ -224,13 +383,13 @@ mod tests {
     fn proofs_of_unknown_payloads_take_no_room_and_the_oldest_payload_goes_first() {
         let mut trail = Trail::default();
         let verdict = Verdict::Reject(RejectReason::BadSignature);
-        trail.arrived(0, key(0, 1), 1, &Source::Http, Span::none());
-        trail.ended(0, &verdict, |_| false);
+        trail.arrived(0, name(0, 1), None, 1, &Source::Http, Span::none());
+        trail.ended(0, &verdict, |_| None);
         assert!(trail.order.is_empty());
         for n in 0..=MAX_PAYLOADS as u64 {
             for proof_type in 0..=MAX_TYPES as u8 {
-                trail.arrived(1, key(n, proof_type), 1, &Source::Http, Span::none());
-                trail.ended(1, &verdict, |_| true);
+                trail.arrived(1, name(n, proof_type), None, 1, &Source::Http, Span::none());
+                trail.ended(1, &verdict, |name| Some(name.root));
             }
         }
         assert_eq!(

@@ -6,7 +6,7 @@ use crate::{
     candidate::Parsed,
     machine::{Action, CandidateId, Event, Judgement, Machine, Ticket, View},
     trace,
-    trail::{ProofTrail, Trail},
+    trail::{Awaited, ProofTrail, Trail},
     unsigned::{MAX_UNSIGNED_PROOFS, UNSIGNED_AT_ONCE},
 };
 use assay_chain::{Chain, ChainEvent, PayloadInfo};
@@ -227,6 +227,11 @@ impl Intake {
         self.inner.state.lock().trail.of(new_payload_request_roots)
     }
 
+    /// What proofs name that wait for it, the longest awaited first, at most `limit`; and how many such roots there are.
+    pub fn awaited(&self, limit: usize) -> (Vec<Awaited>, usize) {
+        self.inner.state.lock().trail.awaited(limit)
+    }
+
     /// How many proofs have no verdict yet, by what outside they wait for.
     pub fn waiting(&self) -> BTreeMap<Option<ParkReason>, usize> {
         self.inner.state.lock().trail.waiting()
@@ -253,14 +258,15 @@ impl Inner {
             state.next_ticket += 1;
             state.waiters.insert(ticket, Waiter::First(tell));
             let (name, validator) = (parsed.name(), parsed.validator_index());
-            // A block that is not known (yet) is known by its root alone.
-            let payload = self.payload_of(&name).map(|p| p.new_payload_request_root);
-            let key = ProofKey {
-                new_payload_request_root: payload.unwrap_or(name.root),
-                proof_type: name.proof_type,
+            // An envelope's is known with its block; what names its payload is found by that at once.
+            let payload = match name.revision {
+                Revision::Alpha => Some(name.root),
+                Revision::Beta => self.root_of(&name),
             };
             let span = parsed.span.clone();
-            state.trail.arrived(ticket, key, validator, &source, span);
+            state
+                .trail
+                .arrived(ticket, name, payload, validator, &source, span);
             self.step(
                 &mut state,
                 Event::Submitted {
@@ -277,6 +283,14 @@ impl Inner {
     pub(crate) fn drive(self: &Arc<Self>, event: Event) {
         let actions = {
             let mut state = self.state.lock();
+            let look_again = match &event {
+                Event::PayloadKnown(root) | Event::BlockKnown(root) => Some(Some(*root)),
+                Event::LookAgain => Some(None),
+                _ => None,
+            };
+            if let Some(root) = look_again {
+                state.trail.look_again(root.as_ref(), |name| self.root_of(name));
+            }
             self.step(&mut state, event)
         };
         self.perform(actions);
@@ -332,6 +346,12 @@ impl Inner {
         }
     }
 
+    /// Request root of the payload that a proof of this name is of, where that is known.
+    fn root_of(&self, name: &ProofName) -> Option<Root> {
+        self.payload_of(name)
+            .map(|payload| payload.new_payload_request_root)
+    }
+
     /// Runs work that ends with the verifier.
     pub(crate) fn spawn_until_end(&self, work: impl Future<Output = ()> + Send + 'static) {
         let ended = self.ended.clone();
@@ -345,6 +365,7 @@ impl Inner {
     fn step(&self, state: &mut Driven, event: Event) -> Vec<Action> {
         let before = state.machine.next_tick();
         let mut actions = state.machine.on_event(event, self.started.elapsed(), self);
+        let mut told = false;
         actions.retain(|action| match action {
             Action::Reply {
                 ticket,
@@ -356,8 +377,8 @@ impl Inner {
                 if let Verdict::Accept(_) = verdict {
                     self.metrics.accepted_after(*after);
                 }
-                let known = |root: &Root| self.parts.chain.payload(root).is_some();
-                state.trail.ended(*ticket, verdict, known);
+                told = true;
+                state.trail.ended(*ticket, verdict, |name| self.root_of(name));
                 state.reply(*ticket, verdict);
                 false
             }
@@ -367,6 +388,7 @@ impl Inner {
                 reason,
             } => {
                 self.metrics.parked(source, *reason);
+                told = true;
                 state.trail.parked(*ticket, *reason);
                 state.parked(*ticket, *reason);
                 false
@@ -375,6 +397,9 @@ impl Inner {
         });
         let (held, bytes) = state.machine.held();
         self.metrics.holds(held, bytes, state.machine.observed_len());
+        if told {
+            self.metrics.waiting(state.trail.parked_counts());
+        }
         if state.machine.next_tick() != before {
             self.timer.notify_one();
         }
@@ -449,7 +474,15 @@ impl View for Inner {
         self.payload_of(name)
     }
     fn has_valid(&self, name: &ProofName) -> bool {
-        self.parts.known.has_valid_named(name)
+        // What a block's proofs are of is its payload's request root: before that is known, nothing is.
+        let payload = match name.revision {
+            Revision::Alpha => Some(name.root),
+            Revision::Beta => {
+                let block = self.parts.chain.block(&name.root);
+                block.and_then(|block| block.new_payload_request_root)
+            }
+        };
+        payload.is_some_and(|payload| self.parts.known.has_valid_named(name, &payload))
     }
     fn proves(&self, key: &ProofKey) -> bool {
         self.parts.known.has_valid(key)

@@ -1,11 +1,12 @@
 //! GET `/assay/v1/payloads/{id}`, by execution block hash or by slot: why a payload has its verdict. Its proofs with who
-//! signed them and how they came, what it lacks, the ancestors that hold it back, and each change of its verdict with time,
-//! cause and rule of design.md (Gate). By slot a list: there may be one on each of several branches.
+//! signed them and how they came, proofs that have no verdict yet or were not accepted, what it lacks, the ancestors that hold it back, and each change of its verdict with time,
+//! cause and rule of design.md (Gate). By slot a list: there may be one on each of several branches. By the root that proofs
+//! name and nobody here has seen: what waits for it.
 
 use crate::{
     ApiError, ApiState,
     openapi::{Operation, data, list_of},
-    routes::assay_payloads::row,
+    routes::assay_payloads::{awaited, row, unix_ms, without_verdict},
 };
 use assay_gate::{HeldBy, PastChange, PayloadVerdict, PayloadView, RememberedPayload};
 use assay_types::{BlockHash, ProofType, Root, Slot, ValidatorIndex};
@@ -50,7 +51,19 @@ pub(crate) async fn get(
     }
     match state.gate.remembered(&block_hash) {
         Some(payload) => Ok(Json(json!({ "data": remembered(&state, &payload).await? }))),
-        None => Err(ApiError::not_found("the gate does not know this payload")),
+        // No root is a hash of another kind, so this is what proofs name.
+        None => match state
+            .intake
+            .awaited(usize::MAX)
+            .0
+            .iter()
+            .find(|a| a.root == block_hash)
+        {
+            Some(found) => Ok(Json(
+                json!({ "data": { "in_tree": false, "awaited": awaited(found) } }),
+            )),
+            None => Err(ApiError::not_found("the gate does not know this payload")),
+        },
     }
 }
 
@@ -78,6 +91,32 @@ async fn explained(state: &ApiState, payload: &PayloadView) -> Result<Value, Api
             })
             .collect();
     }
+    let roots = Vec::from_iter(payload.new_payload_request_root);
+    let trails = state.intake.trail(&roots);
+    let under_way = trails.iter().flat_map(|(key, trail)| {
+        let proofs = trail.under_way.iter();
+        proofs.map(|proof| without_verdict(key.proof_type, proof))
+    });
+    data["without_verdict"] = under_way.collect();
+    let refused = trails
+        .iter()
+        .filter(|(_, trail)| !trail.invalid.is_empty() || trail.refused > 0);
+    data["not_accepted"] = refused
+        .map(|(key, trail)| {
+            let invalid: Vec<Value> = trail
+                .invalid
+                .iter()
+                .map(|i| {
+                    json!({
+                        "validator_index": i.validator_index.to_string(),
+                        "source": i.source,
+                        "at_ms": unix_ms(i.at),
+                    })
+                })
+                .collect();
+            json!({ "proof_type": key.proof_type, "invalid": invalid, "refused": trail.refused })
+        })
+        .collect();
     let ancestors = state.gate.holding_ancestors(&payload.block_hash, MAX_ANCESTORS);
     data["held_by_detail"] = payload.held_by.map_or(Value::Null, |held| detail(&held));
     data["holding_ancestors"] = ancestors
@@ -177,7 +216,7 @@ pub(crate) fn describe() -> Operation {
     )
     .path(
         "id",
-        "an execution block hash, or a slot",
+        "an execution block hash, a slot, or the root that proofs name which wait for it",
         &json!({ "type": "string", "minLength": 1 }),
     )
     .json(data(either))

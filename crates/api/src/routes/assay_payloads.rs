@@ -1,21 +1,26 @@
 //! GET `/assay/v1/payloads?from_slot=&to_slot=&limit=`: payloads of the gate's tree by slot: proofs, verdict, what holds
-//! it back, and when what happened (Unix milliseconds).
+//! it back, and when what happened (Unix milliseconds). Beside them what proofs wait for that nobody here has seen: payloads
+//! that are not in the tree, or blocks that are not known.
 
-use crate::openapi::{Operation, data, list_of, schema};
+use crate::openapi::{Operation, list_of, object, schema};
 use crate::{ApiError, ApiState};
 use assay_gate::PayloadView;
-use assay_types::Slot;
+use assay_types::{ProofType, Revision, Slot};
+use assay_verification::{Awaited, UnderWay};
 use axum::{
     Json,
     extract::{Query, State, rejection::QueryRejection},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Most payloads of one answer.
 const MAX_LIMIT: usize = 4096;
 /// How many where nothing is asked for.
 const DEFAULT_LIMIT: usize = 64;
+/// Roots that are waited for, named at most.
+const MAX_AWAITED: usize = 64;
 
 #[derive(Deserialize)]
 pub(crate) struct Range {
@@ -32,9 +37,49 @@ pub(crate) async fn get(
     let (from, to) = (range.from_slot.unwrap_or(0), range.to_slot.unwrap_or(u64::MAX));
     let limit = range.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT);
     let payloads = state.gate.payloads(Slot(from), Slot(to), limit);
-    Ok(Json(
-        json!({ "data": payloads.iter().map(row).collect::<Vec<_>>() }),
-    ))
+    let (longest, all) = state.intake.awaited(MAX_AWAITED);
+    Ok(Json(json!({
+        "data": payloads.iter().map(row).collect::<Vec<_>>(),
+        "awaited": longest.iter().map(awaited).collect::<Vec<_>>(),
+        "awaited_roots": all,
+    })))
+}
+
+/// What proofs wait for, as both routes of payloads show it.
+pub(crate) fn awaited(awaited: &Awaited) -> Value {
+    let names = match awaited.revision {
+        Revision::Alpha => "new_payload_request_root",
+        Revision::Beta => "beacon_block_root",
+    };
+    let proofs: Vec<Value> = awaited
+        .proofs
+        .iter()
+        .map(|(proof_type, proof)| without_verdict(*proof_type, proof))
+        .collect();
+    json!({
+        "revision": awaited.revision.as_str(),
+        names: awaited.root,
+        "since_ms": unix_ms(awaited.since),
+        "count": awaited.count,
+        "proofs": proofs,
+    })
+}
+
+/// A proof that has no verdict yet.
+pub(crate) fn without_verdict(proof_type: ProofType, proof: &UnderWay) -> Value {
+    json!({
+        "proof_type": proof_type,
+        // By the proof's own word: its signature may not be verified yet.
+        "validator_index": proof.validator_index.to_string(),
+        "source": proof.source,
+        "arrived_at_ms": unix_ms(proof.arrived_at),
+        "waits_for": proof.waits_for.map(|reason| reason.label()),
+    })
+}
+
+pub(crate) fn unix_ms(at: SystemTime) -> u64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A payload as both routes of payloads show it.
@@ -78,7 +123,7 @@ pub(crate) fn describe() -> Operation {
     let number = json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX });
     Operation::new(
         "getPayloads",
-        "Payloads of the gate's tree by slot, the newest where there are more than `limit`",
+        "Payloads of the gate's tree by slot, the newest where there are more than `limit`; and what proofs wait for that is not known",
     )
     .query("from_slot", "first slot", &number)
     .query("to_slot", "last slot", &number)
@@ -87,6 +132,10 @@ pub(crate) fn describe() -> Operation {
         "most payloads; 64 where nothing is said, never more than 4096",
         &number,
     )
-    .json(data(list_of(schema("Payload"))))
+    .json(object(json!({
+        "data": list_of(schema("Payload")),
+        "awaited": list_of(schema("Awaited")),
+        "awaited_roots": number,
+    })))
     .error(400, "a number that is none")
 }

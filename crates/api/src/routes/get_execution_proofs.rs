@@ -17,6 +17,8 @@ use serde_json::json;
 
 #[derive(Serialize)]
 struct Body {
+    /// The block's fork, which says what the proofs are.
+    version: &'static str,
     execution_optimistic: bool,
     finalized: bool,
     data: Vec<SignedProof>,
@@ -29,7 +31,7 @@ pub(crate) async fn get(
 ) -> Result<Response, ApiError> {
     let block = block_id::resolve(state.chain.as_ref(), &state.store, &id).await?;
     let spec = state.chain.spec();
-    let version = spec.fork_at_epoch(spec.epoch_at_slot(block.slot));
+    let fork = spec.fork_at_epoch(spec.epoch_at_slot(block.slot));
     let kept = StoredBlock {
         block_root: block.block_root,
         parent_root: assay_types::Root::ZERO,
@@ -37,9 +39,9 @@ pub(crate) async fn get(
         new_payload_request_root: block.new_payload_request_root,
         is_canonical: true,
     };
-    let stored = state.store.proofs_of_block(kept, spec.revision_at(version)).await;
+    let stored = state.store.proofs_of_block(kept, spec.revision_at(fork)).await;
     let stored = stored.map_err(|e| ApiError::internal(e.to_string()))?;
-    let version = [("eth-consensus-version", version.as_str())];
+    let version = [("eth-consensus-version", fork.as_str())];
     if prefers_ssz(&headers) {
         let elements: Vec<Bytes> = stored.iter().map(|proof| proof.ssz().clone()).collect();
         let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
@@ -52,6 +54,7 @@ pub(crate) async fn get(
         .map(|proof| proof.signed().map_err(|e| ApiError::internal(e.to_string())))
         .collect::<Result<_, _>>()?;
     let body = Body {
+        version: fork.as_str(),
         execution_optimistic: block.execution_optimistic,
         finalized: block.finalized,
         data,
@@ -85,6 +88,7 @@ pub(super) fn prefers_ssz(headers: &HeaderMap) -> bool {
 pub(crate) fn describe() -> Operation {
     let flag = json!({ "type": "boolean" });
     let body = object(json!({
+        "version": schema("ForkName"),
         "execution_optimistic": flag, "finalized": flag, "data": list_of(schema("SignedProof")),
     }));
     let ssz = json!({ "type": "string", "format": "binary" });

@@ -5,8 +5,10 @@
 //! the node cannot judge one now (its payload is not known yet, the validator or the proof engine cannot be asked).
 //!
 //! A proof is a `SignedExecutionProof` (`alpha`) or a `SignedExecutionProofEnvelope` (`beta`). Of JSON the message says which.
-//! SSZ is of one frame in both: `Eth-Consensus-Version`, where it is sent, names the fork and so the revision; else what the
-//! proof names does, a payload or a block that is known; else the revision that holds now.
+//! SSZ is of one frame in both, field for field of the same lengths, so no decoder tells them apart: what the proof names does,
+//! a payload or a block that is known; else `Eth-Consensus-Version`, which names the fork and so the revision; else the
+//! revision that holds now. Near a fork that changes the revision even this is a guess: then what is named is waited for
+//! first. A header that contradicts what is posted is 400.
 
 use crate::{
     ApiError, ApiState, posted,
@@ -17,16 +19,18 @@ use crate::{
     proof_body::MAX_PROOFS_PER_POST,
 };
 use assay_chain::Chain;
-use assay_types::{ForkName, Revision, SignedProof, Spec};
+use assay_types::{ForkName, Revision, Root, SignedProof, Slot};
 use assay_verification::{Candidate, IgnoreReason, Intake, Source, Verdict, Waited};
 use axum::{
     Extension,
     extract::{Request, State},
     http::HeaderMap,
 };
+use bytes::Bytes;
 use futures::{StreamExt, stream};
 use serde_json::json;
 use std::time::{Duration, Instant};
+use tokio::sync::broadcast::error::RecvError;
 
 /// How long all proofs of a request together may wait for payloads, validators or the engine before the caller is told
 /// to come again. They go on waiting in the waiting room.
@@ -39,81 +43,174 @@ pub(crate) async fn post(
     Extension(limit): Extension<super::BodyLimit>,
     request: Request,
 ) -> Result<(), ApiError> {
-    let said = consensus_version(request.headers(), state.chain.spec())?;
+    let said = consensus_version(request.headers())?;
     let found = posted::proofs(request, limit.0).await?;
     answer(state.chain.as_ref(), &state.intake, said, found, PATIENCE).await
 }
 
-/// The revision that the fork of `Eth-Consensus-Version` has; 400 where that is no fork.
-fn consensus_version(headers: &HeaderMap, spec: &Spec) -> Result<Option<Revision>, ApiError> {
+/// The fork of `Eth-Consensus-Version`; 400 where that is none.
+fn consensus_version(headers: &HeaderMap) -> Result<Option<ForkName>, ApiError> {
     let Some(value) = headers.get("eth-consensus-version") else {
         return Ok(None);
     };
     let fork = value.to_str().unwrap_or_default().trim().parse::<ForkName>();
-    fork.map(|fork| Some(spec.revision_at(fork)))
+    fork.map(Some)
         .map_err(|error| ApiError::bad_request(format!("Eth-Consensus-Version: {error}")))
 }
 
 async fn answer(
     chain: &dyn Chain,
     intake: &Intake,
-    said: Option<Revision>,
+    said: Option<ForkName>,
     found: Vec<Result<Candidate, String>>,
     patience: Duration,
 ) -> Result<(), ApiError> {
     let deadline = Instant::now() + patience;
     let judging = found
         .into_iter()
-        .map(|candidate| judge(intake, of_revision(chain, said, candidate), deadline));
+        .map(|candidate| judge(chain, intake, said, candidate, deadline));
     let outcomes: Vec<Outcome> = stream::iter(judging).buffered(AT_ONCE).collect().await;
     verdicts::answer(outcomes)
 }
 
-/// A candidate with its revision. An `alpha` proof in JSON that names a block is refused here: it must not be told to come
-/// again and again for a payload that never comes.
-fn of_revision(
-    chain: &dyn Chain,
-    said: Option<Revision>,
-    candidate: Result<Candidate, String>,
-) -> Result<Candidate, String> {
-    match candidate? {
+/// What is posted, as a candidate of its revision.
+#[derive(Debug)]
+enum Told {
+    /// Nothing but this can be meant.
+    Apart(Candidate),
+    /// SSZ without a header, that names what is not known, while proofs of either revision may come.
+    Unsure(Bytes),
+}
+
+/// A candidate with its revision. What is refused here must not be told to come again and again for a payload or block that
+/// never comes.
+fn of_revision(chain: &dyn Chain, said: Option<ForkName>, candidate: Candidate) -> Result<Told, String> {
+    let spec = chain.spec();
+    let by_header = said.map(|fork| (fork, spec.revision_at(fork)));
+    let contradicts = |is: Revision| match by_header {
+        Some((fork, revision)) if revision != is => Some(format!(
+            "Eth-Consensus-Version says {fork}, where a proof names {}",
+            named_by(revision)
+        )),
+        _ => None,
+    };
+    match candidate {
         Candidate::Ssz(ssz) => {
             // Without a copy of the proof; what does not decode is refused with its reason later.
             let named = SignedProof::from_ssz_bytes(&ssz, Revision::Alpha).ok();
-            let revision = said
-                .or_else(|| named_revision(chain, &named?.message.root))
-                .unwrap_or_else(|| {
-                    let spec = chain.spec();
-                    spec.revision_at_epoch(spec.epoch_at_slot(chain.current_slot()))
-                });
-            Ok(Candidate::ssz(revision, ssz))
+            let named = named.and_then(|proof| {
+                let root = proof.message.root;
+                named_revision(chain, &root).map(|revision| (root, revision))
+            });
+            match (named, by_header, only_revision(chain)) {
+                (Some((root, revision)), _, _) => match contradicts(revision) {
+                    Some(why) => Err(format!("{why}; {root} is {}", named_by(revision))),
+                    None => Ok(Told::Apart(Candidate::ssz(revision, ssz))),
+                },
+                (None, Some((_, revision)), _) | (None, None, Some(revision)) => {
+                    Ok(Told::Apart(Candidate::ssz(revision, ssz)))
+                }
+                (None, None, None) => Ok(Told::Unsure(ssz)),
+            }
         }
-        Candidate::Signed(signed)
+        Candidate::Signed(signed) => {
+            if let Some(why) = contradicts(signed.revision) {
+                return Err(format!("{why}; this one names {}", named_by(signed.revision)));
+            }
             if signed.revision == Revision::Alpha
-                && named_revision(chain, &signed.message.root) == Some(Revision::Beta) =>
-        {
-            Err(format!(
-                "{} is a beacon block root, not the new_payload_request_root of a payload",
-                signed.message.root
-            ))
+                && named_revision(chain, &signed.message.root) == Some(Revision::Beta)
+            {
+                return Err(format!(
+                    "{} is a beacon block root, not the new_payload_request_root of a payload",
+                    signed.message.root
+                ));
+            }
+            Ok(Told::Apart(Candidate::Signed(signed)))
         }
-        candidate => Ok(candidate),
+        candidate => Ok(Told::Apart(candidate)),
+    }
+}
+
+/// What proofs of a revision name.
+const fn named_by(revision: Revision) -> &'static str {
+    match revision {
+        Revision::Alpha => "the new_payload_request_root of a payload",
+        Revision::Beta => "a beacon block root",
     }
 }
 
 /// What a root is the name of, where that is known.
-fn named_revision(chain: &dyn Chain, root: &assay_types::Root) -> Option<Revision> {
+fn named_revision(chain: &dyn Chain, root: &Root) -> Option<Revision> {
     if chain.payload(root).is_some() {
         return Some(Revision::Alpha);
     }
     chain.block(root).map(|_| Revision::Beta)
 }
 
-async fn judge(intake: &Intake, candidate: Result<Candidate, String>, deadline: Instant) -> Outcome {
-    let candidate = match candidate {
-        Ok(candidate) => candidate,
+/// The revision of all payloads that a proof may wait for: from an epoch ago, as long as one is waited for, to the next slot
+/// (clocks differ). `None` where a fork between changed it.
+fn only_revision(chain: &dyn Chain) -> Option<Revision> {
+    let (spec, now) = (chain.spec(), chain.current_slot());
+    let at = |slot| spec.revision_at_epoch(spec.epoch_at_slot(slot));
+    let first = Slot(now.0.saturating_sub(spec.slots_per_epoch));
+    let revision = at(now);
+    [first, now.saturating_add(1)]
+        .into_iter()
+        .all(|slot| at(slot) == revision)
+        .then_some(revision)
+}
+
+/// Waits until `deadline` for what is named to be known; then whatever holds now is taken for it. Whether that is a guess.
+async fn told_apart(chain: &dyn Chain, ssz: Bytes, deadline: Instant) -> (Candidate, bool) {
+    let mut events = chain.subscribe();
+    let root = SignedProof::from_ssz_bytes(&ssz, Revision::Alpha).map(|proof| proof.message.root);
+    let known = async {
+        let Ok(root) = root else { return None };
+        loop {
+            if let Some(revision) = named_revision(chain, &root) {
+                return Some(revision);
+            }
+            // Having missed some is no reason not to look again.
+            if let Err(RecvError::Closed) = events.recv().await {
+                return None;
+            }
+        }
+    };
+    let known = tokio::time::timeout_at(deadline.into(), known).await;
+    match known {
+        Ok(Some(revision)) => (Candidate::ssz(revision, ssz), false),
+        Ok(None) | Err(_) => {
+            let spec = chain.spec();
+            let present = spec.revision_at_epoch(spec.epoch_at_slot(chain.current_slot()));
+            (Candidate::ssz(present, ssz), true)
+        }
+    }
+}
+
+async fn judge(
+    chain: &dyn Chain,
+    intake: &Intake,
+    said: Option<ForkName>,
+    candidate: Result<Candidate, String>,
+    deadline: Instant,
+) -> Outcome {
+    let told = match candidate.and_then(|candidate| of_revision(chain, said, candidate)) {
+        Ok(told) => told,
         Err(why) => return Outcome::Refused(why),
     };
+    let (candidate, is_guess) = match told {
+        Told::Apart(candidate) => (candidate, false),
+        Told::Unsure(ssz) => told_apart(chain, ssz, deadline).await,
+    };
+    match verdict_of(intake, candidate, deadline).await {
+        Outcome::NotNow(why) if is_guess => Outcome::NotNow(format!(
+            "{why}; of which revision it is was guessed, for no Eth-Consensus-Version came with it"
+        )),
+        outcome => outcome,
+    }
+}
+
+async fn verdict_of(intake: &Intake, candidate: Candidate, deadline: Instant) -> Outcome {
     let left = deadline.saturating_duration_since(Instant::now());
     match intake.submit_and_wait(candidate, Source::Http, left).await {
         Waited::Decided(Verdict::Accept(_)) => Outcome::OnTheNetwork,
@@ -168,7 +265,7 @@ pub(crate) fn describe(id: &'static str) -> Operation {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use assay_types::{ProofKey, Root, SignedExecutionProof, Slot};
+    use assay_types::{ProofKey, SignedExecutionProof, Spec};
     use assay_verification::{
         MemoryContainment, RoomLimits, Verifier, VerifierConfig, VerifierParts,
         testing::{MemoryChain, MemorySink, ScriptedEngine, sign, sign_envelope},
@@ -318,49 +415,83 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_ssz_the_header_or_what_is_named_or_the_present_fork_says_the_revision() {
-        let mut spec = Spec::minimal();
-        spec.revision_by_fork.insert(ForkName::Gloas, Revision::Beta);
-        for entry in &mut spec.fork_schedule {
-            if entry.0 == ForkName::Gloas {
-                entry.2 = assay_types::Epoch(1);
-            }
-        }
-        let house = House::on(spec, 16);
+    async fn of_ssz_what_is_named_or_the_header_or_the_present_fork_says_the_revision() {
+        let house = House::on(gloas_at_slot_16(), 16);
         house
             .chain
-            .add_block_of(Root::from([8; 32]), Slot(9), Root::from([2; 32]));
+            .add_block_of(Root::from([8; 32]), Slot(17), Root::from([2; 32]));
         let revision = |root: u8, said| {
             let ssz = house.proof(root, 1).to_ssz_bytes();
-            match of_revision(house.chain.as_ref(), said, Ok(Candidate::Ssz(ssz))).unwrap() {
-                Candidate::Envelope(_) => Revision::Beta,
-                _ => Revision::Alpha,
+            match of_revision(house.chain.as_ref(), said, Candidate::Ssz(ssz)) {
+                Ok(Told::Apart(Candidate::Envelope(_))) => Ok(Some(Revision::Beta)),
+                Ok(Told::Apart(_)) => Ok(Some(Revision::Alpha)),
+                Ok(Told::Unsure(_)) => Ok(None),
+                Err(why) => Err(why),
             }
         };
-        for (slot, unknown) in [(7, Revision::Alpha), (8, Revision::Beta)] {
+        let (alpha, beta) = (Ok(Some(Revision::Alpha)), Ok(Some(Revision::Beta)));
+        let (fulu, gloas) = (Some(ForkName::Fulu), Some(ForkName::Gloas));
+        // The slot before the fork takes the next one for possible, the epoch after it the last one.
+        for (slot, unknown) in [
+            (14, &alpha),
+            (15, &Ok(None)),
+            (16, &Ok(None)),
+            (23, &Ok(None)),
+            (24, &beta),
+        ] {
             house.chain.set_slot(Slot(slot));
-            assert_eq!(revision(1, None), Revision::Alpha, "a payload");
-            assert_eq!(revision(8, None), Revision::Beta, "a block");
-            assert_eq!(revision(99, None), unknown, "slot {slot}");
-            for said in Revision::ALL {
-                assert_eq!(revision(99, Some(*said)), *said);
+            assert_eq!(revision(99, None), *unknown, "slot {slot}");
+            for said in [None, fulu] {
+                assert_eq!(revision(1, said), alpha, "a payload");
+            }
+            for said in [None, gloas] {
+                assert_eq!(revision(8, said), beta, "a block");
+            }
+            assert_eq!(
+                (revision(99, fulu), revision(99, gloas)),
+                (alpha.clone(), beta.clone())
+            );
+            // What is known and contradicts.
+            for (root, said, says) in [(1, gloas, "says gloas"), (8, fulu, "says fulu")] {
+                let why = revision(root, said).unwrap_err();
+                assert!(why.contains(says), "{why}");
             }
         }
-        let spec = house.chain.spec();
-        for (name, revision) in [
-            ("gloas", Ok(Some(Revision::Beta))),
-            ("Fulu", Ok(Some(Revision::Alpha))),
+        for (name, fork) in [
+            ("gloas", Ok(gloas)),
+            ("Fulu", Ok(fulu)),
             ("", Err(400)),
             ("delta", Err(400)),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert("eth-consensus-version", name.parse().unwrap());
-            let read = consensus_version(&headers, spec).map_err(|e| e.code);
-            assert_eq!(read, revision, "{name}");
+            assert_eq!(consensus_version(&headers).map_err(|e| e.code), fork, "{name}");
         }
-        assert_eq!(consensus_version(&HeaderMap::new(), spec).ok(), Some(None));
+        assert_eq!(consensus_version(&HeaderMap::new()).ok(), Some(None));
+        // JSON says what it is, and a header that says something else is wrong.
+        let envelope = house.envelope_at(8, 1, Slot(17));
+        for (candidate, said, is_good) in [
+            (Candidate::signed(envelope.clone()), gloas, true),
+            (Candidate::signed(envelope), fulu, false),
+            (Candidate::signed(house.proof(1, 1)), fulu, true),
+            (Candidate::signed(house.proof(1, 1)), gloas, false),
+        ] {
+            let told = of_revision(house.chain.as_ref(), said, candidate);
+            assert_eq!(told.is_ok(), is_good, "{said:?}");
+        }
+        let found = vec![Ok(Candidate::Ssz(house.proof(1, 1).to_ssz_bytes()))];
+        let intake = house.verifier.intake();
+        let refused = answer(
+            house.chain.as_ref(),
+            &intake,
+            gloas,
+            found,
+            Duration::from_millis(300),
+        )
+        .await;
+        assert_eq!(refused.unwrap_err().code, 400);
         // Both in one request.
-        let mut gloas = house.envelope_at(8, 1, Slot(9));
+        let mut gloas = house.envelope_at(8, 1, Slot(17));
         house
             .post_all(vec![
                 Candidate::Ssz(house.proof(1, 1).to_ssz_bytes()),
@@ -374,6 +505,59 @@ mod tests {
             refused.failures[0].message,
             assay_verification::RejectReason::UnsupportedType.to_string()
         );
+        house.verifier.shutdown().await;
+    }
+
+    /// Minimal preset, eight slots an epoch; `beta` from Gloas on, which begins in epoch 2.
+    fn gloas_at_slot_16() -> Spec {
+        let mut spec = Spec::minimal();
+        spec.revision_by_fork.insert(ForkName::Gloas, Revision::Beta);
+        for entry in &mut spec.fork_schedule {
+            if entry.0 == ForkName::Gloas {
+                entry.2 = assay_types::Epoch(2);
+            }
+        }
+        spec
+    }
+
+    /// The last payload before the fork comes late: without a header its proof is no envelope though the fork has begun.
+    #[tokio::test]
+    async fn near_the_fork_what_is_named_is_waited_for_and_a_guess_is_called_one() {
+        let house = House::on(gloas_at_slot_16(), 16);
+        house.chain.set_slot(Slot(16));
+        let late = {
+            let key = ProofKey {
+                new_payload_request_root: Root::from([5; 32]),
+                proof_type: 1,
+            };
+            let (spec, genesis) = (house.chain.spec(), house.chain.genesis());
+            sign(spec, &genesis, key, Slot(15), vec![b'V'; 10].into(), 1).to_ssz_bytes()
+        };
+        let comes = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            house.chain.add_payload(Root::from([5; 32]), Slot(15));
+        };
+        let (posted, ()) = tokio::join!(house.post_all(vec![Candidate::Ssz(late.clone())]), comes);
+        posted.unwrap();
+        let envelope = house.envelope_at(9, 1, Slot(16)).to_ssz_bytes();
+        let guessed = house.post_all(vec![Candidate::Ssz(envelope)]).await.unwrap_err();
+        assert_eq!(guessed.code, 503);
+        let why = &guessed.failures[0].message;
+        assert!(why.contains("Eth-Consensus-Version"), "{why}");
+        // It waits as what it was taken for.
+        house
+            .chain
+            .add_block_of(Root::from([9; 32]), Slot(16), Root::from([6; 32]));
+        house.chain.add_payload(Root::from([6; 32]), Slot(16));
+        let envelope = house.envelope_at(9, 1, Slot(16));
+        house.post_all(vec![Candidate::signed(envelope)]).await.unwrap();
+        // Garbage is refused, not waited for.
+        let began = Instant::now();
+        let refused = house
+            .post_all(vec![Candidate::Ssz(Bytes::from_static(b"no proof"))])
+            .await;
+        assert_eq!(refused.unwrap_err().code, 400);
+        assert!(began.elapsed() < Duration::from_millis(250));
         house.verifier.shutdown().await;
     }
 

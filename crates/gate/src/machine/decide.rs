@@ -36,6 +36,7 @@ impl Gate {
     }
 
     fn take_payload(&mut self, payload: PayloadFacts, check: RequestCheck, now: UnixMillis) {
+        self.take_form(&payload, check, now);
         if check == RequestCheck::Matches && self.place(payload, now) == Placed::Here {
             self.note_new_payload(payload.block_hash, now);
         } else {
@@ -60,6 +61,9 @@ impl Gate {
         answer: ElAnswer,
         now: UnixMillis,
     ) -> Decision {
+        if let AskedPayload::Read { payload, check } = &payload {
+            self.take_form(payload, *check, now);
+        }
         let (status, latest_valid_hash) = match self.heard(answer) {
             // Rule 8: errors pass; without an answer the endpoint has its own error.
             ElAnswer::Error => return Decision::PassThrough,

@@ -18,6 +18,7 @@
 //! | `explain` | why a payload is not VALID |
 //! | `invalid` | what the EL's INVALID means where VALID was told (rule 4) |
 //! | `recursive` | proofs that close the holes below them |
+//! | `forms` | records under request roots of another form |
 //! | `prune` | finality and the tree's limit |
 //! | `flush` | what an event leaves: records, then what they make true |
 //! | `record` | the records' bytes, written and read |
@@ -31,6 +32,7 @@ mod decide;
 mod event;
 mod explain;
 mod flush;
+mod forms;
 mod history;
 mod invalid;
 mod node;
@@ -89,6 +91,7 @@ pub struct Gate {
     histories: Histories,
     early: EarlyProofs,
     recursive: RecursiveProofs,
+    other_forms: forms::OtherForms,
     /// `Some` until the block the beacon node started from is known.
     startup: Option<Startup>,
     /// Head of the (primary) beacon node's last fcU.
@@ -168,6 +171,7 @@ impl Gate {
             settled: Settled::default(),
             histories: Histories::default(),
             early: EarlyProofs::default(),
+            other_forms: forms::OtherForms::default(),
             recursive: RecursiveProofs::default(),
             startup: Some(Startup::default()),
             head: None,
@@ -210,6 +214,7 @@ impl Gate {
             Event::OtherPayload { payload } => self.other_payload(payload, now),
             Event::OtherHead { call, head } => self.other_head(call, head, now),
             Event::PayloadSeen { payload, check } => {
+                self.take_form(&payload, check, now);
                 if check == RequestCheck::Matches {
                     self.place(payload, now);
                 }

@@ -60,6 +60,12 @@ impl Settled {
             .map(|(hash, _)| *hash)
     }
 
+    /// Those whose root is known.
+    pub(crate) fn with_root(&self) -> impl Iterator<Item = BlockHash> {
+        let known = self.payloads.iter().filter(|(_, p)| p.root.is_some());
+        known.map(|(hash, _)| *hash)
+    }
+
     /// Those that an operator has to decide of.
     pub(crate) fn in_conflict(&self) -> impl Iterator<Item = (Option<Slot>, BlockHash)> {
         self.payloads

@@ -10,8 +10,8 @@ use assay_gate::{
 };
 use assay_store::{Store, StoreConfig};
 use assay_types::{
-    BlockHash, ExecutionProof, ForkName, NewPayloadRequest, ProofKey, PublicInput, Root, SignatureBytes,
-    SignedExecutionProof, Slot, Spec,
+    BlockHash, ExecutionProof, ForkName, NewPayloadRequest, ProofKey, PublicInput, Revision, Root,
+    SignatureBytes, SignedExecutionProof, Slot, Spec,
 };
 use assay_verification::{ProofSink, Source, VerifiedProof};
 use std::{
@@ -94,6 +94,23 @@ impl Life {
             Root::ZERO,
             slot,
             None,
+        ))
+    }
+}
+
+impl Life {
+    /// As `proof`, of `beta`.
+    fn envelope(&self, request: &NewPayloadRequest, block_root: Root) -> Arc<VerifiedProof> {
+        let alpha = self.proof(request);
+        let mut envelope = alpha.signed().clone();
+        envelope.revision = Revision::Beta;
+        envelope.message.root = block_root;
+        let payload = self.rig.root(request);
+        Arc::new(VerifiedProof::assume_verified_envelope(
+            envelope,
+            payload,
+            Root::ZERO,
+            alpha.slot(),
         ))
     }
 }
@@ -213,6 +230,38 @@ async fn a_proof_that_only_the_store_got_is_found_after_a_crash() {
         .await
         .unwrap();
     assert_eq!(life.status(new_payload(&next, 4)).await, "VALID");
+}
+
+/// An envelope names a beacon block. Killed before that is in the store's index, and before the gate heard of the proof.
+#[tokio::test]
+async fn an_envelope_that_only_the_store_got_is_found_after_a_crash_without_its_block() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (dir.path().join("first.redb"), dir.path().join("second.redb"));
+    let el = MockEl::start(|message| async move { valid(&message) }).await;
+    let life = Life::begin(&el, &first).await;
+    life.rig.call(forkchoice(BlockHash::from([7; 32]), 1)).await;
+    let payload = life.rig.payload(8, BlockHash::from([7; 32]), 1000);
+    let next = life.rig.payload(9, payload.execution_payload.block_hash, 10);
+    let hash = next.execution_payload.block_hash;
+    assert_eq!(life.status(new_payload(&payload, 2)).await, "SYNCING");
+    for (payload, block) in [(&payload, 1), (&next, 2)] {
+        let proof = life.envelope(payload, Root::from([block; 32]));
+        life.store.accepted(&proof, &Source::Http).await.unwrap();
+    }
+    assert_eq!(life.status(forkchoice(hash, 3)).await, "SYNCING");
+    eventually(|| {
+        let records = life.store.load_gate_records().unwrap();
+        records
+            .iter()
+            .any(|(key, _)| *key == payload.execution_payload.block_hash.0)
+    })
+    .await;
+    life.crash(&first, &second);
+
+    let life = Life::begin(&el, &second).await;
+    // One payload that the gate knew, and one that comes now.
+    assert_eq!(life.status(new_payload(&next, 4)).await, "VALID");
+    assert_eq!(life.status(forkchoice(hash, 5)).await, "VALID");
 }
 
 #[tokio::test]

@@ -86,8 +86,8 @@ impl Validation {
             return false;
         };
         self.wanted.proof_types.contains(&name.proof_type)
-            && has_payload(self.chain.as_ref(), &name)
-            && !self.wanted.known.has_valid_named(&name)
+            && payload_of(self.chain.as_ref(), &name)
+                .is_some_and(|payload| !self.wanted.known.has_valid_named(&name, &payload))
     }
 
     /// What a message is known by. The topic says the revision: the bytes do not.
@@ -224,14 +224,12 @@ impl Validation {
     }
 }
 
-/// Whether what is named can be judged: of a block whose payload is not there (Gloas: it may never come) nothing can, so
-/// nothing it brings is rejected either.
-fn has_payload(chain: &dyn Chain, name: &ProofName) -> bool {
+/// The payload that is named, where that can be judged: of a block whose payload is not there (Gloas: it may never come)
+/// nothing can, so nothing it brings is rejected either.
+fn payload_of(chain: &dyn Chain, name: &ProofName) -> Option<assay_types::Root> {
     match name.revision {
-        Revision::Alpha => chain.payload(&name.root).is_some(),
-        Revision::Beta => chain
-            .block(&name.root)
-            .is_some_and(|block| block.new_payload_request_root.is_some()),
+        Revision::Alpha => chain.payload(&name.root).map(|_| name.root),
+        Revision::Beta => chain.block(&name.root)?.new_payload_request_root,
     }
 }
 
@@ -398,7 +396,7 @@ mod tests {
                 root,
                 proof_type: 1,
             };
-            has_payload(&chain, &name)
+            payload_of(&chain, &name).is_some()
         };
         for (root, in_alpha, in_beta) in [
             (payload, true, false),

@@ -1,8 +1,11 @@
 //! Proofs of both revisions in one database: `alpha` under its payload, `beta` under the block it names.
 
 use super::support::{TestStore, block, block_root, config, key, payload, proof_key, ssz, wait};
-use crate::{BlockUpdate, PutOutcome, RecordKey, record::CHUNK_BYTES, tables};
-use assay_types::{ProofKey, ProofMessage, ProofName, Revision, Root, SignatureBytes, SignedProof, Slot};
+use crate::{BlockUpdate, KeptAs, PutOutcome, RecordKey, record::CHUNK_BYTES, tables};
+use assay_types::{
+    NewPayloadRequestForm, ProofKey, ProofMessage, ProofName, Revision, Root, SignatureBytes, SignedProof,
+    Slot,
+};
 use assay_verification::{KnownProofs, VerifiedProof};
 use redb::{Database, ReadableTable};
 
@@ -15,8 +18,18 @@ fn envelope(slot: u64, block_number: u64, proof_type: u8, validator_index: u64) 
     }
 }
 
+/// Verified as a proof of payload `of`.
+fn put_of(t: &TestStore, key: RecordKey, of: u64, len: usize) -> PutOutcome {
+    let kept_as = KeptAs::Beta {
+        new_payload_request_root: payload(of),
+    };
+    wait(t.store().put_record(key, kept_as, ssz(&key, len))).unwrap()
+}
+
+/// Of the payload that has the block's number.
 fn put(t: &TestStore, key: RecordKey, len: usize) -> PutOutcome {
-    wait(t.store().put_record(key, Revision::Beta, ssz(&key, len))).unwrap()
+    let number = u64::from_be_bytes(key.root.0[24..].try_into().unwrap());
+    put_of(t, key, number, len)
 }
 
 /// Block `number` with the payload of another.
@@ -42,7 +55,7 @@ fn each_revision_is_found_by_its_own_name_and_both_by_the_payload() {
     for _ in 0..2 {
         let (store, reader) = (t.store(), t.store().reader());
         assert_eq!(types_of(&t, 1), [1, 2]);
-        let named = |name: ProofName| store.has_valid_named(&name);
+        let named = |name: ProofName| store.has_valid_named(&name, &payload(1));
         assert!(named(ProofName::beta(block_root(1), 1)));
         assert!(!named(ProofName::beta(block_root(1), 2)));
         assert!(!named(ProofName::beta(block_root(2), 1)));
@@ -93,7 +106,7 @@ fn two_blocks_with_one_payload_keep_their_own() {
     let t = TestStore::new(config());
     t.blocks(&[block(1, 0, 5), twin(7, 1, 0, 5)]);
     put(&t, envelope(5, 1, 1, 6), 100);
-    put(&t, envelope(5, 7, 1, 6), 200);
+    put_of(&t, envelope(5, 7, 1, 6), 1, 200);
     let kept = |number| {
         let stored = t.store().reader().block(&block_root(number)).unwrap().unwrap();
         let keys = t.store().reader().keys_of_block(&stored, Revision::Beta);
@@ -150,19 +163,113 @@ fn two_blocks_of_one_slot_keep_their_own_payloads_proofs_apart() {
     }
 }
 
+/// Killed after the proof's commit and before its block is in the index.
 #[test]
-fn a_proof_that_comes_before_its_block_is_found_once_that_is_there() {
-    let t = TestStore::new(config());
+fn a_proof_whose_block_is_not_in_the_index_counts_after_a_restart_and_is_served_once_the_block_is_met() {
+    let mut t = TestStore::new(config());
     put(&t, envelope(3, 3, 1, 6), 100);
-    assert!(t.store().has_valid_named(&ProofName::beta(block_root(3), 1)));
-    assert!(types_of(&t, 3).is_empty());
-    t.blocks(&[BlockUpdate {
+    t.reopen();
+    let key = ProofKey {
+        new_payload_request_root: payload(3),
+        proof_type: 1,
+    };
+    let named = |t: &TestStore, of: Root| t.store().has_valid_named(&ProofName::beta(block_root(3), 1), &of);
+    let served = |t: &TestStore| -> Vec<RecordKey> {
+        let mut stream = t
+            .store()
+            .by_root(vec![(block_root(3), Vec::new())])
+            .of(&[Revision::Beta]);
+        std::iter::from_fn(|| stream.next_blocking().unwrap())
+            .map(|proof| *proof.record_key())
+            .collect()
+    };
+    assert!(t.store().has_valid(&key) && named(&t, payload(3)));
+    assert_eq!(types_of(&t, 3), [1]);
+    assert!(served(&t).is_empty(), "nobody knows the block");
+    let withheld = BlockUpdate {
         new_payload_request_root: None,
         ..block(3, 2, 3)
-    }]);
-    assert!(types_of(&t, 3).is_empty());
+    };
+    for met in [withheld, block(3, 2, 3)] {
+        t.blocks(&[met]);
+        t.reopen();
+        assert!(t.store().has_valid(&key) && named(&t, payload(3)));
+        assert_eq!(types_of(&t, 3), [1]);
+        assert_eq!(served(&t), [envelope(3, 3, 1, 6)]);
+    }
+    assert_eq!(t.range(0, 10, &[]), [], "not canonical");
+    assert_eq!(t.store().reader().stats().unwrap().proofs, 1);
+}
+
+/// The block's payload has another request root: another form of it holds than when the proof was verified.
+#[test]
+fn what_was_verified_for_another_request_root_is_neither_known_nor_served_until_it_is_put_anew() {
+    let mut t = TestStore::new(config());
     t.blocks(&[block(3, 2, 3)]);
+    put(&t, envelope(3, 3, 1, 6), 100);
+    let name = ProofName::beta(block_root(3), 1);
+    let of_block = |t: &TestStore| {
+        let stored = t.store().reader().block(&block_root(3)).unwrap().unwrap();
+        let keys = t.store().reader().keys_of_block(&stored, Revision::Beta).unwrap();
+        (stored.new_payload_request_root.unwrap(), keys)
+    };
+    assert_eq!(of_block(&t), (payload(3), vec![envelope(3, 3, 1, 6)]));
+    assert!(!t.store().has_other_request_forms());
+    t.config.request_form = NewPayloadRequestForm::A;
+    t.reopen();
+    assert!(t.store().has_other_request_forms());
+    t.blocks(&[twin(3, 30, 2, 3)]);
+    assert_eq!(of_block(&t), (payload(30), vec![]));
+    assert!(!t.store().has_valid_named(&name, &payload(30)));
+    assert!(types_of(&t, 30).is_empty());
+    // What was verified stays so of what it was verified for.
     assert_eq!(types_of(&t, 3), [1]);
+    // The same message, verified now: it takes the old one's place.
+    assert_eq!(put_of(&t, envelope(3, 3, 1, 6), 30, 100), PutOutcome::Stored);
+    assert_eq!(
+        put_of(&t, envelope(3, 3, 1, 6), 30, 100),
+        PutOutcome::AlreadyStored
+    );
+    t.reopen();
+    assert_eq!(of_block(&t), (payload(30), vec![envelope(3, 3, 1, 6)]));
+    assert!(t.store().has_valid_named(&name, &payload(30)));
+    assert!(types_of(&t, 3).is_empty() && types_of(&t, 30) == [1]);
+    let stats = t.store().reader().stats().unwrap();
+    assert_eq!((stats.proofs, stats.proof_bytes), (1, 100));
+    t.close();
+    let findings = crate::Offline::open(&t.path()).unwrap().check(|_, _| ()).unwrap();
+    // The bytes are no envelope's; of the index nothing is wrong.
+    assert_eq!(findings.count, 1, "{findings:?}");
+}
+
+#[test]
+fn a_proof_goes_with_what_is_recorded_of_it() {
+    let t = TestStore::new(config());
+    let (two, three, four) = (block(2, 1, 2), block(3, 2, 4), block(4, 2, 4));
+    // Of 3, which is orphaned, the index never had the payload.
+    let unseen = BlockUpdate {
+        new_payload_request_root: None,
+        ..three
+    };
+    t.blocks(&[two, unseen, four]);
+    for (slot, number) in [(2, 2), (4, 3), (4, 4)] {
+        put(&t, envelope(slot, number, 1, 0), 100);
+    }
+    t.head(four);
+    t.finalize(1, &four, &[payload(3)]);
+    assert_eq!(t.keys(), [envelope(4, 4, 1, 0)]);
+    for number in [2, 3] {
+        assert!(types_of(&t, number).is_empty(), "{number}");
+    }
+    let left = t.store().reader().shared.read(|tx| {
+        let (bound, payloads) = (tx.open_table(tables::BOUND)?, tx.open_table(tables::PAYLOADS)?);
+        let bound: Vec<Root> = bound
+            .iter()?
+            .map(|e| e.map(|(_, r)| Root::from(*r.value())))
+            .collect::<Result<_, _>>()?;
+        Ok((bound, payloads.get(&payload(3).0)?.is_some()))
+    });
+    assert_eq!(left.unwrap(), (vec![payload(4)], false));
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod canonical;
 mod damage;
 mod faults;
 mod following;
+mod known;
 mod model;
 mod offline;
 mod opening;

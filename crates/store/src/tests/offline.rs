@@ -1,7 +1,9 @@
 //! A database without a node: read as it is, checked, pruned, filled, and never taken from a node that has it.
 
 use super::support::{TestStore, block, block_root, config, payload, ssz, wait};
-use crate::{BlockUpdate, Editor, Offline, PruneLimits, PutOutcome, RecordKey, Removed, StoreError, tables};
+use crate::{
+    BlockUpdate, Editor, KeptAs, Offline, PruneLimits, PutOutcome, RecordKey, Removed, StoreError, tables,
+};
 use assay_types::{
     ExecutionProof, ProofMessage, ProofType, PublicInput, Revision, SignatureBytes, SignedExecutionProof,
     SignedProof, Slot,
@@ -69,7 +71,10 @@ fn envelope(number: u64, proof_type: ProofType, len: usize) -> (RecordKey, Bytes
 fn envelopes_are_checked_counted_and_given_as_what_they_are() {
     let mut from = filled();
     let (key, bytes) = envelope(6, 3, 500);
-    let put = from.store().put_record(key, Revision::Beta, bytes.clone());
+    let of_six = KeptAs::Beta {
+        new_payload_request_root: payload(6),
+    };
+    let put = from.store().put_record(key, of_six, bytes.clone());
     assert_eq!(wait(put).unwrap(), PutOutcome::Stored);
     from.close();
     let offline = Offline::open(&from.path()).unwrap();
@@ -81,7 +86,7 @@ fn envelopes_are_checked_counted_and_given_as_what_they_are() {
     to.close();
     let editor = Editor::open(&to.path()).unwrap();
     editor.take_blocks(&[block(6, 5, 6)], None).unwrap();
-    let taken = editor.take_proofs(&[(key, Revision::Beta, bytes)]).unwrap();
+    let taken = editor.take_proofs(&[(key, of_six, bytes)]).unwrap();
     assert_eq!(taken, [Some(PutOutcome::Stored)]);
     drop(editor);
     to.reopen();
@@ -392,7 +397,7 @@ fn what_one_database_gave_another_takes_and_serves() {
     for summary in offline.reader().list(None, 100).unwrap() {
         let proof = offline.reader().read(&summary.key).unwrap().unwrap();
         assert_eq!(summary.revision, proof.revision());
-        proofs.push((summary.key, proof.revision(), proof.ssz().clone()));
+        proofs.push((summary.key, KeptAs::Alpha, proof.ssz().clone()));
     }
     let mut to = TestStore::new(config());
     to.close();

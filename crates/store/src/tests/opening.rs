@@ -1,9 +1,9 @@
 //! Databases that cannot be opened, and what the user is told.
 
 use super::support::{TestStore, block, block_root, config, key, payload, root, ssz, wait};
-use crate::{Offline, RecordKey, Store, StoreConfig, StoreError, Table, tables};
-use assay_types::{Revision, Slot};
-use assay_verification::ContainmentRecord;
+use crate::{KeptAs, Offline, PutOutcome, RecordKey, Store, StoreConfig, StoreError, Table, tables};
+use assay_types::{ProofKey, ProofName, Revision, Slot};
+use assay_verification::{ContainmentRecord, KnownProofs};
 use redb::{Database, ReadableDatabase, TableHandle};
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -43,7 +43,7 @@ fn set_meta(path: &Path, name: &'static str, value: &[u8]) {
 
 #[test]
 fn schemas_that_are_not_ours_are_refused() {
-    for (version, is_newer) in [(3u32, true), (u32::MAX, true), (0, false)] {
+    for (version, is_newer) in [(4u32, true), (u32::MAX, true), (0, false)] {
         let mut t = TestStore::new(config());
         t.close();
         set_meta(&t.path(), tables::meta::SCHEMA_VERSION, &version.to_le_bytes());
@@ -54,7 +54,7 @@ fn schemas_that_are_not_ours_are_refused() {
                 StoreError::NewerSchema {
                     path: t.path(),
                     found: version,
-                    known: 2
+                    known: 3
                 }
             );
             assert!(error.to_string().contains("--datadir"), "{error}");
@@ -108,7 +108,7 @@ fn a_database_of_schema_1_is_brought_up_and_keeps_what_it_has() {
             .unwrap();
         assert_eq!((kept.len(), kept[0].revision()), (1, Revision::Alpha));
         t.close();
-        assert_eq!(version(&t.path()), 2);
+        assert_eq!(version(&t.path()), 3);
     }
 }
 
@@ -116,8 +116,19 @@ fn a_database_of_schema_1_is_brought_up_and_keeps_what_it_has() {
 /// number u32 and 512 bytes, little-endian.
 const SCHEMA_1: &[u8] = include_bytes!("schema-1.pages");
 
-fn unpack_schema_1(path: &Path) {
-    let (len, pages) = SCHEMA_1.split_first_chunk::<4>().unwrap();
+/// The same of schema 2, with envelopes: of some the block was in the index with its payload, of one it was not yet, of one
+/// its payload was not.
+const SCHEMA_2: &[u8] = include_bytes!("schema-2.pages");
+
+/// An envelope's record, verified as a proof of this payload.
+fn of(number: u64) -> KeptAs {
+    KeptAs::Beta {
+        new_payload_request_root: payload(number),
+    }
+}
+
+fn unpack(packed: &[u8], path: &Path) {
+    let (len, pages) = packed.split_first_chunk::<4>().unwrap();
     let mut file = vec![0; u32::from_le_bytes(*len) as usize];
     for page in pages.chunks_exact(516) {
         let (number, content) = page.split_first_chunk::<4>().unwrap();
@@ -131,7 +142,7 @@ fn unpack_schema_1(path: &Path) {
 fn a_database_that_was_written_before_revisions_opens_with_all_it_had() {
     let mut t = TestStore::new(config());
     t.close();
-    unpack_schema_1(&t.path());
+    unpack(SCHEMA_1, &t.path());
     let before = fs::read(t.path()).unwrap();
     {
         let offline = Offline::open(&t.path()).unwrap();
@@ -172,16 +183,91 @@ fn a_database_that_was_written_before_revisions_opens_with_all_it_had() {
             root: block_root(2),
             ..key(6, 2, 1, 8)
         };
-        wait(
-            t.store()
-                .put_record(envelope, Revision::Beta, ssz(&envelope, 100)),
-        )
-        .unwrap();
+        wait(t.store().put_record(envelope, of(2), ssz(&envelope, 100))).unwrap();
         assert_eq!(t.store().reader().proof_types_of(&payload(2)).unwrap(), [1, 3]);
         t.close();
     }
     let offline = Offline::open(&t.path()).unwrap();
-    assert_eq!(offline.summary().unwrap().schema_version, 2);
+    assert_eq!(offline.summary().unwrap().schema_version, 3);
+}
+
+#[test]
+fn a_database_of_schema_2_keeps_the_envelopes_of_which_it_says_what_they_prove() {
+    let mut t = TestStore::new(config());
+    t.close();
+    unpack(SCHEMA_2, &t.path());
+    let before = fs::read(t.path()).unwrap();
+    let envelope = |slot, number, proof_type, validator_index| RecordKey {
+        slot: Slot(slot),
+        root: block_root(number),
+        proof_type,
+        validator_index,
+    };
+    // Slot and number of the block, type and signer; the payload it is of, where the database says so.
+    let written = [
+        (envelope(5, 1, 2, 7), Some(1)),
+        (envelope(6, 2, 1, 8), Some(2)),
+        (envelope(9, 4, 1, 3), Some(4)),
+        (envelope(10, 5, 1, 3), Some(5)),
+        (envelope(10, 6, 3, 3), Some(5)),
+        (envelope(11, 11, 1, 3), None),
+        (envelope(12, 12, 1, 3), None),
+    ];
+    {
+        // Only read: as it was.
+        let offline = Offline::open(&t.path()).unwrap();
+        assert_eq!(offline.summary().unwrap().schema_version, 2);
+        let reader = offline.reader();
+        assert_eq!(reader.stats().unwrap().proofs, 8);
+        assert_eq!(reader.proof_types_of(&payload(5)).unwrap(), [1, 3]);
+        for (key, of) in written {
+            assert_eq!(reader.payload_of(&key).unwrap(), of.map(payload), "{key:?}");
+        }
+        // The bytes are nobody's envelopes; nothing else is wrong.
+        assert_eq!(offline.check(|_, _| ()).unwrap().count, 8);
+    }
+    assert_eq!(fs::read(t.path()).unwrap(), before);
+    for _ in 0..2 {
+        t.reopen();
+        let (store, reader) = (t.store(), t.store().reader());
+        t.assert_holds(key(5, 1, 1, 1), 100);
+        t.assert_holds(envelope(5, 1, 2, 7), 9_000);
+        let long = reader.read(&envelope(9, 4, 1, 3)).unwrap().unwrap();
+        assert_eq!(long.ssz(), &vec![0; 300_000]);
+        for (key, of) in written {
+            assert_eq!(reader.payload_of(&key).unwrap(), of.map(payload), "{key:?}");
+            assert_eq!(reader.read(&key).unwrap().is_some(), of.is_some(), "{key:?}");
+            let Some(of) = of else { continue };
+            let proven = ProofKey {
+                new_payload_request_root: payload(of),
+                proof_type: key.proof_type,
+            };
+            let name = ProofName::beta(key.root, key.proof_type);
+            assert!(
+                store.has_valid(&proven) && store.has_valid_named(&name, &payload(of)),
+                "{key:?}"
+            );
+        }
+        assert_eq!(types(&t, 1), [1, 2]);
+        assert_eq!(types(&t, 5), [1, 3]);
+        let stats = reader.stats().unwrap();
+        assert_eq!((stats.proofs, stats.proof_bytes), (6, 309_400));
+        assert_eq!(reader.load_gate_records().unwrap(), [([9; 32], vec![1, 2, 3])]);
+        assert_eq!(store.contained_until(77), Some(Slot(64)));
+        // Under which form those of before ran nobody knows.
+        assert!(store.has_other_request_forms());
+        t.close();
+    }
+    // What was not known any more is taken anew.
+    t.reopen();
+    let again = envelope(11, 11, 1, 3);
+    let put = wait(t.store().put_record(again, of(11), ssz(&again, 100)));
+    assert_eq!(put.unwrap(), PutOutcome::Stored);
+    assert_eq!(types(&t, 11), [1]);
+}
+
+fn types(t: &TestStore, number: u64) -> Vec<u8> {
+    t.store().reader().proof_types_of(&payload(number)).unwrap()
 }
 
 #[test]

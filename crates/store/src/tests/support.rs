@@ -29,6 +29,7 @@ pub(super) fn config() -> StoreConfig {
             chain_id: 1337,
             config_name: "testnet".into(),
         },
+        request_form: assay_types::NewPayloadRequestForm::C,
         slots_per_epoch: SLOTS_PER_EPOCH,
         retention_epochs: 0,
         max_db_size: None,

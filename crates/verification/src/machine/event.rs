@@ -121,7 +121,7 @@ pub(crate) trait View {
     /// The payload that a proof of this name is of, if its request has been seen. In `beta`: the payload of the block it
     /// names, with that block.
     fn payload(&self, name: &ProofName) -> Option<PayloadInfo>;
-    /// Whether a valid signed proof of this name is on disk.
+    /// Whether a valid signed proof of this name is on disk, verified as one of the payload that the name stands for now.
     fn has_valid(&self, name: &ProofName) -> bool;
     /// Whether a valid signed proof of this payload and type is on disk, whatever its name.
     fn proves(&self, key: &ProofKey) -> bool;

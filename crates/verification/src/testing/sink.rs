@@ -1,7 +1,7 @@
 //! A `ProofSink` in memory.
 
 use crate::{CheckedProof, KnownProofs, ProofSink, SinkError, Source, VerifiedProof};
-use assay_types::{ProofKey, ProofName};
+use assay_types::{ProofKey, ProofName, Root};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
@@ -87,11 +87,9 @@ impl KnownProofs for MemorySink {
             .iter()
             .any(|(proof, _)| proof.key() == *key)
     }
-    fn has_valid_named(&self, name: &ProofName) -> bool {
-        self.kept
-            .lock()
-            .proofs
-            .iter()
-            .any(|(proof, _)| proof.name() == *name)
+    fn has_valid_named(&self, name: &ProofName, new_payload_request_root: &Root) -> bool {
+        self.kept.lock().proofs.iter().any(|(proof, _)| {
+            (proof.name(), proof.key().new_payload_request_root) == (*name, *new_payload_request_root)
+        })
     }
 }

@@ -52,7 +52,8 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
     args.select.each(&offline, |summary| {
         match offline.reader().read(&summary.key)? {
             Some(stored) => {
-                let proof = Proof::of(&summary.key, stored.revision(), stored.ssz());
+                let payload = offline.reader().payload_of(&summary.key)?;
+                let proof = Proof::of(&summary.key, stored.revision(), payload, stored.ssz());
                 crate::commands::files::write(&output.join(&proof.file), stored.ssz())?;
                 manifest.push(proof);
             }

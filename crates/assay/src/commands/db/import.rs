@@ -3,8 +3,8 @@
 use super::{Database, Lines, explained, manifest::Manifest, progress::Progress};
 use crate::config::shown_endpoint;
 use anyhow::{Context, bail, ensure};
-use assay_store::{BATCH_BYTES, BlockUpdate, Editor, PutOutcome, RecordKey};
-use assay_types::{Revision, Root};
+use assay_store::{BATCH_BYTES, BlockUpdate, Editor, KeptAs, PutOutcome, RecordKey};
+use assay_types::Root;
 use bytes::Bytes;
 use clap::Args;
 use serde::Deserialize;
@@ -112,9 +112,10 @@ fn take_all(args: &ImportArgs, manifest: &Manifest) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     let mut progress = Progress::new("import");
     let all = manifest.proofs.len() as u64;
-    let mut batch: Vec<(RecordKey, Revision, Bytes)> = Vec::new();
+    let payloads = manifest.payloads();
+    let mut batch: Vec<(RecordKey, KeptAs, Bytes)> = Vec::new();
     let mut held = 0;
-    let take = |batch: &mut Vec<(RecordKey, Revision, Bytes)>, outcome: &mut Outcome| -> anyhow::Result<()> {
+    let take = |batch: &mut Vec<(RecordKey, KeptAs, Bytes)>, outcome: &mut Outcome| -> anyhow::Result<()> {
         for stored in editor.take_proofs(batch)? {
             match stored {
                 Some(PutOutcome::Stored) => outcome.taken += 1,
@@ -129,10 +130,11 @@ fn take_all(args: &ImportArgs, manifest: &Manifest) -> anyhow::Result<Outcome> {
     let blocks: Vec<BlockUpdate> = manifest.blocks.iter().map(|block| block.update()).collect();
     editor.take_blocks(&blocks, manifest.head)?;
     for (at, proof) in manifest.proofs.iter().enumerate() {
-        match proof.read(&args.export) {
-            Ok((name, ssz)) => {
+        let read = proof.read(&args.export);
+        match read.and_then(|(name, ssz)| Ok((name, proof.kept_as(&name, &payloads)?, ssz))) {
+            Ok((name, kept_as, ssz)) => {
                 held += ssz.len();
-                batch.push((proof.key(&name), name.revision, ssz));
+                batch.push((proof.key(&name), kept_as, ssz));
             }
             Err(error) => outcome.refuse(format!("{error:#}")),
         }

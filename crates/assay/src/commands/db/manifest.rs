@@ -1,20 +1,22 @@
 //! The list that an export has beside its files, written last: an export without one was cut short.
 
 use anyhow::{Context, bail, ensure};
-use assay_store::{BlockUpdate, ChainIdentity, MAX_RECORD_BYTES, RecordKey};
+use assay_store::{BlockUpdate, ChainIdentity, KeptAs, MAX_RECORD_BYTES, RecordKey};
 use assay_types::{ProofName, ProofType, Revision, Root, SignedProof, Slot, ValidatorIndex};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
+    collections::HashMap,
     io::Read,
     path::{Component, Path},
 };
 
 /// Its name in the directory.
 pub(super) const FILE: &str = "export.json";
-/// Form of the list. 2 has proofs of `beta` in it, which name a block; without any it is 1.
-const FORMATS: [u32; 2] = [1, 2];
+/// Form of the list. 3 has proofs of `beta` in it, which name a block, with the payload that they were verified for; without any
+/// it is 1. In 2 the block alone said whose payload that is.
+const FORMATS: [u32; 3] = [1, 2, 3];
 /// Most bytes of a list that are read.
 const MAX_BYTES: u64 = 1 << 30;
 
@@ -48,7 +50,7 @@ pub(super) struct Block {
 pub(super) struct Proof {
     pub(super) file: String,
     pub(super) slot: u64,
-    /// What a proof of `alpha` names.
+    /// What a proof of `alpha` names, and one of `beta` was verified for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) new_payload_request_root: Option<Root>,
     /// What a proof of `beta` names.
@@ -118,9 +120,20 @@ impl Manifest {
     /// Takes a proof into the list.
     pub(super) fn push(&mut self, proof: Proof) {
         if proof.beacon_block_root.is_some() {
-            self.format = FORMATS[1];
+            self.format = FORMATS[2];
         }
         self.proofs.push(proof);
+    }
+}
+
+/// The payloads of blocks.
+pub(super) type Payloads = HashMap<Root, Root>;
+
+impl Manifest {
+    /// What the index says of the blocks' payloads.
+    pub(super) fn payloads(&self) -> Payloads {
+        let of = |block: &Block| Some((block.block_root, block.new_payload_request_root?));
+        self.blocks.iter().filter_map(of).collect()
     }
 }
 
@@ -136,7 +149,8 @@ impl Block {
 }
 
 impl Proof {
-    pub(super) fn of(key: &RecordKey, revision: Revision, ssz: &[u8]) -> Self {
+    /// `payload`: its request root.
+    pub(super) fn of(key: &RecordKey, revision: Revision, payload: Option<Root>, ssz: &[u8]) -> Self {
         let root = key.root.to_string();
         let root = root.get(2..18).unwrap_or_default();
         Self {
@@ -145,7 +159,7 @@ impl Proof {
                 key.slot.0, key.proof_type, key.validator_index
             ),
             slot: key.slot.0,
-            new_payload_request_root: (revision == Revision::Alpha).then_some(key.root),
+            new_payload_request_root: payload,
             beacon_block_root: (revision == Revision::Beta).then_some(key.root),
             proof_type: key.proof_type,
             validator_index: key.validator_index,
@@ -154,17 +168,30 @@ impl Proof {
         }
     }
 
-    /// What it names; an error where the list says none or two.
+    /// What it names; an error where the list does not say.
     pub(super) fn name(&self) -> anyhow::Result<ProofName> {
         let (revision, root) = match (self.new_payload_request_root, self.beacon_block_root) {
+            (_, Some(root)) => (Revision::Beta, root),
             (Some(root), None) => (Revision::Alpha, root),
-            (None, Some(root)) => (Revision::Beta, root),
-            _ => bail!("{FILE} does not say what {} is a proof of", self.file),
+            (None, None) => bail!("{FILE} does not say what {} is a proof of", self.file),
         };
         Ok(ProofName {
             revision,
             root,
             proof_type: self.proof_type,
+        })
+    }
+
+    /// As what a database keeps it; an error where nothing says what an envelope was verified for.
+    pub(super) fn kept_as(&self, name: &ProofName, blocks: &Payloads) -> anyhow::Result<KeptAs> {
+        if name.revision == Revision::Alpha {
+            return Ok(KeptAs::Alpha);
+        }
+        let payload = self.new_payload_request_root.or(blocks.get(&name.root).copied());
+        let new_payload_request_root = payload
+            .with_context(|| format!("{FILE} does not say of which payload {} is a proof", self.file))?;
+        Ok(KeptAs::Beta {
+            new_payload_request_root,
         })
     }
 

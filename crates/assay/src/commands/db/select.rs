@@ -1,7 +1,7 @@
 //! Which proofs are meant.
 
 use assay_store::{Offline, ProofSummary, RecordKey};
-use assay_types::{ProofType, Revision, Root, Slot, ValidatorIndex};
+use assay_types::{ProofType, Root, Slot, ValidatorIndex};
 use clap::Args;
 
 /// Proofs looked at in one go.
@@ -27,15 +27,9 @@ pub struct Select {
     pub validator_index: Option<ValidatorIndex>,
 }
 
-/// The payload that a proof is of, where the index knows it.
+/// The payload that a proof was verified for.
 pub(super) fn payload_of(offline: &Offline, summary: &ProofSummary) -> anyhow::Result<Option<Root>> {
-    Ok(match summary.revision {
-        Revision::Alpha => Some(summary.key.root),
-        Revision::Beta => {
-            let block = offline.reader().block(&summary.key.root)?;
-            block.and_then(|block| block.new_payload_request_root)
-        }
-    })
+    Ok(offline.reader().payload_of(&summary.key)?)
 }
 
 impl Select {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod conflict;
+mod forms;
 mod model;
 mod observation;
 mod policies;
