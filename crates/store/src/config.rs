@@ -40,12 +40,13 @@ pub struct StoreConfig {
     pub retention_epochs: u64,
     /// `--max-db-size` in bytes of proofs; `None`: no limit. The proof serve range is kept even beyond it.
     pub max_db_size: Option<u64>,
-    /// Memory for database pages, in bytes.
+    /// Memory for database pages, in bytes. What serving a range reads is read once: in little memory it stays in the
+    /// processor's caches, and the system keeps the file's pages.
     pub cache_bytes: usize,
 }
 
 impl StoreConfig {
-    /// Keeps what the specification asks for and no more, without a size limit, with 16 MiB of page cache.
+    /// Keeps what the specification asks for and no more, without a size limit, with 2 MiB of page cache.
     pub fn new(spec: &Spec, genesis_validators_root: Root) -> Self {
         Self {
             identity: ChainIdentity {
@@ -57,7 +58,7 @@ impl StoreConfig {
             slots_per_epoch: spec.slots_per_epoch,
             retention_epochs: 0,
             max_db_size: None,
-            cache_bytes: 16 * 1024 * 1024,
+            cache_bytes: 2 * 1024 * 1024,
         }
     }
 

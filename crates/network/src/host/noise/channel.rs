@@ -2,7 +2,7 @@
 
 use super::{
     MAX_MESSAGE,
-    crypto::{Keyed, TAG_LEN},
+    keyed::{Keyed, TAG_LEN},
 };
 use futures::io::{AsyncRead, AsyncWrite};
 use std::{

@@ -1,18 +1,13 @@
-//! What snow computes with, and the keys of a channel.
+//! What snow computes with.
 
-use super::suite::Suite;
-use ring::aead::{Aad, LessSafeKey, Nonce, UnboundKey};
 use snow::{
     params::{CipherChoice, DHChoice, HashChoice},
     resolvers::{CryptoResolver, RingResolver},
     types::{Cipher, Dh, Hash, Random},
 };
-use std::io;
 use x25519_dalek::{X25519_BASEPOINT_BYTES, x25519};
 use zeroize::Zeroizing;
 
-/// Bytes of an authentication tag.
-pub(super) const TAG_LEN: usize = 16;
 /// Bytes of every key and of a shared secret.
 const KEY_LEN: usize = 32;
 
@@ -87,80 +82,5 @@ impl Dh for X25519 {
             .ok_or(snow::Error::Dh)?
             .copy_from_slice(&*shared);
         Ok(())
-    }
-}
-
-/// One direction of a channel: a key, and the number of the next message.
-pub(super) struct Keyed {
-    suite: Suite,
-    key: LessSafeKey,
-    next: u64,
-}
-
-impl Keyed {
-    /// For a key of `KEY_LEN` bytes; nothing was encrypted with it before.
-    pub(super) fn new(suite: Suite, key: &[u8]) -> io::Result<Self> {
-        let key = UnboundKey::new(suite.algorithm(), key).map_err(|_| io::Error::other("no key"))?;
-        Ok(Self {
-            suite,
-            key: LessSafeKey::new(key),
-            next: 0,
-        })
-    }
-
-    /// The next message's. A channel whose key is used up ends; the next has a new one.
-    fn nonce(&mut self) -> io::Result<Nonce> {
-        if self.next >= self.suite.messages() {
-            return Err(io::Error::other("noise: no message is left to the key"));
-        }
-        let nonce = self.suite.nonce(self.next);
-        self.next += 1;
-        Ok(Nonce::assume_unique_for_key(nonce))
-    }
-
-    /// Encrypts in place; the tag belongs behind it.
-    pub(super) fn seal(&mut self, plain: &mut [u8]) -> io::Result<[u8; TAG_LEN]> {
-        let nonce = self.nonce()?;
-        let tag = self
-            .key
-            .seal_in_place_separate_tag(nonce, Aad::empty(), plain)
-            .map_err(|_| io::Error::other("noise: not encrypted"))?;
-        let mut bytes = [0; TAG_LEN];
-        bytes.copy_from_slice(tag.as_ref());
-        Ok(bytes)
-    }
-
-    /// Decrypts a message with its tag in place: how many bytes from its start are what was said.
-    pub(super) fn open(&mut self, message: &mut [u8]) -> io::Result<usize> {
-        let nonce = self.nonce()?;
-        self.key
-            .open_in_place(nonce, Aad::empty(), message)
-            .map(|plain| plain.len())
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "noise: not the peer's message"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    /// No number is used twice, and none beyond what a key is good for.
-    #[test]
-    fn a_key_ends_with_its_last_message() {
-        for (suite, last) in [(Suite::ChaChaPoly, u64::MAX - 1), (Suite::AesGcm, (1 << 24) - 1)] {
-            let end = |suite| {
-                let mut key = Keyed::new(suite, &[7; KEY_LEN]).unwrap();
-                key.next = last;
-                key
-            };
-            let (mut ours, mut theirs) = (end(suite), end(suite));
-            let mut message = *b"the last word";
-            let tag = ours.seal(&mut message).unwrap();
-            let mut wire = [&message[..], &tag].concat();
-            assert_eq!(theirs.open(&mut wire.clone()).unwrap(), message.len());
-            assert!(ours.seal(&mut message).is_err());
-            assert!(theirs.open(&mut wire).is_err());
-        }
     }
 }

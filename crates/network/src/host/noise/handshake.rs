@@ -1,6 +1,6 @@
 //! The handshake (noise XX): who the peer is, and keys that only the two have.
 
-use super::{Channel, NoiseError, SIGNATURE_DOMAIN, crypto::Keyed, suite::Suite};
+use super::{Channel, NoiseError, SIGNATURE_DOMAIN, keyed::Keyed, suite::Suite};
 use futures::{
     AsyncReadExt, AsyncWriteExt,
     io::{AsyncRead, AsyncWrite},

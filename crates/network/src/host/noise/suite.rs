@@ -1,6 +1,6 @@
 //! The ciphers that two nodes may agree on.
 
-use ring::aead::{AES_256_GCM, Algorithm, CHACHA20_POLY1305};
+use super::keyed::NONCE_LEN;
 
 /// A cipher, and the name that a handshake with it goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,13 +20,6 @@ impl Suite {
         }
     }
 
-    pub(super) fn algorithm(self) -> &'static Algorithm {
-        match self {
-            Self::ChaChaPoly => &CHACHA20_POLY1305,
-            Self::AesGcm => &AES_256_GCM,
-        }
-    }
-
     /// Messages that one key may encrypt. The last number there is is not for messages (noise, section 5.1). AES-GCM
     /// loses some strength with each block under one key: 2^24 messages of 64 KiB are a TiB, far below the 2^56 bytes
     /// that noise allows (section 14) and near what TLS 1.3 does (RFC 8446, section 5.5); peers connect anew then.
@@ -39,8 +32,8 @@ impl Suite {
 
     /// The nonce of a message by its number: four zero bytes in front, and the number in the order of bytes that the
     /// cipher has (noise, section 12).
-    pub(super) fn nonce(self, number: u64) -> [u8; 12] {
-        let mut nonce = [0; 12];
+    pub(super) fn nonce(self, number: u64) -> [u8; NONCE_LEN] {
+        let mut nonce = [0; NONCE_LEN];
         nonce[4..].copy_from_slice(&match self {
             Self::ChaChaPoly => number.to_le_bytes(),
             Self::AesGcm => number.to_be_bytes(),

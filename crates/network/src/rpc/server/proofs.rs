@@ -145,17 +145,19 @@ impl Inner {
         let room = chunk_len(largest);
         let mut payload = (Root::ZERO, 0);
         let (mut ahead, mut source) = (None, Some(Source::new(proofs)));
+        let mut used: Option<Buffer> = None;
         while writer.chunks() < most {
             let _share = self.shares.take(&writer.peer()).await;
             let reading = match (ahead.take(), source.take()) {
                 (Some(reading), _) => reading,
                 (None, Some(source)) => {
+                    drop(used.take());
                     let room = self.room_for(writer.peer(), &self.room, room).await;
-                    read(source, largest, room)
+                    read(source, largest, Buffer::new(room))
                 }
                 (None, None) => break,
             };
-            let Ok((_room, rest, proof)) = reading.await else {
+            let Ok((buffer, rest, proof)) = reading.await else {
                 return Err(Refusal::server_error("the proofs cannot be read").into());
             };
             let proof = match proof {
@@ -176,11 +178,17 @@ impl Inner {
                 continue;
             }
             match self.spare_room_for(&writer.peer(), room) {
-                Some(room) if writer.chunks() + 1 < most => ahead = Some(read(rest, largest, room)),
+                Some(room) if writer.chunks() + 1 < most => {
+                    // Memory that was touched a moment ago: new pages cost more than the copy into them.
+                    let bytes = used.take().map(|used| used.bytes).unwrap_or_default();
+                    ahead = Some(read(rest, largest, Buffer { room, bytes }));
+                }
                 _ => source = Some(rest),
             }
-            let taken = writer.packed(&proof.chunk).await;
+            let taken = writer.packed(&buffer.bytes).await;
             self.sent(writer.peer(), proof.ssz_len, taken)?;
+            // What is kept for the next while this peer's other streams have their turn takes none from who waits.
+            used = (ahead.is_some() && self.room.is_plenty()).then_some(buffer);
         }
         Ok(())
     }
@@ -192,18 +200,31 @@ struct Source {
     encoder: PayloadEncoder,
 }
 
-/// A proof as it goes out.
+/// A proof whose chunk is in a buffer.
 struct Packed {
     /// Of its payload.
     root: Root,
     /// Bytes of its SSZ; of one that is too large nothing is packed.
     ssz_len: usize,
-    /// All of its chunk.
-    chunk: Vec<u8>,
 }
 
-/// The rest of the proofs, the next of them, and the room it takes, which is given back with it.
-type Reading = JoinHandle<(Taken, Source, Result<Option<Packed>, StoreError>)>;
+/// All of a proof's chunk, and the room it takes, which is given back with it.
+struct Buffer {
+    room: Taken,
+    bytes: Vec<u8>,
+}
+
+impl Buffer {
+    fn new(room: Taken) -> Self {
+        Self {
+            room,
+            bytes: Vec::new(),
+        }
+    }
+}
+
+/// The chunk of the next proof, the rest of them, and what is in the buffer.
+type Reading = JoinHandle<(Buffer, Source, Result<Option<Packed>, StoreError>)>;
 
 /// Most bytes of the chunk of a proof.
 fn chunk_len(ssz_len: usize) -> usize {
@@ -219,41 +240,40 @@ impl Source {
     }
 
     /// The next proof, packed piece by piece as it is read: what is handed over to be written is not copied again.
-    fn next_blocking(&mut self, largest: usize) -> Result<Option<Packed>, StoreError> {
+    fn next_blocking(&mut self, largest: usize, chunk: &mut Vec<u8>) -> Result<Option<Packed>, StoreError> {
         let Self { proofs, encoder } = self;
-        let (mut ssz_len, mut chunk) = (0, Vec::new());
+        let mut ssz_len = 0;
         let key = proofs.next_pieces_blocking(|piece| match piece {
             ProofPiece::Begins(len) => {
                 ssz_len = len;
                 chunk.clear();
-                begin_chunk(None, &mut chunk);
-                encoder.begin(len, &mut chunk);
+                begin_chunk(None, chunk);
+                encoder.begin(len, chunk);
             }
             ProofPiece::Bytes(bytes) if ssz_len <= largest => {
                 // Now, when there is something: a damaged length alone allocates nothing.
                 chunk.reserve_exact(chunk_len(ssz_len).saturating_sub(chunk.len()));
-                encoder.push(bytes, &mut chunk);
+                encoder.push(bytes, chunk);
             }
             ProofPiece::Bytes(_) => {}
         })?;
-        encoder.finish(&mut chunk);
+        encoder.finish(chunk);
         Ok(key.map(|key| Packed {
             root: key.root,
             ssz_len,
-            chunk,
         }))
     }
 }
 
-/// Reads the next proof on a thread that may block.
-fn read(mut source: Source, largest: usize, mut room: Taken) -> Reading {
+/// Reads the next proof on a thread that may block, into a buffer whose room is enough for any.
+fn read(mut source: Source, largest: usize, mut buffer: Buffer) -> Reading {
     tokio::task::spawn_blocking(move || {
-        let next = source.next_blocking(largest);
-        room.shrink(match &next {
-            Ok(Some(proof)) => proof.chunk.capacity(),
-            Ok(None) | Err(_) => 0,
-        });
-        (room, source, next)
+        let next = source.next_blocking(largest, &mut buffer.bytes);
+        if !matches!(next, Ok(Some(_))) {
+            buffer.bytes = Vec::new();
+        }
+        buffer.room.shrink(buffer.bytes.capacity());
+        (buffer, source, next)
     })
 }
 

@@ -86,6 +86,11 @@ impl Room {
     pub(super) fn spare(&self, most: usize) -> Option<Taken> {
         self.prompt.spare(most)
     }
+
+    /// Whether at least half of the prompt readers' part is free.
+    pub(super) fn is_plenty(&self) -> bool {
+        self.prompt.is_plenty()
+    }
 }
 
 impl Part {
@@ -107,6 +112,10 @@ impl Part {
 }
 
 impl Part {
+    fn is_plenty(&self) -> bool {
+        self.units.available_permits() >= self.total as usize / 2
+    }
+
     /// Room for `most` bytes, if at least half of all is free beside it: what is read ahead takes none from who waits.
     fn spare(&self, most: usize) -> Option<Taken> {
         let units = u32::try_from(most.div_ceil(UNIT)).ok()?.max(1);
@@ -205,8 +214,10 @@ mod tests {
         let ahead = room.spare(3 * UNIT).unwrap();
         let second = room.spare(2 * UNIT).unwrap();
         assert!(room.spare(1).is_none());
-        assert!(room.take(5 * UNIT).now_or_never().is_some());
-        drop((ahead, second));
+        assert!(room.is_plenty(), "what is kept may stay");
+        let third = room.take(5 * UNIT).now_or_never().unwrap();
+        assert!(!room.is_plenty());
+        drop((ahead, second, third));
         // More than there is: all of it.
         assert!(room.take(100 * UNIT).now_or_never().is_some());
     }

@@ -206,6 +206,19 @@ async fn proofs_of_four_mebibytes_arrive_whole() {
     assert!(by_range(&a, &b, 20, 3, &[1]).await.unwrap() == expected);
 }
 
+/// Each is read into the memory of one before it, larger or smaller.
+#[tokio::test]
+async fn proofs_of_any_size_follow_each_other_whole() {
+    let (a, b) = (Rig::start().await, Rig::start().await);
+    let mut expected = Vec::new();
+    for (slot, size) in (20..).zip([300_000, 10, 65_536, 700_000, 1, 131_072, 2_000, 400_000]) {
+        b.store_block(slot).await;
+        expected.push(b.store_proof(slot, 1, size).await);
+    }
+    a.connect(&b).await;
+    assert!(by_range(&a, &b, 20, 8, &[1]).await.unwrap() == expected);
+}
+
 /// A client that takes no proof lets the server send none: what is under way is bounded by the stream's window.
 #[tokio::test]
 async fn nothing_is_read_that_was_not_asked_for() {
