@@ -2,7 +2,10 @@
 
 use crate::{assay, binary};
 use assay_store::{BlockUpdate, ChainIdentity, Editor, KeptAs, RecordKey};
-use assay_types::{ExecutionProof, PublicInput, Root, SignatureBytes, SignedExecutionProof, Slot};
+use assay_types::{
+    ExecutionProof, ProofMessage, PublicInput, Revision, Root, SignatureBytes, SignedExecutionProof,
+    SignedProof, Slot,
+};
 use serde_json::Value;
 use std::path::Path;
 
@@ -333,6 +336,99 @@ fn an_export_is_read_by_others_and_comes_back_whole() {
     )
     .error();
     assert!(error.contains("http://127.0.0.1:1/"), "{error}");
+}
+
+/// What names a block is listed, exported, decoded and imported as that, under its payload.
+#[test]
+fn envelopes_go_out_and_come_back_as_what_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&dir.path().join("node"));
+    let (block, payload) = (root(2, 6), root(3, 6));
+    let key = RecordKey {
+        slot: Slot(6),
+        root: block,
+        proof_type: 3,
+        validator_index: 8,
+    };
+    let envelope = SignedProof {
+        revision: Revision::Beta,
+        message: ProofMessage {
+            proof_data: vec![3; 3000].into(),
+            proof_type: 3,
+            root: block,
+        },
+        validator_index: 8,
+        signature: SignatureBytes([9; 96]),
+    };
+    let kept_as = KeptAs::Beta {
+        new_payload_request_root: payload,
+    };
+    let editor = Editor::open(&dir.path().join("node/proofs.redb")).unwrap();
+    editor
+        .take_proofs(&[(key, kept_as, envelope.to_ssz_bytes())])
+        .unwrap();
+    drop(editor);
+
+    let out = dir.path().join("out");
+    let export = ["db", "export", "out", "--datadir", "node", "--from-slot", "6"];
+    assert!(assay(dir.path(), &export, b"").text().contains("3 proofs"));
+    let list = std::fs::read_to_string(out.join("export.json")).unwrap();
+    let named = |list: &str| -> Vec<Value> {
+        let list: Value = serde_json::from_str(list).unwrap();
+        let proofs = list["proofs"].as_array().unwrap();
+        let of = |proof: &Value| proof["beacon_block_root"].is_string();
+        proofs.iter().filter(|proof| of(proof)).cloned().collect()
+    };
+    let exported = named(&list);
+    assert_eq!(exported.len(), 1, "{list}");
+    assert_eq!(exported[0]["beacon_block_root"], block.to_string());
+    let file = format!("out/{}", exported[0]["file"].as_str().unwrap());
+    let decode = [
+        "ssz",
+        "decode",
+        "--type",
+        "SignedExecutionProofEnvelope",
+        file.as_str(),
+    ];
+    let decoded = json(dir.path(), &decode);
+    assert_eq!(decoded["message"]["beacon_block_root"], block.to_string());
+
+    let import = |to| ["db", "import", "out", "--datadir", to, "--unverified"];
+    assert_eq!(assay(dir.path(), &import("other"), b"").code, Some(0));
+    for node in ["node", "other"] {
+        for (by, proofs) in [(payload, 3), (block, 1)] {
+            let by = by.to_string();
+            let list = ["db", "list", "--json", "--datadir", node, "--payload", &by];
+            let text = assay(dir.path(), &list, b"").text();
+            assert_eq!(text.lines().count(), proofs, "{node}: {text}");
+            // In a slot by what they name: the block's root is below the payload's.
+            let first: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+            assert_eq!(
+                (&first["beacon_block_root"], &first["new_payload_request_root"]),
+                (&block.to_string().into(), &payload.to_string().into()),
+                "{node}: {text}"
+            );
+            assert_eq!(
+                (&first["proof_type"], &first["canonical"]),
+                (&3.into(), &true.into())
+            );
+        }
+        let text = assay(dir.path(), &["db", "verify", "--datadir", node], b"").text();
+        assert!(text.ends_with("0 wrong"), "{text}");
+    }
+
+    // Said to be of another block than it names, which is the parent's.
+    let parent = root(2, 5).to_string();
+    let mut lie: Value = serde_json::from_str(&list).unwrap();
+    for proof in lie["proofs"].as_array_mut().unwrap() {
+        if proof["beacon_block_root"].is_string() {
+            proof["beacon_block_root"] = parent.clone().into();
+        }
+    }
+    std::fs::write(out.join("export.json"), lie.to_string()).unwrap();
+    let ran = assay(dir.path(), &import("third"), b"");
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("a proof of something else"), "{}", ran.err);
 }
 
 #[test]
