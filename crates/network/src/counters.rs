@@ -20,6 +20,12 @@ pub(crate) struct ReasonLabels {
     pub(crate) reason: &'static str,
 }
 
+/// What a peer's stream was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StreamLabels {
+    protocol: &'static str,
+}
+
 /// All counters. Cheap to clone; clones count together.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Counters {
@@ -36,6 +42,9 @@ pub(crate) struct Counters {
     pub(crate) wrong_digest: Counter,
     pub(crate) late_accepts: Counter,
     pub(crate) over_budget: Counter,
+    pub(crate) passed_over: Counter,
+    pub(crate) undecided: Gauge,
+    peer_streams: Family<StreamLabels, Counter>,
     pub(crate) streams_given_up: Family<ReasonLabels, Counter>,
     pub(crate) peers_connected: Gauge,
     pub(crate) peers_proof_aware: Gauge,
@@ -123,6 +132,16 @@ impl Counters {
             self.over_budget.clone(),
         );
         r.register(
+            "gossip_passed_over",
+            "What peers with too low a score said on gossip, passed over unread until they were let go",
+            self.passed_over.clone(),
+        );
+        r.register(
+            "gossip_undecided",
+            "Gossip messages taken in that have no verdict yet: judged now, or waiting",
+            self.undecided.clone(),
+        );
+        r.register(
             "gossip_streams_given_up",
             "Gossip streams ended because the peer did not finish a message, or took none",
             self.streams_given_up.clone(),
@@ -160,6 +179,11 @@ impl Counters {
         );
         r.register("peer_faults", "What peers did wrong", self.faults.clone());
         r.register(
+            "peer_streams",
+            "Streams that peers opened, by what they were for (none: they ended before that was agreed on)",
+            self.peer_streams.clone(),
+        );
+        r.register(
             "peer_reports_dropped",
             "Reports of what peers did wrong that found their queue full",
             self.reports_dropped.clone(),
@@ -191,6 +215,9 @@ impl Counters {
         }
         for reason in UNDECODABLE_REASONS {
             drop(self.messages_undecodable.get_or_create(&ReasonLabels { reason }));
+        }
+        for protocol in [STREAM_GOSSIP, STREAM_OTHER, STREAM_NONE] {
+            drop(self.peer_streams.get_or_create(&StreamLabels { protocol }));
         }
         let any = ReasonLabels { reason: ANY };
         for family in [
@@ -227,6 +254,16 @@ impl Counters {
                 .get_or_create(&ReasonLabels { reason })
                 .inc_by(given_up as u64);
         }
+    }
+
+    /// A peer's stream turned out to be for this: one of `STREAM_…`.
+    pub(crate) fn peer_stream(&self, protocol: &'static str) {
+        self.peer_streams.get_or_create(&StreamLabels { protocol }).inc();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn peer_streams_of(&self, protocol: &'static str) -> u64 {
+        self.peer_streams.get_or_create(&StreamLabels { protocol }).get()
     }
 
     pub(crate) fn denied(&self, reason: &'static str) {
@@ -273,6 +310,8 @@ impl Counters {
             wrong_digest: self.wrong_digest.get(),
             late_accepts: self.late_accepts.get(),
             over_budget: self.over_budget.get(),
+            passed_over: self.passed_over.get(),
+            undecided: u64::try_from(self.undecided.get()).unwrap_or_default(),
         }
     }
 }
@@ -305,6 +344,13 @@ pub(crate) const UNDECODABLE_TOLERATED: &str = "topic_tolerated";
 pub(crate) const UNDECODABLE_TOPIC: &str = "topic_not_joined";
 pub(crate) const UNDECODABLE_TOO_LONG: &str = "too_long";
 pub(crate) const UNDECODABLE_SNAPPY: &str = "not_snappy";
+
+/// Gossip's.
+pub(crate) const STREAM_GOSSIP: &str = "gossip";
+/// Any other protocol's.
+pub(crate) const STREAM_OTHER: &str = "other";
+/// Ended before its protocol was agreed on.
+pub(crate) const STREAM_NONE: &str = "none";
 
 impl From<&Verdict> for VerdictLabels {
     fn from(verdict: &Verdict) -> Self {
@@ -356,4 +402,8 @@ pub struct NetworkCounters {
     pub late_accepts: u64,
     /// Messages ignored unjudged, because their peer brought too many.
     pub over_budget: u64,
+    /// What peers of too low a score said, passed over unread.
+    pub passed_over: u64,
+    /// Messages taken in that have no verdict yet.
+    pub undecided: u64,
 }

@@ -1,37 +1,24 @@
-//! The attackers: bare libp2p peers that do one thing as fast as they can.
+//! The attackers: what they do, how often they did it, and what of that the victim must have seen.
 
-use crate::node::{Failure, random_bytes, root};
-use crate::{records, takers};
-use assay_network::{PeerStatus, enr::Enr, framing::encode_request, rpc::Protocol as Requests};
-use assay_types::{
-    Epoch, ExecutionProof, ExecutionProofStatus, ForkDigest, PublicInput, Root, SignatureBytes,
-    SignedExecutionProof, Slot, Spec, SszContainer as _, digest::execution_proof_topic, gossip::compress,
+use crate::{
+    flood,
+    node::{Failure, root},
+    records, requests, takers,
+    wire::{Line, Way},
 };
-use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
-use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, gossipsub,
-    multiaddr::Protocol,
-    noise,
-    swarm::{NetworkBehaviour, SwarmEvent},
-    tcp, yamux,
-};
+use assay_network::enr::{Enr, EnrExt as _};
+use assay_types::{ForkDigest, Root, digest::execution_proof_topic};
+use libp2p::{Multiaddr, PeerId};
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-/// Bytes of a false proof.
-const PROOF_BYTES: usize = 1 << 20;
-/// Bytes that are sent of a message that is begun and never ended: all but its last, of the largest that eth2's text
-/// lets an RPC be.
-const BEGUN_BYTES: usize = 12 << 20;
 /// What a new identity waits after the last was cut off.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Time to be let in and to see the topic.
-const ENTRY: Duration = Duration::from_secs(10);
 
 /// What an attacker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,62 +55,141 @@ impl Attack {
         Self::OldStatus,
         Self::WrongRecords,
     ];
+    /// Those that publish.
+    pub(crate) const FLOODS: [Self; 4] = [
+        Self::UnknownPayloads,
+        Self::UnknownValidators,
+        Self::NoSnappy,
+        Self::NoProof,
+    ];
+}
+
+/// Whom they attack.
+pub(crate) struct Target {
+    pub(crate) peer: PeerId,
+    tcp: Multiaddr,
+    quic: Multiaddr,
+    pub(crate) record: Enr,
+    pub(crate) digest: ForkDigest,
+    /// Of the topic of proofs.
+    pub(crate) topic: String,
+    /// A payload that it knows, and has no valid proof of.
+    payload: Mutex<Root>,
+    /// The type of proof that there is none of.
+    pub(crate) proof_type: u8,
+}
+
+impl Target {
+    /// As its record says.
+    pub(crate) fn new(record: &str, proof_type: u8) -> Result<Self, Failure> {
+        let record: Enr = record.parse()?;
+        let first = |all: Vec<Multiaddr>| {
+            all.into_iter()
+                .next()
+                .ok_or("an address is missing in its record")
+        };
+        let digest = record.fork_id().ok_or("no eth2 in its record")?.fork_digest;
+        Ok(Self {
+            peer: record.peer_id().ok_or("no peer id")?,
+            tcp: first(record.tcp_multiaddrs())?,
+            quic: first(record.quic_multiaddrs())?,
+            record,
+            digest,
+            topic: execution_proof_topic(digest),
+            payload: Mutex::new(root(0)),
+            proof_type,
+        })
+    }
+
+    pub(crate) fn address(&self, way: Way) -> &Multiaddr {
+        if way == Way::Quic { &self.quic } else { &self.tcp }
+    }
+
+    pub(crate) fn payload(&self) -> Root {
+        self.payload.lock().map_or(Root::ZERO, |root| *root)
+    }
+
+    pub(crate) fn set_payload(&self, payload: Root) {
+        if let Ok(mut known) = self.payload.lock() {
+            *known = payload;
+        }
+    }
+}
+
+/// How often one thing was done.
+#[derive(Default)]
+pub(crate) struct Count {
+    /// Begun to be sent: no more than this can have arrived.
+    pub(crate) tried: AtomicU64,
+    /// Arrived beyond doubt.
+    pub(crate) sure: AtomicU64,
+    /// Times that the victim ended it: a connection, or a stream of one that stands.
+    pub(crate) ended: AtomicU64,
 }
 
 /// What the attackers did, together.
 #[derive(Default)]
 pub(crate) struct Tally {
-    identities: AtomicUsize,
+    /// Connections tried, and those that were encrypted and agreed on; by way.
+    pub(crate) identities: [AtomicU64; Way::ALL.len()],
+    pub(crate) let_in: [AtomicU64; Way::ALL.len()],
+    /// Names used on discovery.
+    pub(crate) names: AtomicU64,
     pub(crate) bytes: AtomicU64,
-    pub(crate) done: [AtomicU64; Attack::ALL.len()],
+    pub(crate) streams_tried: AtomicU64,
+    pub(crate) streams_opened: AtomicU64,
+    counts: [Count; Attack::ALL.len()],
     pub(crate) next: AtomicU32,
     /// Ids of proofs, as they were announced.
     pub(crate) ids: Mutex<Vec<Vec<u8>>>,
 }
 
+impl Tally {
+    pub(crate) fn of(&self, attack: Attack) -> &Count {
+        &self.counts[attack as usize]
+    }
+    pub(crate) fn tried(&self, attack: Attack) {
+        self.of(attack).tried.fetch_add(1, Ordering::Relaxed);
+    }
+    pub(crate) fn sure(&self, attack: Attack) {
+        self.of(attack).sure.fetch_add(1, Ordering::Relaxed);
+    }
+    pub(crate) fn ended(&self, attack: Attack) {
+        self.of(attack).ended.fetch_add(1, Ordering::Relaxed);
+    }
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+    pub(crate) fn identities(&self) -> u64 {
+        let connected: u64 = self.identities.iter().map(|n| n.load(Ordering::Relaxed)).sum();
+        connected + self.names.load(Ordering::Relaxed)
+    }
+}
+
 /// Attackers at work, until it is dropped.
 pub(crate) struct Attackers {
-    tally: Arc<Tally>,
+    pub(crate) tally: Arc<Tally>,
     _runtime: tokio::runtime::Runtime,
 }
 
-impl Attackers {
-    pub(crate) fn identities(&self) -> usize {
-        self.tally.identities.load(Ordering::Relaxed)
-    }
-    pub(crate) fn bytes(&self) -> u64 {
-        self.tally.bytes.load(Ordering::Relaxed)
-    }
-    /// How often one was done: messages, or streams tried.
-    pub(crate) fn did(&self, attack: Attack) -> u64 {
-        self.tally.done[attack as usize].load(Ordering::Relaxed)
-    }
-}
-
-/// Sets `each` attackers of every kind on a node, given by its address and its record.
-pub(crate) fn start(victim: &str, record: &str, each: usize) -> Result<Attackers, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
-        .build()?;
+        .build()
+}
+
+/// Sets `each` attackers of every kind on a node, each by another way every time it comes.
+pub(crate) fn start(target: &Arc<Target>, each: usize) -> Result<Attackers, Failure> {
+    let runtime = runtime()?;
     let tally = Arc::new(Tally::default());
-    let address: Multiaddr = victim.parse()?;
-    let record: Enr = record.parse()?;
     for attack in Attack::ALL {
-        for _ in 0..each {
-            let (tally, address, record) = (Arc::clone(&tally), address.clone(), record.clone());
+        for i in 0..each {
+            let (tally, target) = (Arc::clone(&tally), Arc::clone(target));
             runtime.spawn(async move {
-                loop {
-                    tally.identities.fetch_add(1, Ordering::Relaxed);
+                for way in Way::ALL.into_iter().cycle().skip(i % Way::ALL.len()) {
                     // Being cut off is what it is here for.
-                    let _ = match attack {
-                        Attack::WrongRecords => records::live(&record, &tally).await,
-                        Attack::Takers => match address.iter().last() {
-                            Some(Protocol::P2p(victim)) => takers::live(&address, victim, &tally).await,
-                            _ => Ok(()),
-                        },
-                        _ => live(attack, &address, &tally).await,
-                    };
+                    let _ = live(attack, way, &target, &tally).await;
                     tokio::time::sleep(PAUSE).await;
                 }
             });
@@ -135,236 +201,45 @@ pub(crate) fn start(victim: &str, record: &str, each: usize) -> Result<Attackers
     })
 }
 
-#[derive(NetworkBehaviour)]
-struct Behaviour {
-    gossip: gossipsub::Behaviour,
-    streams: libp2p_stream::Behaviour,
-}
-
 /// One identity, from its connection to its end.
-async fn live(attack: Attack, address: &Multiaddr, tally: &Tally) -> Result<(), Failure> {
-    let config = gossipsub::ConfigBuilder::default()
-        .validation_mode(gossipsub::ValidationMode::Anonymous)
-        .message_id_fn(|m: &gossipsub::Message| gossipsub::MessageId::new(&m.data[..m.data.len().min(64)]))
-        .max_transmit_size(16 << 20)
-        .connection_handler_queue_len(4)
-        .build()?;
-    let mut swarm = SwarmBuilder::with_new_identity()
-        .with_tokio()
-        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)?
-        .with_behaviour(|_| Behaviour {
-            gossip: gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Anonymous, config)
-                .unwrap_or_else(|_| unreachable!("the settings above hold")),
-            streams: libp2p_stream::Behaviour::new(),
-        })?
-        .with_swarm_config(|c| c.with_idle_connection_timeout(Duration::from_secs(600)))
-        .build();
-    swarm.dial(address.clone())?;
-    let Some(Protocol::P2p(victim)) = address.iter().last() else {
-        return Err("the victim has no id".into());
-    };
-    let topic = enter(&mut swarm).await?;
-    match attack {
-        Attack::OldStatus => statuses(swarm, victim, tally).await,
-        Attack::Streams => streams(swarm, victim, tally).await,
-        Attack::Unfinished => unfinished(swarm, victim, tally).await,
-        _ => flood(attack, swarm, topic, tally).await,
+async fn live(attack: Attack, way: Way, target: &Target, tally: &Arc<Tally>) -> Result<(), Failure> {
+    if attack == Attack::WrongRecords {
+        return records::live(target, tally).await;
     }
-}
-
-/// The digest that the nodes of this measurement are on.
-pub(crate) fn digest() -> ForkDigest {
-    let mut spec = Spec::mainnet();
-    spec.blob_schedule.clear();
-    spec.fork_digest(&Root::from([7; 32]), Epoch(31))
-}
-
-/// Waits until the victim's topic is known, and joins it.
-async fn enter(swarm: &mut Swarm<Behaviour>) -> Result<gossipsub::IdentTopic, Failure> {
-    let topic = gossipsub::IdentTopic::new(execution_proof_topic(digest()));
-    swarm.behaviour_mut().gossip.subscribe(&topic)?;
-    let joined = async {
-        loop {
-            match swarm.select_next_some().await {
-                SwarmEvent::Behaviour(BehaviourEvent::Gossip(gossipsub::Event::Subscribed { .. })) => {
-                    return Ok(());
-                }
-                SwarmEvent::ConnectionClosed { .. } | SwarmEvent::OutgoingConnectionError { .. } => {
-                    return Err("not let in");
-                }
-                _ => {}
-            }
-        }
-    };
-    tokio::time::timeout(ENTRY, joined).await??;
-    Ok(topic)
-}
-
-/// Publishes false messages as fast as the queue takes them.
-async fn flood(
-    attack: Attack,
-    mut swarm: Swarm<Behaviour>,
-    topic: gossipsub::IdentTopic,
-    tally: &Tally,
-) -> Result<(), Failure> {
-    loop {
-        let n = tally.next.fetch_add(1, Ordering::Relaxed);
-        let data = message(attack, n);
-        let len = data.len() as u64;
-        let published = swarm.behaviour_mut().gossip.publish(topic.clone(), data);
-        let wait = match published {
-            Ok(_) => {
-                tally.bytes.fetch_add(len, Ordering::Relaxed);
-                tally.done[attack as usize].fetch_add(1, Ordering::Relaxed);
-                Duration::from_millis(1)
-            }
-            Err(_) => Duration::from_millis(50),
-        };
-        let pause = tokio::time::sleep(wait);
-        tokio::pin!(pause);
-        loop {
-            tokio::select! {
-                event = swarm.select_next_some() => {
-                    if matches!(event, SwarmEvent::ConnectionClosed { .. }) {
-                        return Ok(());
-                    }
-                }
-                () = &mut pause => break,
-            }
-        }
-    }
-}
-
-fn message(attack: Attack, n: u32) -> Vec<u8> {
-    let random = random_bytes(n ^ 0x5555_5555, PROOF_BYTES);
-    let (root, validator_index) = match attack {
-        Attack::UnknownPayloads => (root(0x8000_0000 | n), 1),
-        Attack::UnknownValidators => (root(0), 1_000_000_000 + u64::from(n)),
-        Attack::NoProof => return compress(&random),
-        _ => return random,
-    };
-    let proof = SignedExecutionProof {
-        message: ExecutionProof {
-            proof_data: random.into(),
-            proof_type: 1,
-            public_input: PublicInput {
-                new_payload_request_root: root,
-            },
-        },
-        validator_index,
-        signature: SignatureBytes::ZERO,
-    };
-    compress(&proof.to_ssz_bytes())
-}
-
-/// Opens streams without end.
-async fn streams(mut swarm: Swarm<Behaviour>, victim: PeerId, tally: &Tally) -> Result<(), Failure> {
-    let mut control = swarm.behaviour().streams.new_control();
-    let opening = async {
-        let mut open = Vec::new();
-        for n in 0u64.. {
-            // Gossip's own name, so that it is taken; now and then another.
-            let name = if n % 4 != 0 {
-                "/meshsub/1.1.0"
-            } else {
-                "/eth2/beacon_chain/req/execution_proofs_by_range/1/ssz_snappy"
-            };
-            tally.done[Attack::Streams as usize].fetch_add(1, Ordering::Relaxed);
-            match control.open_stream(victim, StreamProtocol::new(name)).await {
-                Ok(stream) => open.push(stream),
-                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-            }
-        }
-    };
-    until_closed(&mut swarm, opening).await;
-    Ok(())
-}
-
-/// Begins one message, and stays.
-async fn unfinished(mut swarm: Swarm<Behaviour>, victim: PeerId, tally: &Tally) -> Result<(), Failure> {
-    let mut control = swarm.behaviour().streams.new_control();
-    let staying = async {
-        let name = StreamProtocol::new("/meshsub/1.1.0");
-        let Ok(mut stream) = control.open_stream(victim, name).await else {
-            return;
-        };
-        tally.done[Attack::Unfinished as usize].fetch_add(1, Ordering::Relaxed);
-        // Its length; a varint of 12 MiB.
-        if stream.write_all(&[0x80, 0x80, 0x80, 0x06]).await.is_err() {
-            return;
-        }
-        let begun = random_bytes(1, BEGUN_BYTES - 1);
-        for piece in begun.chunks(1 << 16) {
-            if stream.write_all(piece).await.is_err() {
-                return;
-            }
-            tally.bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
-        }
-        let _ = stream.flush().await;
-        drop(begun);
-        std::future::pending::<()>().await;
-    };
-    until_closed(&mut swarm, staying).await;
-    Ok(())
-}
-
-async fn until_closed(swarm: &mut Swarm<Behaviour>, work: impl Future<Output = ()>) {
-    let closed = async {
-        loop {
-            if let SwarmEvent::ConnectionClosed { .. } = swarm.select_next_some().await {
-                return;
-            }
+    let (mut line, incoming) = Line::dial(target, way, tally)?;
+    let closed = line.closed();
+    let work = async {
+        match attack {
+            Attack::Takers => takers::live(&mut line, incoming, target, tally).await,
+            Attack::OldStatus => requests::statuses(&mut line, target, tally).await,
+            Attack::Streams => requests::streams(&mut line, tally).await,
+            Attack::Unfinished => requests::unfinished(&mut line, tally).await,
+            _ => flood::live(attack, &mut line, incoming, target, tally).await,
         }
     };
     tokio::select! {
-        () = closed => {}
-        () = work => {}
+        () = closed.cancelled() => {
+            tally.ended(attack);
+            Ok(())
+        }
+        result = work => result,
     }
 }
 
-/// Tells the victim a status, proof status and base status in turn, each older than the one before, as fast as it
-/// answers.
-async fn statuses(mut swarm: Swarm<Behaviour>, victim: PeerId, tally: &Tally) -> Result<(), Failure> {
-    let mut control = swarm.behaviour().streams.new_control();
-    let telling = async {
-        for age in (0..=1000).rev().cycle() {
-            let (protocol, told) = if age % 2 == 0 {
-                let status = ExecutionProofStatus {
-                    block_root: root(age),
-                    slot: Slot(u64::from(age)),
-                    proof_types: vec![1],
-                };
-                (Requests::ExecutionProofStatus, status.to_ssz_bytes())
-            } else {
-                let status = PeerStatus {
-                    fork_digest: digest(),
-                    finalized_root: root(age / 32),
-                    finalized_epoch: Epoch(u64::from(age / 32)),
-                    head_root: root(age),
-                    head_slot: Slot(u64::from(age)),
-                    earliest_available_slot: Some(Slot(u64::from(age))),
-                };
-                (Requests::StatusV2, status.to_v2_bytes())
-            };
-            tally.done[Attack::OldStatus as usize].fetch_add(1, Ordering::Relaxed);
-            match control
-                .open_stream(victim, StreamProtocol::new(protocol.id()))
-                .await
-            {
-                Ok(mut stream) => {
-                    let request = encode_request(&told);
-                    tally.bytes.fetch_add(request.len() as u64, Ordering::Relaxed);
-                    let answered = async {
-                        stream.write_all(&request).await?;
-                        stream.close().await?;
-                        stream.read_to_end(&mut Vec::new()).await
-                    };
-                    let _ = tokio::time::timeout(Duration::from_secs(1), answered).await;
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+/// Each does a few of one kind of attack by each way, fewer than what gets anybody cut off, and stays until all of it has
+/// arrived; how many that were.
+pub(crate) fn roll_call(attack: Attack, target: &Arc<Target>) -> Result<u64, Failure> {
+    let tally = Arc::new(Tally::default());
+    runtime()?.block_on(async {
+        for way in Way::ALL {
+            let (mut line, incoming) = Line::dial(target, way, &tally)?;
+            match attack {
+                Attack::Streams => requests::few_streams(&mut line, &tally).await?,
+                Attack::OldStatus => requests::few_statuses(&mut line, target, &tally).await?,
+                _ => flood::few(attack, &mut line, incoming, target, &tally).await?,
             }
         }
-    };
-    until_closed(&mut swarm, telling).await;
-    Ok(())
+        Ok::<_, Failure>(())
+    })?;
+    Ok(tally.of(attack).sure.load(Ordering::Relaxed))
 }

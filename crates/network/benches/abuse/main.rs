@@ -1,47 +1,80 @@
 //! A node under attack: what honest proofs, memory and counters do while peers flood it.
 //!
 //! A victim stands between two honest nodes that know only it; every slot one of them brings a proof of 1 MiB, which
-//! must be with the other within the slot. Meanwhile attackers, each of which comes back under a new identity as soon as
-//! it is cut off, do one of these at full rate: proofs of payloads nobody knows, proofs of validators that do not exist,
-//! bytes that are no snappy, snappy that is no proof, thousands of streams, messages that are begun and never ended,
-//! requests for every proof of which none is taken, statuses each older than the one before, and on discovery records
-//! that do not fit (wrong network, unreadable entries, addresses that are no host's or another's) and packets that are
-//! none.
+//! must be with the other within the slot. Meanwhile attackers, each of which comes back under a new identity and by
+//! another way (TCP and yamux, TCP and mplex, QUIC) as soon as it is cut off, do one of these at full rate: proofs of
+//! payloads nobody knows, proofs of validators that do not exist, bytes that are no snappy, snappy that is no proof,
+//! thousands of streams, messages that are begun and never ended, requests for every proof of which none is taken,
+//! statuses each older than the one before, and on discovery records that do not fit (wrong network, unreadable entries,
+//! addresses that are no host's or another's) and packets that are none.
 //! All is on loopback, where the limits by address do not hold: on the internet an attacker needs an address for every
 //! four identities and a subnet for every ten.
 //!
-//! `cargo bench -p assay-network --bench abuse [-- --slots 10 --slot-ms 6000 --each 4 --limit-mib 400]`, or
-//! `testnet/abuse/run.sh`. Ends with 1 if a proof came late or the victim's memory passed the limit.
+//! What was sent is held against what the victim counted (`books`): first a few attacks of each kind by each way, fewer
+//! than what cuts anybody off, which must be counted as what they are, each of them; then all at once, of which all must
+//! be counted that arrived beyond doubt. What was under way when a connection ended never arrived; it is told how much.
+//! (Packets that are none are discv5's to drop; it counts none of them.)
+//!
+//! `cargo bench -p assay-network --bench abuse [-- options]`, or `testnet/abuse/run.sh`. Ends with 1 if a proof came late, the
+//! victim's memory passed the limit, or something that arrived is not counted.
+//!
+//! | option | default | |
+//! |---|---|---|
+//! | `--slots N`, `--slot-ms N` | 10, 6000 | how long |
+//! | `--each N` | 4 | attackers of each kind |
+//! | `--limit-mib N` | 400 | of the victim's memory |
+//! | `--blind TEXT` | | metrics whose series hold this are not looked at: the comparison must fail then |
+//! | `--record ENR --metrics HOST:PORT/PATH --pid PID` | | a node that runs already is the victim; honest proofs are somebody else's to look after. Lines `payload ROOT` on standard input name a payload that it knows and has no proof of |
+//! | `--proof-type N` | 1 | the type of false proofs |
 
 mod attack;
+mod books;
+mod flood;
 #[path = "../mesh/node.rs"]
 mod node;
 mod records;
+mod requests;
 mod takers;
+mod victim;
+mod wire;
 
-use attack::Attack;
+use attack::{Attack, Target};
+use books::Metrics;
 use node::{Failure, say};
 use std::{
-    collections::HashMap,
-    io::{BufRead as _, BufReader, Write as _},
-    process::{Child, ChildStdin, Command, ExitCode, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    process::ExitCode,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
+use victim::{Nodes, Victim};
+use wire::Way;
 
 /// Bytes of an honest proof.
 const PROOF_BYTES: usize = 1 << 20;
-/// Time for one answer of a node.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// The victim, and the honest nodes.
-const VICTIM: usize = 0;
+/// The honest nodes.
 const HONEST: [usize; 2] = [1, 2];
+/// What is called one by one: each can be counted as nothing but itself.
+const CALLED: [Attack; 6] = [
+    Attack::UnknownPayloads,
+    Attack::UnknownValidators,
+    Attack::NoSnappy,
+    Attack::NoProof,
+    Attack::Streams,
+    Attack::OldStatus,
+];
+/// Time for the victim to be done with what has come, after the attackers are gone.
+const DONE: Duration = Duration::from_secs(30);
 
 struct Plan {
     slots: u32,
     slot: Duration,
     each: usize,
     limit_mib: u64,
+    blind: Option<String>,
+    record: Option<String>,
+    metrics: Option<String>,
+    pid: Option<u32>,
+    proof_type: u8,
 }
 
 impl Plan {
@@ -51,6 +84,11 @@ impl Plan {
             slot: Duration::from_secs(6),
             each: 4,
             limit_mib: 400,
+            blind: None,
+            record: None,
+            metrics: None,
+            pid: None,
+            proof_type: 1,
         };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
@@ -60,6 +98,11 @@ impl Plan {
                 "--slot-ms" => plan.slot = Duration::from_millis(value()?.parse()?),
                 "--each" => plan.each = value()?.parse()?,
                 "--limit-mib" => plan.limit_mib = value()?.parse()?,
+                "--blind" => plan.blind = Some(value()?.clone()),
+                "--record" => plan.record = Some(value()?.clone()),
+                "--metrics" => plan.metrics = Some(value()?.clone()),
+                "--pid" => plan.pid = Some(value()?.parse()?),
+                "--proof-type" => plan.proof_type = value()?.parse()?,
                 // Cargo's own.
                 "--bench" => {}
                 other => return Err(format!("unknown option {other}").into()),
@@ -67,223 +110,165 @@ impl Plan {
         }
         Ok(plan)
     }
-}
 
-struct Node {
-    process: Child,
-    input: ChildStdin,
-    address: String,
-    record: String,
-}
-
-/// Ends every node it started.
-struct Nodes {
-    nodes: Vec<Node>,
-    lines: Receiver<(usize, String)>,
-    sender: Sender<(usize, String)>,
-    directory: tempfile::TempDir,
-}
-
-impl Drop for Nodes {
-    fn drop(&mut self) {
-        for node in &mut self.nodes {
-            // Gone already is as good.
-            let _ = node.process.kill();
-            let _ = node.process.wait();
-        }
-    }
-}
-
-impl Nodes {
-    fn spawn(&mut self, peers: &[String]) -> Result<(), Failure> {
-        let i = self.nodes.len();
-        let mut process = Command::new(std::env::current_exe()?)
-            .args(["--node", "127.0.0.1", "shipped", "70"])
-            .arg(self.directory.path().join(i.to_string()))
-            .args(peers)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let input = process.stdin.take().ok_or("no input")?;
-        let output = process.stdout.take().ok_or("no output")?;
-        let sender = self.sender.clone();
+    fn victim(&self) -> Result<(Victim, Arc<Target>), Failure> {
+        let Some(record) = &self.record else {
+            let nodes = Nodes::start(HONEST.len())?;
+            let target = Target::new(&nodes.nodes[0].record, self.proof_type)?;
+            return Ok((Victim::Own(nodes), Arc::new(target)));
+        };
+        let victim = Victim::Given {
+            pid: self.pid.ok_or("--record needs --pid")?,
+            metrics: self.metrics.clone().ok_or("--record needs --metrics")?,
+        };
+        let target = Arc::new(Target::new(record, self.proof_type)?);
+        let known = Arc::clone(&target);
+        let (named, is_named) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if sender.send((i, line)).is_err() {
-                    return;
+            for line in std::io::stdin().lines().map_while(Result::ok) {
+                let root = line
+                    .strip_prefix("payload ")
+                    .and_then(|root| root.trim().parse().ok());
+                if let Some(root) = root {
+                    known.set_payload(root);
+                    let _ = named.send(());
                 }
             }
         });
-        self.nodes.push(Node {
-            process,
-            input,
-            address: String::new(),
-            record: String::new(),
-        });
-        let ready = self.until(PATIENCE, |from, line| from == i && line.starts_with("ready "))?;
-        let (address, record) = ready
-            .strip_prefix("ready ")
-            .and_then(|said| said.split_once(' '))
-            .ok_or("it does not get ready")?;
-        (self.nodes[i].address, self.nodes[i].record) = (address.to_owned(), record.to_owned());
-        Ok(())
+        is_named
+            .recv_timeout(Duration::from_secs(60))
+            .map_err(|_| "nobody names a payload")?;
+        Ok((victim, target))
     }
+}
 
-    fn tell(&mut self, node: usize, line: &str) -> Result<(), Failure> {
-        let input = &mut self.nodes[node].input;
-        writeln!(input, "{line}")?;
-        input.flush()?;
-        Ok(())
-    }
-
-    /// The first line of which this is true; empty when time is up.
-    fn until(&self, wait: Duration, is_it: impl Fn(usize, &str) -> bool) -> Result<String, Failure> {
-        let end = Instant::now() + wait;
-        loop {
-            match self
-                .lines
-                .recv_timeout(end.saturating_duration_since(Instant::now()))
-            {
-                Ok((from, line)) if is_it(from, &line) => return Ok(line),
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout) => return Ok(String::new()),
-                Err(e) => return Err(e.into()),
-            }
-        }
-    }
-
-    /// The victim's memory in MiB: now, and the most it ever was.
-    fn memory(&self) -> Result<(u64, u64), Failure> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.nodes[VICTIM].process.id()))?;
-        let field = |name: &str| {
-            status
-                .lines()
-                .find_map(|line| line.strip_prefix(name))
-                .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
-                .map_or(0, |kib| kib / 1024)
-        };
-        Ok((field("VmRSS:"), field("VmHWM:")))
-    }
-
-    /// The victim's counters that say what was dropped and why.
-    fn drops(&mut self) -> Result<HashMap<String, u64>, Failure> {
-        self.tell(VICTIM, "metrics")?;
-        let mut drops = HashMap::new();
-        loop {
-            let line = self.until(PATIENCE, |from, line| {
-                from == VICTIM && line.starts_with("metric")
-            })?;
-            let Some(line) = line.strip_prefix("metric ") else {
-                return Ok(drops);
-            };
-            if let Some((name, value)) = line.rsplit_once(' ')
-                && let Ok(value) = value.parse::<f64>()
-                && value > 0.0
-                && [
-                    "verdicts",
-                    "undecodable",
-                    "over_budget",
-                    "denied",
-                    "fault",
-                    "banned",
-                    "goodbye",
-                    "dropped",
-                    "given_up",
-                    "records",
-                    "dial_failures",
-                    "requests_total{protocol=\"execution_proof_status",
-                    "requests_total{protocol=\"status",
-                ]
-                .iter()
-                .any(|part| name.contains(part))
-            {
-                drops.insert(name.trim_start_matches("assay_network_").to_owned(), value as u64);
-            }
+/// The victim's counters once nothing moves any more.
+fn settled(victim: &mut Victim, plan: &Plan) -> Result<Metrics, Failure> {
+    let end = Instant::now() + DONE;
+    loop {
+        let before = victim.metrics(plan.blind.as_deref())?.balance();
+        std::thread::sleep(Duration::from_secs(1));
+        let now = victim.metrics(plan.blind.as_deref())?;
+        if now.balance() == before || Instant::now() > end {
+            return Ok(now);
         }
     }
 }
 
-fn run(plan: &Plan) -> Result<bool, Failure> {
-    let (sender, lines) = channel();
-    let mut nodes = Nodes {
-        nodes: Vec::new(),
-        lines,
-        sender,
-        directory: tempfile::tempdir()?,
-    };
-    nodes.spawn(&["--discovery".to_owned()])?;
-    let (victim, record) = (
-        nodes.nodes[VICTIM].address.clone(),
-        nodes.nodes[VICTIM].record.clone(),
-    );
-    for _ in HONEST {
-        nodes.spawn(std::slice::from_ref(&victim))?;
+/// Tells what was compared; whether all is well.
+fn tell(line: &books::Line) -> Result<bool, Failure> {
+    say(&format!(
+        "  {}  {}",
+        if line.ok { "ok    " } else { "FAILED" },
+        line.what
+    ))?;
+    Ok(line.ok)
+}
+
+/// A few attacks of each kind, one kind after the other.
+fn roll_call(victim: &mut Victim, target: &Arc<Target>, plan: &Plan) -> Result<bool, Failure> {
+    say("one kind after the other, by each way, fewer than what cuts anybody off:")?;
+    let mut ok = true;
+    for attack in CALLED {
+        let before = settled(victim, plan)?;
+        let arrived = attack::roll_call(attack, target)?;
+        let after = settled(victim, plan)?;
+        ok &= tell(&books::roll_call(attack, arrived, &before, &after))?;
     }
+    Ok(ok)
+}
+
+/// One slot, at the end of which an honest proof is where it should be; how long it took.
+fn honest_slot(nodes: &mut Nodes, slot: u32, plan: &Plan) -> Result<Option<Duration>, Failure> {
+    let start = Instant::now();
+    nodes.tell_all(&format!("payload {slot}"))?;
+    let [one, other] = HONEST;
+    let (from, to) = if slot % 2 == 0 { (one, other) } else { (other, one) };
+    nodes.tell(from, &format!("prepare {slot} {PROOF_BYTES}"))?;
+    nodes.tell(from, &format!("go {slot}"))?;
+    let got = format!("got {slot} ");
+    let arrived = nodes.until(plan.slot, |node, line| node == to && line.starts_with(&got))?;
+    Ok((!arrived.is_empty()).then(|| start.elapsed()))
+}
+
+fn run(plan: &Plan) -> Result<bool, Failure> {
+    let (mut victim, target) = plan.victim()?;
     std::thread::sleep(Duration::from_secs(3));
-    let (quiet, _) = nodes.memory()?;
+    let (quiet, _) = victim.memory()?;
     say(&format!(
         "{} attackers of each kind against one node, {} slots of {:?}; memory before: {quiet} MiB",
         plan.each, plan.slots, plan.slot
     ))?;
-
-    // Payload 0 is what attackers may know too.
-    for node in 0..=HONEST.len() {
-        nodes.tell(node, "payload 0")?;
+    if let Victim::Own(nodes) = &mut victim {
+        // What attackers may know too.
+        nodes.tell_all("payload 0")?;
     }
-    let attacks = attack::start(&victim, &record, plan.each)?;
+    let all_called = roll_call(&mut victim, &target, plan)?;
+
+    let before = settled(&mut victim, plan)?;
+    let attackers = attack::start(&target, plan.each)?;
+    let tally = Arc::clone(&attackers.tally);
+    let sent_mib = || tally.bytes.load(Ordering::Relaxed) >> 20;
     let mut all_in_time = true;
     let mut slowest = Duration::ZERO;
     for slot in 1..=plan.slots {
         let start = Instant::now();
-        for node in 0..=HONEST.len() {
-            nodes.tell(node, &format!("payload {slot}"))?;
+        let mut honest = String::new();
+        if let Victim::Own(nodes) = &mut victim {
+            let took = honest_slot(nodes, slot, plan)?;
+            all_in_time &= took.is_some();
+            slowest = slowest.max(took.unwrap_or(plan.slot));
+            honest = took.map_or("honest proof LATE; ".to_owned(), |took| {
+                format!("honest proof after {} ms; ", took.as_millis())
+            });
         }
-        let (from, to) = if slot % 2 == 0 {
-            (HONEST[0], HONEST[1])
-        } else {
-            (HONEST[1], HONEST[0])
-        };
-        nodes.tell(from, &format!("prepare {slot} {PROOF_BYTES}"))?;
-        nodes.tell(from, &format!("go {slot}"))?;
-        let got = format!("got {slot} ");
-        let arrived = nodes.until(plan.slot, |node, line| node == to && line.starts_with(&got))?;
-        let took = start.elapsed();
-        let in_time = !arrived.is_empty();
-        all_in_time &= in_time;
-        slowest = slowest.max(took);
-        let (now, most) = nodes.memory()?;
-        say(&format!(
-            "slot {slot}: honest proof {}; memory {now} MiB, most {most} MiB; identities so far {}, sent {} MiB",
-            if in_time {
-                format!("after {} ms", took.as_millis())
-            } else {
-                "LATE".to_owned()
-            },
-            attacks.identities(),
-            attacks.bytes() >> 20,
-        ))?;
         std::thread::sleep(plan.slot.saturating_sub(start.elapsed()));
+        let (now, most) = victim.memory()?;
+        let (identities, sent) = (tally.identities(), sent_mib());
+        say(&format!(
+            "slot {slot}: {honest}memory {now} MiB, most {most} MiB; identities so far {identities}, sent {sent} MiB"
+        ))?;
     }
-    let (_, most) = nodes.memory()?;
-    let mut drops: Vec<_> = nodes.drops()?.into_iter().collect();
-    drops.sort();
+    let (_, most) = victim.memory()?;
+    drop(attackers);
+    let after = settled(&mut victim, plan)?;
     say("what was dropped, by reason:")?;
-    for (name, count) in drops {
-        say(&format!("  {count:>8}  {name}"))?;
+    for (series, count) in after.drops() {
+        say(&format!("  {count:>8}  {series}"))?;
     }
-    let ok = all_in_time && most <= plan.limit_mib;
+    say("all at once, what was sent against what was counted:")?;
+    let mut all_counted = all_called;
+    for line in books::compare(&tally, &before, &after) {
+        all_counted &= tell(&line)?;
+    }
+    for way in Way::ALL {
+        let get = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
+        let (tried, came) = (
+            get(&tally.identities[way as usize]),
+            get(&tally.let_in[way as usize]),
+        );
+        let line = books::Line {
+            what: format!("by {way:?}: {came} connections of {tried} identities"),
+            ok: came > 0,
+        };
+        all_counted &= tell(&line)?;
+    }
+    let ok = all_in_time && all_counted && most <= plan.limit_mib;
+    let honest = match &victim {
+        Victim::Own(_) => format!(
+            "slowest honest proof {} ms of {:?}, ",
+            slowest.as_millis(),
+            plan.slot
+        ),
+        Victim::Given { .. } => String::new(),
+    };
     say(&format!(
-        "{}: slowest honest proof {} ms of {:?}, memory at most {most} of {} MiB, {} identities, attackers sent {} MiB",
+        "{}: {honest}memory at most {most} of {} MiB, {} identities, attackers sent {} MiB",
         if ok { "ok" } else { "FAILED" },
-        slowest.as_millis(),
-        plan.slot,
         plan.limit_mib,
-        attacks.identities(),
-        attacks.bytes() >> 20,
+        tally.identities(),
+        sent_mib(),
     ))?;
-    for attack in Attack::ALL {
-        say(&format!("  {attack:?}: {}", attacks.did(attack)))?;
-    }
     Ok(ok)
 }
 

@@ -1,7 +1,7 @@
 //! Attackers over discovery: nodes whose records do not fit, who know many more such, and packets that are none.
 
 use crate::{
-    attack::{Attack, Tally, digest},
+    attack::{Attack, Tally, Target},
     node::{Failure, random_bytes},
 };
 use assay_network::enr::Enr;
@@ -25,11 +25,14 @@ const LOOKS: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// One identity on discovery.
-pub(crate) async fn live(victim: &Enr, tally: &Tally) -> Result<(), Failure> {
+pub(crate) async fn live(target: &Target, tally: &Tally) -> Result<(), Failure> {
+    let victim = &target.record;
+    tally.names.fetch_add(1, Ordering::Relaxed);
     // Taken and given back, so that the record can name it.
     let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
     let n = tally.next.fetch_add(KNOWN + 1, Ordering::Relaxed);
-    let (own, key) = record(n, port, victim)?;
+    let (own, key) = record(n, port, target)?;
+    tally.tried(Attack::WrongRecords);
     let config = ConfigBuilder::new(ListenConfig::from_ip(Ipv4Addr::LOCALHOST.into(), port))
         .request_timeout(Duration::from_millis(500))
         .build();
@@ -38,23 +41,28 @@ pub(crate) async fn live(victim: &Enr, tally: &Tally) -> Result<(), Failure> {
     let _ = discv5.add_enr(victim.clone());
     for i in 1..=KNOWN {
         // Nobody is behind these; whoever asks this node for its neighbours is told of them.
-        let _ = discv5.add_enr(record(n + i, port, victim)?.0);
+        let _ = discv5.add_enr(record(n + i, port, target)?.0);
     }
     let socket = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let to = SocketAddr::from((
         victim.ip4().ok_or("the victim's record has no address")?,
         victim.udp4().ok_or("the victim's record has no port")?,
     ));
+    let mut answered = false;
     for look in 0..LOOKS {
         let _ = discv5.send_ping(victim.clone()).await;
-        let _ = discv5
+        let told = discv5
             .find_node_designated_peer(victim.clone(), vec![256, 255, 254])
             .await;
-        tally.done[Attack::WrongRecords as usize].fetch_add(1, Ordering::Relaxed);
+        // It answers whose record it has seen.
+        if told.is_ok() && !answered {
+            answered = true;
+            tally.sure(Attack::WrongRecords);
+        }
         for i in 0..GARBAGE {
             let packet = random_bytes(n ^ (look << 16) ^ i, 63 + (i as usize * 7) % 1400);
             if socket.send_to(&packet, to).await.is_ok() {
-                tally.bytes.fetch_add(packet.len() as u64, Ordering::Relaxed);
+                tally.sent(packet.len());
             }
         }
         tokio::time::sleep(PAUSE).await;
@@ -64,10 +72,10 @@ pub(crate) async fn live(victim: &Enr, tally: &Tally) -> Result<(), Failure> {
 }
 
 /// The `n`th record, signed as it should be and wrong in one way.
-fn record(n: u32, port: u16, victim: &Enr) -> Result<(Enr, CombinedKey), Failure> {
+fn record(n: u32, port: u16, target: &Target) -> Result<(Enr, CombinedKey), Failure> {
     let key = CombinedKey::generate_secp256k1();
     let mut fork_id = [0; 16];
-    fork_id[..4].copy_from_slice(&digest().0);
+    fork_id[..4].copy_from_slice(&target.digest.0);
     fork_id[8..].fill(0xff);
     let mut builder = Enr::builder();
     builder.ip4(Ipv4Addr::LOCALHOST).udp4(port).tcp4(port);
@@ -83,7 +91,7 @@ fn record(n: u32, port: u16, victim: &Enr) -> Result<(Enr, CombinedKey), Failure
         }
         // A port that belongs to another key: the victim's own; and one where nobody is.
         4 => {
-            builder.tcp4(victim.tcp4().unwrap_or(port));
+            builder.tcp4(target.record.tcp4().unwrap_or(port));
         }
         5 => {
             builder.tcp4(1);

@@ -1,17 +1,16 @@
 //! Attackers that ask for every proof again and again, and take none: each makes the victim keep copies for it.
 
 use crate::{
-    attack::{Attack, Tally, digest},
+    attack::{Attack, Tally, Target},
     node::Failure,
+    wire::{GOSSIP, Line, Rpc, subscribe, want},
 };
-use assay_types::digest::execution_proof_topic;
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
-use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol, SwarmBuilder, noise, swarm::SwarmEvent, tcp, yamux};
+use libp2p::Stream;
+use libp2p_stream::IncomingStreams;
 use prost::Message;
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
-/// Gossip's protocol.
-const NAME: StreamProtocol = StreamProtocol::new("/meshsub/1.1.0");
 /// Messages of more bytes are proofs, and are left where they are.
 const SMALL: u64 = 64 * 1024;
 /// Ids that are asked for: the newest that anybody was told of.
@@ -19,82 +18,16 @@ const IDS: usize = 64;
 /// From one request to the next.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// gossipsub's `RPC`, as far as it is used here.
-#[derive(Clone, PartialEq, Message)]
-struct Rpc {
-    #[prost(message, repeated, tag = "1")]
-    subscriptions: Vec<Subscription>,
-    #[prost(message, optional, tag = "3")]
-    control: Option<Control>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Subscription {
-    #[prost(bool, tag = "1")]
-    subscribe: bool,
-    #[prost(string, tag = "2")]
-    topic: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Control {
-    #[prost(message, repeated, tag = "1")]
-    ihave: Vec<IHave>,
-    #[prost(message, repeated, tag = "2")]
-    iwant: Vec<IWant>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct IHave {
-    #[prost(string, tag = "1")]
-    topic: String,
-    #[prost(bytes = "vec", repeated, tag = "2")]
-    ids: Vec<Vec<u8>>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct IWant {
-    #[prost(bytes = "vec", repeated, tag = "1")]
-    ids: Vec<Vec<u8>>,
-}
-
-/// One identity, from its connection to its end.
-pub(crate) async fn live(address: &Multiaddr, victim: PeerId, tally: &Tally) -> Result<(), Failure> {
-    let mut swarm = SwarmBuilder::with_new_identity()
-        .with_tokio()
-        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)?
-        .with_behaviour(|_| libp2p_stream::Behaviour::new())?
-        .with_swarm_config(|c| c.with_idle_connection_timeout(Duration::from_secs(600)))
-        .build();
-    let mut control = swarm.behaviour().new_control();
-    let mut incoming = control.accept(NAME)?;
-    swarm.dial(address.clone())?;
-    let events = async {
-        loop {
-            match swarm.select_next_some().await {
-                SwarmEvent::ConnectionClosed { .. } | SwarmEvent::OutgoingConnectionError { .. } => return,
-                _ => {}
-            }
-        }
-    };
+/// One identity, until its connection ends.
+pub(crate) async fn live(
+    line: &mut Line,
+    mut incoming: IncomingStreams,
+    target: &Target,
+    tally: &Tally,
+) -> Result<(), Failure> {
     let asking = async {
-        let mut stream = loop {
-            match control.open_stream(victim, NAME).await {
-                Ok(stream) => break stream,
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        };
-        let topic = execution_proof_topic(digest());
-        let subscribe = Rpc {
-            subscriptions: vec![Subscription {
-                subscribe: true,
-                topic,
-            }],
-            control: None,
-        };
-        stream
-            .write_all(&subscribe.encode_length_delimited_to_vec())
-            .await?;
+        let mut stream = line.stream(GOSSIP).await?;
+        stream.write_all(&subscribe(&target.topic)).await?;
         loop {
             stream.flush().await?;
             tokio::time::sleep(PAUSE).await;
@@ -102,17 +35,8 @@ pub(crate) async fn live(address: &Multiaddr, victim: PeerId, tally: &Tally) -> 
             if ids.is_empty() {
                 continue;
             }
-            tally.done[Attack::Takers as usize].fetch_add(1, Ordering::Relaxed);
-            let request = Rpc {
-                subscriptions: Vec::new(),
-                control: Some(Control {
-                    ihave: Vec::new(),
-                    iwant: vec![IWant { ids }],
-                }),
-            };
-            stream
-                .write_all(&request.encode_length_delimited_to_vec())
-                .await?;
+            tally.tried(Attack::Takers);
+            stream.write_all(&want(ids)).await?;
         }
     };
     let listening = async {
@@ -124,7 +48,6 @@ pub(crate) async fn live(address: &Multiaddr, victim: PeerId, tally: &Tally) -> 
         }
     };
     tokio::select! {
-        () = events => Ok(()),
         result = asking => result,
         () = listening => Ok(()),
     }

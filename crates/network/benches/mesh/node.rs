@@ -87,20 +87,22 @@ pub(crate) fn random_bytes(seed: u32, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Arguments: listen address, set of parameters, engine's milliseconds, directory, `--discovery` to run that too, peers.
+/// Arguments: listen address, set of parameters, engine's milliseconds, directory, `--open` to run discovery, QUIC and mplex
+/// too, peers.
 pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
     let [listen, set, verify_ms, directory, peers @ ..] = args else {
         return Err("a node's arguments are the measurement's business".into());
     };
-    let (discovery, peers) = match peers {
-        [first, rest @ ..] if first == "--discovery" => (true, rest),
+    let (open, peers) = match peers {
+        [first, rest @ ..] if first == "--open" => (true, rest),
         all => (false, all),
     };
     let config = NetworkConfig {
         listen_addresses: vec![listen.parse()?],
         port: 0,
-        disable_discovery: !discovery,
-        disable_quic: true,
+        disable_discovery: !open,
+        disable_quic: !open,
+        enable_mplex: open,
         peers: peers
             .iter()
             .map(|p| p.parse::<PeerAddress>())

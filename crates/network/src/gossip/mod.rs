@@ -17,6 +17,7 @@
 //! | `publisher` | the `ProofSink` for proofs that did not come by gossip |
 //! | `budget` | what one peer may bring |
 //! | `outbox` | proofs that nobody listened for yet |
+//! | `passed_over` | what gossipsub passes over unread, counted |
 //! | `echo` | this node's own proofs, brought by a peer before they were published |
 //! | `retry` | proofs published while every queue was full |
 
@@ -25,6 +26,7 @@ mod echo;
 mod filter;
 mod outbox;
 mod params;
+mod passed_over;
 mod publisher;
 mod retry;
 mod rooms;
@@ -39,6 +41,7 @@ pub(crate) use filter::ProofTopicsOnly;
 pub(crate) use outbox::Outbox;
 pub use params::GossipParameters;
 pub(crate) use params::PEER_QUEUE_LEN;
+pub(crate) use passed_over::GossipBehaviour;
 pub use publisher::{PublishQueue, Publisher, publisher};
 pub(crate) use retry::{Retries, Retry};
 pub use topics::{TopicChange, TopicManager, TopicSchedule};
@@ -51,7 +54,7 @@ use libp2p::gossipsub::{self, IdentTopic, MessageAuthenticity, MetricsConfig};
 use prometheus_client::registry::Registry;
 
 /// Gossipsub as this node runs it.
-pub(crate) type GossipBehaviour = gossipsub::Behaviour<ProofTransform, ProofTopicsOnly>;
+type Gossipsub = gossipsub::Behaviour<ProofTransform, ProofTopicsOnly>;
 
 /// The topic of a digest.
 pub(crate) fn proof_topic(digest: ForkDigest) -> IdentTopic {
@@ -72,8 +75,8 @@ pub(crate) fn behaviour(
     counters: Counters,
     registry: &mut Registry,
 ) -> Result<GossipBehaviour, NetworkError> {
-    let transform = ProofTransform::new(joined, spec.max_signed_proof_size(), counters);
-    let mut behaviour = GossipBehaviour::new_with_subscription_filter_and_transform(
+    let transform = ProofTransform::new(joined, spec.max_signed_proof_size(), counters.clone());
+    let mut behaviour = Gossipsub::new_with_subscription_filter_and_transform(
         MessageAuthenticity::Anonymous,
         params::config(spec, schedule, parameters)?,
         ProofTopicsOnly::new(schedule),
@@ -87,5 +90,5 @@ pub(crate) fn behaviour(
     behaviour
         .with_peer_score(score::params(spec, schedule), score::thresholds())
         .map_err(NetworkError::Settings)?;
-    Ok(behaviour)
+    Ok(GossipBehaviour::new(behaviour, counters))
 }

@@ -113,6 +113,7 @@ impl Validation {
             return Some(self.report(&message, Verdict::Ignore(IgnoreReason::Overloaded)));
         }
         let this = Arc::clone(self);
+        this.counters.undecided.inc();
         tokio::spawn(async move {
             let permit = match room {
                 Room::Here(permit) => Some(permit),
@@ -123,6 +124,7 @@ impl Validation {
                 Some(permit) => this.judge(message, permit).await,
                 None => this.report(&message, Verdict::Ignore(IgnoreReason::Overloaded)),
             };
+            this.counters.undecided.dec();
             // Fails only when the host has ended, and then nobody is left to tell.
             let _ = this.reports.send(report).await;
         });

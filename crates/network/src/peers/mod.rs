@@ -13,11 +13,14 @@
 //! | `info`, `fault` | what others see; what peers do wrong and what they are told |
 //! | `score`, `bans`, `limits`, `arrivals` | the parts of the rules that stand alone |
 //! | `peer` | one peer |
+//! | `admitting`, `conduct` | who is let in; what conduct leads to |
 //! | `dialing`, `pruning` | who is dialled next, who is let go |
 //! | `file` | what is kept across restarts |
 
+mod admitting;
 mod arrivals;
 mod bans;
+mod conduct;
 mod dialing;
 mod fault;
 mod file;
@@ -39,14 +42,11 @@ pub(crate) use limits::{ip_of, is_exempt, is_host};
 
 use crate::address::PeerAddress;
 use assay_types::ExecutionProofStatus;
-use bans::{Bans, PART_TIME};
+use bans::Bans;
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
-use limits::Site;
 use peer::{Link, Peer};
-use score::{BAN_BELOW, DISCONNECT_BELOW};
 use std::{
     collections::{HashMap, hash_map::RandomState},
-    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -216,67 +216,6 @@ impl Peers {
         true
     }
 
-    /// Before anything is said on an incoming connection: whether its address may come at all.
-    pub(crate) fn admits_address(&self, ip: IpAddr, now: Instant) -> Result<(), Denied> {
-        match Site::of(ip) {
-            // Peers given by --peer behind a banned address come by our own dials.
-            Some(site) if self.bans.is_site_banned(site, now) => Err(Denied("address_banned")),
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether a connection with a peer, now known by its key, may stay.
-    pub(crate) fn admits(
-        &self,
-        id: &PeerId,
-        ip: Option<IpAddr>,
-        direction: Direction,
-        now: Instant,
-    ) -> Result<(), Denied> {
-        let known = self.peers.get(id);
-        if known.is_some_and(|peer| peer.trusted) {
-            return Ok(());
-        }
-        if self.bans.is_banned(id, now) {
-            return Err(Denied("banned"));
-        }
-        if known.is_some_and(|peer| peer.score.at(now) < DISCONNECT_BELOW) {
-            return Err(Denied("low_score"));
-        }
-        match known.map(|peer| peer.link) {
-            // It has its place among the peers; whence it comes once more is another matter.
-            Some(Link::Open { .. }) => return self.admits_site(ip, now),
-            // Told to go, it is not let in by another door.
-            Some(Link::Parting { .. }) => return Err(Denied("parting")),
-            _ => {}
-        }
-        if self.open().count() >= self.limits.most() {
-            return Err(Denied("too_many"));
-        }
-        let inbound = self.open().filter(|peer| peer.came_to_us()).count();
-        if direction == Direction::Inbound && inbound >= self.limits.most_inbound() {
-            return Err(Denied("too_many_inbound"));
-        }
-        self.admits_site(ip, now)
-    }
-
-    /// The limits of address and subnet.
-    fn admits_site(&self, ip: Option<IpAddr>, now: Instant) -> Result<(), Denied> {
-        let Some(site) = ip.and_then(Site::of) else {
-            return Ok(());
-        };
-        if self.bans.is_site_banned(site, now) {
-            return Err(Denied("address_banned"));
-        }
-        let open = self.open().flat_map(Peer::sites);
-        limits::exceeded(site, open).map_or(Ok(()), |limit| Err(Denied(limit)))
-    }
-
-    /// Connected peers, those of `--peer` aside.
-    fn open(&self) -> impl Iterator<Item = &Peer> {
-        self.peers.values().filter(|peer| peer.is_open() && !peer.trusted)
-    }
-
     /// A connection was opened. A further one to the same peer counts at the place it comes from, and is nothing more.
     pub(crate) fn connected(
         &mut self,
@@ -353,135 +292,6 @@ impl Peers {
     pub(crate) fn set_metadata_seq(&mut self, id: &PeerId, seq: u64) {
         if let Some(peer) = self.peers.get_mut(id) {
             peer.metadata_seq = Some(seq);
-        }
-    }
-
-    /// What gossip knows of each connected peer: its score there, whose graylist begins at `graylist`, and whether it
-    /// has joined a proofs' topic.
-    pub(crate) fn set_gossip(
-        &mut self,
-        graylist: f64,
-        mut look: impl FnMut(&PeerId) -> (f64, bool),
-        now: Instant,
-    ) {
-        let mut fallen = Vec::new();
-        for (id, peer) in &mut self.peers {
-            let (score, in_topic) = look(id);
-            peer.score.set_gossip(score, graylist);
-            peer.in_proof_topic = in_topic;
-            if !peer.trusted && peer.is_open() && peer.score.at(now) < DISCONNECT_BELOW {
-                fallen.push(*id);
-            }
-        }
-        for id in fallen {
-            self.judge(&id, now);
-        }
-    }
-
-    /// A peer did something wrong.
-    pub(crate) fn fault(&mut self, id: &PeerId, fault: Fault, now: Instant) {
-        let Some(peer) = self.peers.get_mut(id) else {
-            return;
-        };
-        // It has been told to go: that what was on its way before then is much, or slow, makes nothing worse.
-        if matches!(peer.link, Link::Parting { .. }) && matches!(fault, Fault::Flooding | Fault::TimedOut) {
-            return;
-        }
-        match fault.consequence() {
-            Consequence::Cost(points) => {
-                peer.score.cost(points, now);
-                self.judge(id, now);
-            }
-            Consequence::Part if peer.trusted => {
-                tracing::warn!(peer = %id, fault = fault.label(), "a peer given by --peer");
-            }
-            Consequence::Part => {
-                self.bans.part(*id, now + PART_TIME);
-                self.part(id, Goodbye::IrrelevantNetwork, now);
-            }
-        }
-    }
-
-    /// A peer said goodbye to us: it is not dialled at once again.
-    pub(crate) fn said_goodbye(&mut self, id: &PeerId, now: Instant) {
-        if let Some(peer) = self.peers.get_mut(id) {
-            peer.told_to_go(now);
-        }
-    }
-
-    /// What a peer's score calls for.
-    fn judge(&mut self, id: &PeerId, now: Instant) {
-        let Some(peer) = self.peers.get_mut(id) else {
-            return;
-        };
-        let score = peer.score.at(now);
-        if peer.trusted || score >= DISCONNECT_BELOW {
-            return;
-        }
-        if score >= BAN_BELOW {
-            self.part(id, Goodbye::BadScore, now);
-            return;
-        }
-        let sites = peer.blamed_sites();
-        tracing::info!(peer = %id, score, "peer banned");
-        let banned = self.bans.ban(*id, &sites, now);
-        if !banned.is_empty() {
-            let here: Vec<PeerId> = self
-                .peers
-                .iter()
-                .filter(|(_, peer)| !peer.trusted && peer.sites().any(|site| banned.contains(&site)))
-                .map(|(id, _)| *id)
-                .collect();
-            for other in here {
-                let reason = if other == *id {
-                    Goodbye::Banned
-                } else {
-                    Goodbye::BannedAddress
-                };
-                self.part(&other, reason, now);
-            }
-        }
-        self.part(id, Goodbye::Banned, now);
-    }
-
-    /// Says goodbye to a connected peer, once.
-    fn part(&mut self, id: &PeerId, reason: Goodbye, now: Instant) {
-        if let Some(peer) = self.peers.get_mut(id)
-            && matches!(peer.link, Link::Open { .. })
-        {
-            peer.note_evidence(now);
-            peer.link = Link::Parting {
-                since: now,
-                closing: false,
-            };
-            self.actions.push(Action::Part { peer: *id, reason });
-        }
-    }
-
-    /// Time passes: bans end, goodbyes that were not heard end in closing, peers beyond the target are let go.
-    pub(crate) fn tick(&mut self, now: Instant) {
-        for id in self.bans.expire(now) {
-            if let Some(peer) = self.peers.get_mut(&id) {
-                peer.score.after_ban(now);
-            }
-        }
-        // Peers that found us and left some points behind, which are forgotten now.
-        self.peers.retain(|_, peer| {
-            !peer.is_idle() || peer.trusted || !peer.addresses.is_empty() || peer.score.at(now) < 0.0
-        });
-        for (id, peer) in &mut self.peers {
-            if let Link::Parting {
-                since,
-                closing: closing @ false,
-            } = &mut peer.link
-                && now.saturating_duration_since(*since) >= GOODBYE_TIME
-            {
-                *closing = true;
-                self.actions.push(Action::Close { peer: *id });
-            }
-        }
-        for id in self.excess(now) {
-            self.part(&id, Goodbye::TooManyPeers, now);
         }
     }
 

@@ -1,11 +1,14 @@
 //! Nodes that know one boot node, and find each other.
 
 use crate::support::*;
+use assay_chain::{BlockAt, BlockSource, ChainStatus, KnownNode, KnownNodes, RawBlock, SourceError};
 use assay_network::{
     NetworkConfig, NetworkError, PeerAddress, PeerState,
     enr::{Enr, EnrExt},
 };
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use assay_types::{Epoch, ForkDigest, Root};
+use async_trait::async_trait;
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 const SLOT: u64 = 30;
 /// Long enough for what must not happen to happen.
@@ -304,4 +307,105 @@ async fn nodes_find_each_other_over_ipv6() {
     for node in [boot, a, b] {
         node.stop().await;
     }
+}
+
+/// A beacon node that knows others, and nothing else.
+struct Knows(KnownNodes);
+
+#[async_trait]
+impl BlockSource for Knows {
+    fn chain_status(&self) -> Option<ChainStatus> {
+        None
+    }
+    async fn block(&self, _: BlockAt) -> Result<Option<RawBlock>, SourceError> {
+        Ok(None)
+    }
+    async fn envelope(&self, _: Root) -> Result<Option<RawBlock>, SourceError> {
+        Ok(None)
+    }
+    async fn known_nodes(&self) -> Result<KnownNodes, SourceError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// No flag names anybody: the beacon node's own record, and those it knows by record and by address, are where it begins.
+/// Of a peer that dialled the beacon node the address is no place to dial.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_the_beacon_node_names_are_found() {
+    let mut named = Vec::new();
+    for _ in 0..4 {
+        let dir = tempfile::tempdir().unwrap();
+        let config = NetworkConfig {
+            disable_discovery: named.len() >= 2,
+            ..config(dir.path(), vec![])
+        };
+        named.push((Node::start_with(config, TestChain::new(spec(), SLOT)).await, dir));
+    }
+    let id = |n: usize| named[n].0.network.identity().peer_id.to_string();
+    let by_record = |n: usize| KnownNode {
+        enr: Some(named[n].0.network.identity().enr),
+        ..KnownNode::default()
+    };
+    let by_address = |n: usize, outbound| KnownNode {
+        peer_id: Some(id(n)),
+        addresses: vec![named[n].0.network.identity().p2p_addresses[0].to_string()],
+        outbound: Some(outbound),
+        ..KnownNode::default()
+    };
+    let nonsense = KnownNode {
+        enr: Some("enr:-none".into()),
+        peer_id: Some("nobody".into()),
+        addresses: vec!["nowhere".into()],
+        ..KnownNode::default()
+    };
+    let known = KnownNodes {
+        own: Some(by_record(0)),
+        peers: vec![nonsense, by_record(1), by_address(2, true), by_address(3, false)],
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let chain = TestChain::new(spec(), SLOT);
+    let node = Node::try_start_beside(config(dir.path(), vec![]), chain, Arc::new(Knows(known)))
+        .await
+        .unwrap();
+    node.connected_to(3).await;
+    let expected: BTreeSet<String> = [0, 1, 2].map(id).into();
+    assert_eq!(connected(&node), expected);
+    node.stop().await;
+    for (node, _) in named {
+        node.stop().await;
+    }
+}
+
+/// At a boundary of digests `eth2` and `nfd` change, and so does the record's number; what others' records must be like
+/// follows too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_record_follows_the_forks() {
+    let (node, _dir) = Node::start(vec![]).await;
+    let (before, boundary) = (Epoch(BOUNDARY.0 - 1), BOUNDARY);
+    let old = node.enr();
+    let fork_id = old.fork_id().unwrap();
+    assert_eq!(fork_id.fork_digest, node.chain.digest_at(before));
+    assert_eq!(fork_id.next_fork_epoch, boundary);
+    assert_eq!(old.next_fork_digest(), Some(node.chain.digest_at(boundary)));
+
+    node.chain.set_slot(boundary.0 * 8);
+    let new = wait_for(|| Some(node.enr()).filter(|enr| enr.seq() > old.seq()));
+    let new = new.await.unwrap();
+    assert_eq!(new.fork_id().unwrap().fork_digest, node.chain.digest_at(boundary));
+    assert_eq!(new.next_fork_digest(), Some(ForkDigest::default()));
+    assert_eq!(new.public_key(), old.public_key());
+
+    // Discovery tells the new one too, and takes those of the new digest for its own.
+    let dir = tempfile::tempdir().unwrap();
+    let chain = TestChain::new(spec(), boundary.0 * 8);
+    let newcomer = Node::start_with(booted(dir.path(), vec![new.clone()]), chain).await;
+    newcomer.connected_to(1).await;
+    assert_eq!(
+        connected(&node),
+        BTreeSet::from([newcomer.network.identity().peer_id.to_string()])
+    );
+    let told = || newcomer.network.peers().into_iter().find_map(|peer| peer.enr);
+    assert_eq!(told(), Some(new.to_base64()));
+    node.stop().await;
+    newcomer.stop().await;
 }

@@ -102,9 +102,11 @@ async fn a_proof_goes_on_only_after_the_verdict_and_still_when_the_payload_comes
         0,
         "nothing passes without a verdict"
     );
+    assert_eq!(line.b.network.counters().undecided, 1);
 
     line.b.chain.see_payload(payload, SLOT);
     assert_eq!(line.c.gets(&key).await, Some("gossip"));
+    assert_eq!(line.b.network.counters().undecided, 0);
     assert_eq!(line.b.network.counters().late_accepts, 0);
     line.stop().await;
 }

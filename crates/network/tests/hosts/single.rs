@@ -351,5 +351,10 @@ async fn what_does_not_unpack_is_refused_counted_and_paid_for() {
         (counters.messages_undecodable, counters.messages_received),
         (3, 0)
     );
+    let passed_over = wait_for(|| Some(node.network.counters().passed_over).filter(|n| *n > 0));
+    assert!(
+        passed_over.await.is_some(),
+        "what comes after the third is counted too"
+    );
     node.stop().await;
 }

@@ -1,7 +1,8 @@
 //! Whole nodes in one process: real sockets on loopback, the real verifier, a chain the test makes up.
 
 use assay_chain::{
-    BlockInfo, Chain, ChainEvent, Checkpoint, PayloadInfo, PayloadSource, ValidatorAnswer, ValidatorRecord,
+    BlockInfo, BlockSource, Chain, ChainEvent, Checkpoint, PayloadInfo, PayloadSource, ValidatorAnswer,
+    ValidatorRecord,
 };
 use assay_network::{
     Network, NetworkConfig, NetworkError, NetworkHandle, NetworkParts, PeerAddress, ProofSync,
@@ -291,6 +292,15 @@ impl Node {
         config: NetworkConfig,
         chain: Arc<TestChain>,
     ) -> Result<Self, NetworkError> {
+        Self::try_start_beside(config, chain, Arc::new(NoBlocks)).await
+    }
+
+    /// As `try_start`, beside a beacon node.
+    pub(crate) async fn try_start_beside(
+        config: NetworkConfig,
+        chain: Arc<TestChain>,
+        blocks: Arc<dyn BlockSource>,
+    ) -> Result<Self, NetworkError> {
         let engine = DevEngine::new(DevConfig {
             proof_types: vec![PROOF_TYPE],
             ..DevConfig::new(SEED, chain.spec.clone())
@@ -313,7 +323,10 @@ impl Node {
         let shutdown = CancellationToken::new();
         let following = assay_store::follow(store.clone(), chain.clone());
         tokio::spawn(shutdown.clone().run_until_cancelled_owned(following));
-        let parts = parts(chain.clone(), verifier.intake(), queue, store, shutdown.clone());
+        let parts = NetworkParts {
+            blocks,
+            ..parts(chain.clone(), verifier.intake(), queue, store, shutdown.clone())
+        };
         verifier.add_sink(Arc::new(parts.sync.clone()));
         let Network { handle, task } = assay_network::start(config, parts, &mut Registry::default()).await?;
         Ok(Self {

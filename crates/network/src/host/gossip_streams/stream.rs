@@ -1,6 +1,7 @@
 //! The wrapping around a connection and its streams.
 
 use super::{GossipStreams, sniff::Sniff};
+use crate::counters::{STREAM_GOSSIP, STREAM_NONE, STREAM_OTHER};
 use futures::io::{AsyncRead, AsyncWrite};
 use libp2p::{
     PeerId,
@@ -66,6 +67,8 @@ pub(in crate::host) struct Stream<S> {
     /// Once the account knows of it.
     id: Option<u64>,
     is_theirs: bool,
+    /// Whether it was counted, as what it is for.
+    is_counted: bool,
     sniff: Sniff,
     /// Unfinished bytes as last told.
     told: usize,
@@ -81,9 +84,18 @@ impl<S> Stream<S> {
             streams,
             id: None,
             is_theirs,
+            is_counted: false,
             sniff: Sniff::default(),
             told: 0,
             waits: false,
+        }
+    }
+
+    /// Counts a peer's stream, once.
+    fn count(&mut self, protocol: &'static str) {
+        if self.is_theirs && !self.is_counted {
+            self.is_counted = true;
+            self.streams.counters.peer_stream(protocol);
         }
     }
 
@@ -104,6 +116,7 @@ impl<S> Stream<S> {
 
 impl<S> Drop for Stream<S> {
     fn drop(&mut self) {
+        self.count(STREAM_NONE);
         if let Some(id) = self.id {
             self.streams.closed(id);
         }
@@ -121,6 +134,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
         let n = ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
         if this.is_theirs && !matches!(this.sniff, Sniff::Other) {
             this.sniff.push(&buffer[..n]);
+            match this.sniff {
+                Sniff::Gossip(_) => this.count(STREAM_GOSSIP),
+                Sniff::Other => this.count(STREAM_OTHER),
+                Sniff::Negotiating { .. } => {}
+            }
             let held = this.sniff.unfinished();
             let is_told = (held < STEP && this.told == 0) || (held >= this.told && held - this.told < STEP);
             if !is_told && this.tell(cx) {
@@ -231,6 +249,36 @@ mod tests {
             ours.read_exact(&mut read).await.unwrap();
             assert_eq!(streams.account.lock().bytes, 0);
             assert_eq!(ours.sniff.is_gossip(), whole);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peers_stream_is_counted_once_as_what_it_is_for() {
+        let streams = GossipStreams::default();
+        let table: [(&[u8], bool, Option<&str>); 6] = [
+            (NAMES, true, Some(STREAM_GOSSIP)),
+            (b"\x13/multistream/1.0.0\n\x07/eth2/\n", true, Some(STREAM_OTHER)),
+            (b"\x13/multistream/1.0.0\n\x06/none\n", true, Some(STREAM_NONE)),
+            (b"\x13/multi", true, Some(STREAM_NONE)),
+            (b"", true, Some(STREAM_NONE)),
+            (NAMES, false, None),
+        ];
+        for (said, is_theirs, protocol) in table {
+            let all = [STREAM_GOSSIP, STREAM_OTHER, STREAM_NONE];
+            let counted = || all.map(|protocol| streams.counters.peer_streams_of(protocol));
+            let mut expected = counted();
+            if let Some(n) = all.iter().position(|one| Some(*one) == protocol) {
+                expected[n] += 1;
+            }
+            let (mut theirs, ours) = duplex(1 << 10);
+            let mut ours = Stream::new(ours.compat(), PeerId::random(), streams.clone(), is_theirs);
+            tokio::io::AsyncWriteExt::write_all(&mut theirs, said)
+                .await
+                .unwrap();
+            drop(theirs);
+            ours.read_to_end(&mut Vec::new()).await.unwrap();
+            drop(ours);
+            assert_eq!(counted(), expected, "{protocol:?}");
         }
     }
 

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod answers;
 mod asking;
 mod bounds;
+mod chain;
 mod network;
 mod peer;
 mod world;
