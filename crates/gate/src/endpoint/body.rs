@@ -447,7 +447,9 @@ mod tests {
         });
         assert!(given.unwrap() && read.unwrap().is_ok());
         // It reads no more.
+        let began = tokio::time::Instant::now();
         assert!(matches!(sender.give(chunk()).await, Err(IntakeError::NotTaken)));
+        assert_eq!(began.elapsed(), CHUNK_TIMEOUT);
         drop(body);
         assert!(!sender.give(chunk()).await.unwrap(), "it is gone");
     }
