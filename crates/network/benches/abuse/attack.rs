@@ -20,6 +20,9 @@ use std::{
 /// What a new identity waits after the last was cut off.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// Time for one to do a few of its kind.
+const CALLED: Duration = Duration::from_secs(30);
+
 /// What an attacker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Attack {
@@ -233,11 +236,16 @@ pub(crate) fn roll_call(attack: Attack, target: &Arc<Target>) -> Result<u64, Fai
     runtime()?.block_on(async {
         for way in Way::ALL {
             let (mut line, incoming) = Line::dial(target, way, &tally)?;
-            match attack {
-                Attack::Streams => requests::few_streams(&mut line, &tally).await?,
-                Attack::OldStatus => requests::few_statuses(&mut line, target, &tally).await?,
-                _ => flood::few(attack, &mut line, incoming, target, &tally).await?,
-            }
+            let few = async {
+                match attack {
+                    Attack::Streams => requests::few_streams(&mut line, &tally).await,
+                    Attack::OldStatus => requests::few_statuses(&mut line, target, &tally).await,
+                    _ => flood::few(attack, &mut line, incoming, target, &tally).await,
+                }
+            };
+            let called = tokio::time::timeout(CALLED, few).await;
+            let why = |error: &dyn std::fmt::Display| format!("{attack:?} by {way:?}: {error}");
+            called.map_err(|e| why(&e))?.map_err(|e| why(&e))?;
         }
         Ok::<_, Failure>(())
     })?;

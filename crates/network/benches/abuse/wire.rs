@@ -9,8 +9,8 @@ use libp2p::{
     Multiaddr, PeerId, Stream, StreamProtocol, SwarmBuilder, Transport as _,
     core::{muxing::StreamMuxerBox, transport::Boxed, upgrade::Version},
     identity::Keypair,
-    noise,
-    swarm::SwarmEvent,
+    noise, ping,
+    swarm::{NetworkBehaviour, SwarmEvent},
     tcp, yamux,
 };
 use libp2p_stream::{Control, IncomingStreams};
@@ -69,6 +69,13 @@ fn transport(way: Way, key: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>,
     })
 }
 
+#[derive(NetworkBehaviour)]
+struct Behaviour {
+    streams: libp2p_stream::Behaviour,
+    /// Whoever answers no ping is answered none.
+    ping: ping::Behaviour,
+}
+
 /// One identity's connection.
 pub(crate) struct Line {
     control: Control,
@@ -96,10 +103,13 @@ impl Line {
         let mut swarm = SwarmBuilder::with_existing_identity(key.clone())
             .with_tokio()
             .with_other_transport(|_| transport(way, &key))?
-            .with_behaviour(|_| libp2p_stream::Behaviour::new())?
+            .with_behaviour(|_| Behaviour {
+                streams: libp2p_stream::Behaviour::new(),
+                ping: ping::Behaviour::default(),
+            })?
             .with_swarm_config(|c| c.with_idle_connection_timeout(Duration::from_secs(600)))
             .build();
-        let mut control = swarm.behaviour().new_control();
+        let mut control = swarm.behaviour().streams.new_control();
         let incoming = control.accept(StreamProtocol::new(GOSSIP))?;
         let address: &Multiaddr = target.address(way);
         swarm.dial(address.clone())?;
