@@ -143,7 +143,7 @@ impl Counters {
         );
         r.register(
             "gossip_streams_given_up",
-            "Gossip streams ended because the peer did not finish a message, or took none",
+            "Gossip streams given up, or ended within a message: not finished in time, not taken, broken off",
             self.streams_given_up.clone(),
         );
         r.register("peers_connected", "Connected peers", self.peers_connected.clone());
@@ -219,6 +219,9 @@ impl Counters {
         for protocol in [STREAM_GOSSIP, STREAM_OTHER, STREAM_NONE] {
             drop(self.peer_streams.get_or_create(&StreamLabels { protocol }));
         }
+        for reason in crate::host::GIVEN_UP_REASONS {
+            drop(self.streams_given_up.get_or_create(&ReasonLabels { reason }));
+        }
         let any = ReasonLabels { reason: ANY };
         for family in [
             &self.publish_failed,
@@ -264,6 +267,13 @@ impl Counters {
     #[cfg(test)]
     pub(crate) fn peer_streams_of(&self, protocol: &'static str) -> u64 {
         self.peer_streams.get_or_create(&StreamLabels { protocol }).get()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn gossip_streams_of(&self, reason: &'static str) -> u64 {
+        self.streams_given_up
+            .get_or_create(&ReasonLabels { reason })
+            .get()
     }
 
     pub(crate) fn denied(&self, reason: &'static str) {

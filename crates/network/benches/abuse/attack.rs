@@ -23,6 +23,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Time for one to do a few of its kind.
 const CALLED: Duration = Duration::from_secs(30);
 
+/// Fewest attackers that begin messages.
+const UNFINISHED: usize = 6;
+
 /// What an attacker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Attack {
@@ -187,6 +190,11 @@ pub(crate) fn start(target: &Arc<Target>, each: usize) -> Result<Attackers, Fail
     let runtime = runtime()?;
     let tally = Arc::new(Tally::default());
     for attack in Attack::ALL {
+        let each = match attack {
+            // Fewer would hold no more than they may.
+            Attack::Unfinished => each.max(UNFINISHED),
+            _ => each,
+        };
         for i in 0..each {
             let (tally, target) = (Arc::clone(&tally), Arc::clone(target));
             runtime.spawn(async move {

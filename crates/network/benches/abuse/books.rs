@@ -96,7 +96,11 @@ impl Metrics {
             Attack::UnknownValidators => by_reason("\"unknown_validator\""),
             Attack::NoSnappy => self.sum(&["gossip_messages_undecodable", "\"not_snappy\""]),
             Attack::NoProof => by_reason("\"malformed\""),
-            Attack::Streams => self.sum(&["rpc_dropped_streams", "execution_proofs_by_range"]),
+            Attack::Streams => self.sum(&[
+                "rpc_dropped_streams",
+                "execution_proofs_by_range",
+                "\"streams_of_",
+            ]),
             Attack::Unfinished => self.sum(&["gossip_streams_given_up", "\"unfinished\""]),
             Attack::Takers => self.sum(&["gossip_streams_given_up", "\"not_taken\""]),
             Attack::OldStatus => {
@@ -184,7 +188,7 @@ pub(crate) fn compare(tally: &Tally, before: &Metrics, after: &Metrics) -> Vec<L
     });
     let (tried, sure, _) = counts(Attack::Streams);
     let by_range = |m: &Metrics| {
-        m.own(Attack::Streams)
+        m.sum(&["rpc_dropped_streams", "execution_proofs_by_range"])
             + m.sum(&["rpc_requests", "execution_proofs_by_range", "inbound"])
             + m.sum(&["rpc_streams"])
     };
@@ -197,7 +201,7 @@ pub(crate) fn compare(tally: &Tally, before: &Metrics, after: &Metrics) -> Vec<L
     let counted = delta(&|m| m.own(Attack::Unfinished));
     lines.push(Line {
         what: format!("Unfinished: {tried} begun, {sure} streams ended on the attackers, {counted} given up as such; {ended} connections ended"),
-        ok: sure <= counted && counted <= tried,
+        ok: 0 < sure && sure <= counted && counted <= tried,
     });
     let (tried, _, ended) = counts(Attack::Takers);
     let counted = delta(&|m| {

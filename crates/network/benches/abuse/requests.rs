@@ -11,9 +11,9 @@ use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use libp2p::Stream;
 use std::time::Duration;
 
-/// Bytes that are sent of a message that is begun and never ended: all but its last, of the largest that eth2's text
-/// lets an RPC be.
-const BEGUN_BYTES: usize = 12 << 20;
+/// Bytes that are sent of a message that is begun and never ended: all but its last, of nearly the largest that eth2's
+/// text lets an RPC be (10 MiB, packed); what announces more is broken off at once.
+const BEGUN_BYTES: usize = 11 << 20;
 /// Streams of a roll call, and how many of them are served: `StreamLimits::per_peer_and_protocol`.
 const FEW_STREAMS: u64 = 7;
 const SERVED_STREAMS: u64 = 4;
@@ -65,8 +65,8 @@ pub(crate) async fn few_streams(line: &mut Line, tally: &Tally) -> Result<(), Fa
 pub(crate) async fn unfinished(line: &mut Line, tally: &Tally) -> Result<(), Failure> {
     let mut stream = line.stream(GOSSIP).await?;
     tally.tried(Attack::Unfinished);
-    // Its length; a varint of 12 MiB.
-    stream.write_all(&[0x80, 0x80, 0x80, 0x06]).await?;
+    // Its length; a varint of 11 MiB.
+    stream.write_all(&[0x80, 0x80, 0xc0, 0x05]).await?;
     let (mut answers, mut message) = stream.split();
     let begun = random_bytes(1, BEGUN_BYTES - 1);
     let writing = async {

@@ -24,6 +24,7 @@ mod requests;
 mod task;
 mod transport;
 mod yamux;
+pub(crate) use gossip_streams::GIVEN_UP_REASONS;
 pub(crate) use yamux::FRAME_BODY;
 
 use crate::{

@@ -380,8 +380,10 @@ async fn nodes_that_the_beacon_node_names_are_found() {
 /// follows too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_record_follows_the_forks() {
-    let (node, _dir) = Node::start(vec![]).await;
-    let (before, boundary) = (Epoch(BOUNDARY.0 - 1), BOUNDARY);
+    // So long before the boundary that the topic behind it is not joined yet.
+    let (before, boundary) = (Epoch(0), BOUNDARY);
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start_with(config(dir.path(), vec![]), TestChain::new(spec(), 2)).await;
     let old = node.enr();
     let fork_id = old.fork_id().unwrap();
     assert_eq!(fork_id.fork_digest, node.chain.digest_at(before));
@@ -396,9 +398,9 @@ async fn the_record_follows_the_forks() {
     assert_eq!(new.public_key(), old.public_key());
 
     // Discovery tells the new one too, and takes those of the new digest for its own.
-    let dir = tempfile::tempdir().unwrap();
+    let newcomer_dir = tempfile::tempdir().unwrap();
     let chain = TestChain::new(spec(), boundary.0 * 8);
-    let newcomer = Node::start_with(booted(dir.path(), vec![new.clone()]), chain).await;
+    let newcomer = Node::start_with(booted(newcomer_dir.path(), vec![new.clone()]), chain).await;
     newcomer.connected_to(1).await;
     assert_eq!(
         connected(&node),

@@ -45,9 +45,13 @@ const SLOW: Duration = Duration::from_secs(6);
 /// and as long again for what it asks for a second time.
 const IN_QUEUES: Duration = Duration::from_secs(30);
 
-/// Metric labels.
+/// Metric labels: a message that took too long, or was the oldest of too much; messages that are not taken; a stream that
+/// ended within a message, because it was longer than any may be or its connection was closed.
 const UNFINISHED: &str = "unfinished";
 const NOT_TAKEN: &str = "not_taken";
+const BROKEN_OFF: &str = "broken_off";
+/// All of them.
+pub(crate) const GIVEN_UP_REASONS: [&str; 3] = [UNFINISHED, NOT_TAKEN, BROKEN_OFF];
 
 /// Every gossip stream that holds something. Clones share it.
 #[derive(Clone, Default)]
@@ -231,10 +235,11 @@ impl GossipStreams {
         self.account.lock().waiting.remove(&id);
     }
 
-    fn closed(&self, id: u64) {
+    /// A stream ended; whether it was given up.
+    fn closed(&self, id: u64) -> bool {
         let mut account = self.account.lock();
-        account.finished(id);
         account.waiting.remove(&id);
+        account.finished(id)
     }
 }
 

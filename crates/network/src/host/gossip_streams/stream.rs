@@ -1,6 +1,6 @@
 //! The wrapping around a connection and its streams.
 
-use super::{GossipStreams, sniff::Sniff};
+use super::{BROKEN_OFF, GossipStreams, sniff::Sniff};
 use crate::counters::{STREAM_GOSSIP, STREAM_NONE, STREAM_OTHER};
 use futures::io::{AsyncRead, AsyncWrite};
 use libp2p::{
@@ -117,8 +117,9 @@ impl<S> Stream<S> {
 impl<S> Drop for Stream<S> {
     fn drop(&mut self) {
         self.count(STREAM_NONE);
-        if let Some(id) = self.id {
-            self.streams.closed(id);
+        let was_given_up = self.id.is_some_and(|id| self.streams.closed(id));
+        if self.is_theirs && self.sniff.unfinished() > 0 && !was_given_up {
+            self.streams.counters.gossip_streams(BROKEN_OFF, 1);
         }
     }
 }
@@ -188,7 +189,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
+    use super::{super::GIVEN_UP_REASONS, *};
     use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
     use std::time::Duration;
     use tokio::io::duplex;
@@ -222,8 +223,35 @@ mod tests {
         assert_eq!(streams.sweep(later).0, [peer]);
         assert_eq!(next.await, Err(io::ErrorKind::TimedOut));
         drop(ours);
+        assert_eq!(given_up(&streams), [1, 0, 0]);
         let account = streams.account.lock();
         assert_eq!((account.bytes, account.unfinished.len()), (0, 0));
+    }
+
+    fn given_up(streams: &GossipStreams) -> [u64; 3] {
+        GIVEN_UP_REASONS.map(|reason| streams.counters.gossip_streams_of(reason))
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_ends_within_a_message_is_counted() {
+        for (said, expected) in [
+            (&[0xe0, 0xa7, 0x12, 7, 7][..], [0, 0, 1]),
+            (&[0xff], [0, 0, 1]),
+            (&[2, 7, 7], [0, 0, 0]),
+            (&[], [0, 0, 0]),
+        ] {
+            let streams = GossipStreams::default();
+            let (mut theirs, ours) = duplex(1 << 10);
+            let mut ours = Stream::new(ours.compat(), PeerId::random(), streams.clone(), true);
+            let wire = [NAMES, said].concat();
+            tokio::io::AsyncWriteExt::write_all(&mut theirs, &wire)
+                .await
+                .unwrap();
+            drop(theirs);
+            ours.read_to_end(&mut Vec::new()).await.unwrap();
+            drop(ours);
+            assert_eq!(given_up(&streams), expected, "{said:?}");
+        }
     }
 
     #[tokio::test]
