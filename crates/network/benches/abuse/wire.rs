@@ -81,6 +81,7 @@ pub(crate) struct Line {
     control: Control,
     victim: PeerId,
     pub(crate) way: Way,
+    up: CancellationToken,
     closed: CancellationToken,
     driver: JoinHandle<()>,
     tally: Arc<Tally>,
@@ -114,15 +115,19 @@ impl Line {
         let address: &Multiaddr = target.address(way);
         swarm.dial(address.clone())?;
         tally.identities[way as usize].fetch_add(1, Ordering::Relaxed);
-        let closed = CancellationToken::new();
-        let (ended, counts) = (closed.clone(), Arc::clone(tally));
+        let (up, closed) = (CancellationToken::new(), CancellationToken::new());
+        let (begun, ended, counts) = (up.clone(), closed.clone(), Arc::clone(tally));
         let driver = tokio::spawn(async move {
             loop {
                 match swarm.select_next_some().await {
                     SwarmEvent::ConnectionEstablished { .. } => {
                         counts.let_in[way as usize].fetch_add(1, Ordering::Relaxed);
+                        begun.cancel();
                     }
-                    SwarmEvent::ConnectionClosed { .. } | SwarmEvent::OutgoingConnectionError { .. } => {
+                    SwarmEvent::ConnectionClosed {
+                        num_established: 0, ..
+                    }
+                    | SwarmEvent::OutgoingConnectionError { .. } => {
                         return ended.cancel();
                     }
                     _ => {}
@@ -133,6 +138,7 @@ impl Line {
             control,
             victim: target.peer,
             way,
+            up,
             closed,
             driver,
             tally: Arc::clone(tally),
@@ -142,9 +148,13 @@ impl Line {
 
     /// Opens a stream, its protocol agreed on.
     pub(crate) async fn stream(&mut self, name: &'static str) -> Result<Stream, Failure> {
+        let (up, closed) = (self.up.clone(), self.closed.clone());
+        tokio::select! {
+            () = up.cancelled() => {}
+            () = closed.cancelled() => return Err("not let in".into()),
+        }
         self.tally.streams_tried.fetch_add(1, Ordering::Relaxed);
         let opening = self.control.open_stream(self.victim, StreamProtocol::new(name));
-        let closed = self.closed.clone();
         let stream = tokio::select! {
             opened = tokio::time::timeout(ENTRY, opening) => opened??,
             () = closed.cancelled() => return Err("the connection was closed".into()),

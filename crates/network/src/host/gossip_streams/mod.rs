@@ -27,8 +27,9 @@ use std::{
 pub(super) use stream::Watched;
 
 /// Bytes of unfinished messages over all streams; what holds them may have room for twice as many. Beyond it the message
-/// begun first is given up: honest ones take a second or a few. Eight of the largest proofs are 40 MB.
-const MAX_UNFINISHED: usize = 48 << 20;
+/// begun first is given up: honest ones take a second or a few. Six of the largest proofs at once: a proofs' mesh is three
+/// peers wide at most, each of which brings one message at a time, and two more may bring what they were asked for.
+const MAX_UNFINISHED: usize = 32 << 20;
 /// Time from a message's first byte to its last.
 const FINISHED_WITHIN: Duration = Duration::from_secs(60);
 /// Time in which a peer takes one message: 4 MiB at 2.2 Mbit/s.
@@ -257,27 +258,27 @@ mod tests {
     fn what_was_begun_first_goes_when_too_much_is_unfinished() {
         let (mut account, start) = (Account::default(), Instant::now());
         let peers: Vec<PeerId> = (0..10).map(|_| PeerId::random()).collect();
-        // Four hold 12 MiB each: all there is.
+        // Four hold 8 MiB each: all there is.
         for (n, peer) in peers.iter().enumerate().take(4) {
             let now = second(start, n as u64);
-            assert!(!account.holds(n as u64, *peer, 12 * MIB, Waker::noop(), now));
+            assert!(!account.holds(n as u64, *peer, 8 * MIB, Waker::noop(), now));
         }
         assert_eq!(account.bytes, MAX_UNFINISHED);
         // An honest one gets its room: the first goes.
         assert!(!account.holds(7, peers[7], MIB, Waker::noop(), second(start, 9)));
-        assert!(account.holds(0, peers[0], 12 * MIB + 1, Waker::noop(), second(start, 9)));
-        assert_eq!(account.bytes, 37 * MIB);
+        assert!(account.holds(0, peers[0], 8 * MIB + 1, Waker::noop(), second(start, 9)));
+        assert_eq!(account.bytes, 25 * MIB);
         assert_eq!(account.sweep(second(start, 10)), (vec![peers[0]], Vec::new()));
         // It is told of once, and what it held is not taken off twice.
         assert!(account.finished(0));
-        assert_eq!(account.bytes, 37 * MIB);
+        assert_eq!(account.bytes, 25 * MIB);
         // A whole message holds nothing.
         assert!(!account.holds(7, peers[7], 0, Waker::noop(), second(start, 11)));
-        assert_eq!((account.bytes, account.unfinished.len()), (36 * MIB, 3));
+        assert_eq!((account.bytes, account.unfinished.len()), (24 * MIB, 3));
         // What takes a minute is given up without need.
         let (cut, gone) = account.sweep(second(start, 62));
         assert_eq!((cut, gone), (vec![peers[1]], Vec::new()));
-        assert_eq!(account.bytes, 24 * MIB);
+        assert_eq!(account.bytes, 16 * MIB);
     }
 
     #[test]
