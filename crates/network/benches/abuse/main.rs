@@ -183,7 +183,11 @@ fn honest_slot(nodes: &mut Nodes, slot: u32, plan: &Plan) -> Result<Option<Durat
     let start = Instant::now();
     nodes.tell_all(&format!("payload {slot}"))?;
     let [one, other] = HONEST;
-    let (from, to) = if slot % 2 == 0 { (one, other) } else { (other, one) };
+    let (from, to) = if slot.is_multiple_of(2) {
+        (one, other)
+    } else {
+        (other, one)
+    };
     nodes.tell(from, &format!("prepare {slot} {PROOF_BYTES}"))?;
     nodes.tell(from, &format!("go {slot}"))?;
     let got = format!("got {slot} ");

@@ -28,7 +28,7 @@ pub(crate) async fn streams(line: &mut Line, tally: &Tally) -> Result<(), Failur
     for n in 0u64.. {
         tally.tried(Attack::Streams);
         // Gossip's own name, so that it is taken; now and then a request's.
-        let is_request = n % 4 == 0;
+        let is_request = n.is_multiple_of(4);
         let name = if is_request {
             Protocol::ExecutionProofsByRange.id()
         } else {
@@ -112,7 +112,7 @@ pub(crate) async fn few_statuses(line: &mut Line, target: &Target, tally: &Tally
 
 async fn status(line: &mut Line, age: u32, target: &Target, tally: &Tally) -> Result<(), Failure> {
     let slot = Slot(u64::from(age));
-    let (protocol, told) = if age % 2 == 0 {
+    let (protocol, told) = if age.is_multiple_of(2) {
         let status = ExecutionProofStatus {
             block_root: root(age),
             slot,
