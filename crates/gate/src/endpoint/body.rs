@@ -449,7 +449,7 @@ mod tests {
         // It reads no more.
         let began = tokio::time::Instant::now();
         assert!(matches!(sender.give(chunk()).await, Err(IntakeError::NotTaken)));
-        assert_eq!(began.elapsed(), CHUNK_TIMEOUT);
+        assert!((CHUNK_TIMEOUT..2 * CHUNK_TIMEOUT).contains(&began.elapsed()));
         drop(body);
         assert!(!sender.give(chunk()).await.unwrap(), "it is gone");
     }
