@@ -432,6 +432,111 @@ fn envelopes_go_out_and_come_back_as_what_they_are() {
 }
 
 #[test]
+fn a_range_that_ends_before_it_begins_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&dir.path().join("node"));
+    let range = ["--datadir", "node", "--from-slot", "5", "--to-slot", "3"];
+    for command in [&["db", "export", "out"][..], &["db", "list"]] {
+        let args: Vec<&str> = command.iter().chain(&range).copied().collect();
+        let error = assay(dir.path(), &args, b"").error();
+        assert!(error.contains("--from-slot 5 is above --to-slot 3"), "{error}");
+    }
+    assert!(!dir.path().join("out").exists());
+}
+
+/// Of a list that nothing verifies, what can be seen to be wrong is.
+#[test]
+fn a_list_that_contradicts_itself_or_the_database_is_not_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    fill(&path.join("node"));
+    assay(path, &["db", "export", "out", "--datadir", "node"], b"").text();
+    let list = path.join("out/export.json");
+    let good: Value = serde_json::from_slice(&std::fs::read(&list).unwrap()).unwrap();
+    let unlisted = root(9, 9).to_string();
+    type Change = Box<dyn Fn(&mut Value)>;
+    let changes: [(&str, Change); 7] = [
+        (
+            "is none of its blocks",
+            Box::new(move |l| l["head"] = unlisted.clone().into()),
+        ),
+        ("twice", Box::new(|l| l["blocks"][1] = l["blocks"][0].clone())),
+        (
+            "not after its parent",
+            Box::new(|l| l["blocks"][2]["slot"] = 2.into()),
+        ),
+        (
+            "and its block at another",
+            Box::new(|l| l["proofs"][0]["slot"] = 2.into()),
+        ),
+        // Of the database: another slot, parent or payload of a block that it has.
+        (
+            "has under this root",
+            Box::new(|l| l["blocks"][5]["slot"] = 9.into()),
+        ),
+        (
+            "has under this root",
+            Box::new(|l| l["blocks"][5]["parent_root"] = l["blocks"][1]["block_root"].clone()),
+        ),
+        (
+            "has under this root",
+            Box::new(|l| l["blocks"][5]["new_payload_request_root"] = root(8, 8).to_string().into()),
+        ),
+    ];
+    let import = |to: &str| {
+        assay(
+            path,
+            &["db", "import", "out", "--datadir", to, "--unverified"],
+            b"",
+        )
+    };
+    for (says, change) in changes {
+        let mut bad = good.clone();
+        change(&mut bad);
+        // Proofs of the block that was moved go with it.
+        if says.contains("under this root") {
+            bad["proofs"] = Value::Array(Vec::new());
+        }
+        std::fs::write(&list, bad.to_string()).unwrap();
+        let error = import("node").error();
+        assert!(error.contains(says), "{says}: {error}");
+    }
+    std::fs::write(&list, good.to_string()).unwrap();
+    assert!(import("node").text().contains("12 known already"));
+    // A block whose payload the list does not know.
+    let mut less = good.clone();
+    less["blocks"][5]["new_payload_request_root"] = Value::Null;
+    std::fs::write(&list, less.to_string()).unwrap();
+    assert!(import("node").text().contains("12 known already"));
+}
+
+/// What the database code says of a file that it cannot bear is one error, and nothing before it.
+#[test]
+fn a_badly_damaged_database_is_one_error() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(&dir.path().join("node"));
+    let file = dir.path().join("node/proofs.redb");
+    let whole = std::fs::read(&file).unwrap();
+    let mut panicked = 0;
+    // Whatever the version of the database code panics over.
+    for seed in 0_u32..24 {
+        let mut bytes = whole.clone();
+        let from = 4096 * (seed as usize % 4 + 1);
+        for (at, byte) in bytes.iter_mut().enumerate().skip(from) {
+            *byte ^= (at as u32)
+                .wrapping_mul(2_654_435_761)
+                .wrapping_add(seed)
+                .to_le_bytes()[3];
+        }
+        std::fs::write(&file, &bytes).unwrap();
+        let ran = assay(dir.path(), &["db", "show", "--datadir", "node"], b"");
+        assert!(!ran.err.contains("thread '"), "{}", ran.err);
+        panicked += usize::from(ran.err.contains("the database code panicked over it: "));
+    }
+    assert!(panicked > 0, "no damage of these made the database code panic");
+}
+
+#[test]
 fn pruning_asks_for_a_limit_and_keeps_what_peers_are_served() {
     let dir = tempfile::tempdir().unwrap();
     fill(&dir.path().join("node"));

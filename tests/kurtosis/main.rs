@@ -273,6 +273,26 @@ fn the_dashboards_are_those_of_the_repository() {
     );
 }
 
+/// What a query finds, where jq is installed: assertoor has an interpreter of the same language.
+fn jq(query: &str, input: &Json) -> Option<String> {
+    use std::{io::Write as _, process::Stdio};
+    let mut child = std::process::Command::new("jq")
+        .args(["-c", query])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .ok()?;
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.to_string().as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{query}");
+    Some(String::from_utf8(output.stdout).unwrap().trim().to_owned())
+}
+
 #[test]
 fn assertoor_asks_every_assay_for_what_it_serves() {
     let network = example("spammed");
@@ -287,6 +307,26 @@ fn assertoor_asks_every_assay_for_what_it_serves() {
         .collect();
     assert_eq!(checks.len(), 3 * network.nodes().unwrap().len());
     let served = network.routes();
+    let several = checks
+        .iter()
+        .flat_map(|check| check["config"]["assertions"].as_array().unwrap());
+    let several: Vec<&str> = several
+        .filter(|assertion| assertion["name"] == "several_types")
+        .map(|assertion| assertion["query"].as_str().unwrap())
+        .collect();
+    assert_eq!(several.len(), network.nodes().unwrap().len());
+    for query in several {
+        // Types, each once, whoever signed and however often.
+        assert!(
+            query.contains("[.proofs[].proof_type] | unique | length"),
+            "{query}"
+        );
+        let of = |types: &[u8]| json!({ "proofs": types.iter().map(|t| json!({ "proof_type": t })).collect::<Vec<_>>() });
+        let payloads = json!({ "data": [of(&[1, 1, 1, 1]), of(&[1, 2, 2, 3, 4]), of(&[])] });
+        if let Some(counted) = jq(query, &payloads) {
+            assert_eq!(counted, "1", "{query}");
+        }
+    }
     for check in checks {
         let url = check["config"]["url"].as_str().unwrap();
         let path = network.path_of_url(url).unwrap();

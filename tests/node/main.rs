@@ -20,6 +20,7 @@ mod envelope_requests;
 mod foreign_prover;
 mod gate;
 mod openapi;
+mod passwords;
 mod peers;
 mod proof_engines;
 mod proof_travels;

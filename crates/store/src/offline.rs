@@ -206,6 +206,12 @@ impl Editor {
         &self.identity
     }
 
+    /// A block of the index.
+    pub fn block(&self, block_root: &Root) -> Result<Option<StoredBlock>, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        Reader { shared }.block(block_root)
+    }
+
     /// One transaction, on disk when this returns.
     pub(crate) fn transaction<T>(
         &self,

@@ -8,10 +8,14 @@ use assay_types::{Slot, ValidatorIndex};
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, ReadTransaction, ReadableDatabase};
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     panic::AssertUnwindSafe,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Once,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 /// Most validators kept as contained; beyond them the one released soonest is let go.
@@ -73,19 +77,47 @@ impl OpenDatabase {
 impl Drop for OpenDatabase {
     fn drop(&mut self) {
         let database = self.0.take();
-        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(database)));
+        let _ = contained(|| drop(database));
     }
 }
 
 /// A panic of the database code as the error it stands for.
 pub(crate) fn guarded<T>(path: &Path, work: impl FnOnce() -> TxResult<T>) -> Result<T, StoreError> {
-    match std::panic::catch_unwind(AssertUnwindSafe(work)) {
+    match contained(work) {
         Ok(result) => result.map_err(|e| e.at(path)),
-        Err(_) => Err(StoreError::Corrupted {
+        Err(panic) => Err(StoreError::Corrupted {
             path: path.to_owned(),
-            why: "the database code panicked over it".into(),
+            why: format!("the database code panicked over it: {panic}"),
         }),
     }
+}
+
+thread_local! {
+    /// A panic of this thread is an error that somebody returns: it has no lines of its own on standard error.
+    static CONTAINS_PANICS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs what may panic over a damaged file; the panic's words in place of its result then.
+fn contained<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    // Once for the process, and for marked threads alone: a hook put in and out again would be another thread's for a moment.
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !CONTAINS_PANICS.get() {
+                before(panic);
+            }
+        }));
+    });
+    let outer = CONTAINS_PANICS.replace(true);
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(work));
+    CONTAINS_PANICS.set(outer);
+    outcome.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        text.or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("without a word")
+            .to_owned()
+    })
 }
 
 pub(crate) struct Shared {

@@ -2,7 +2,7 @@
 
 use super::{
     ConfigError, ImportPolicyName, NodeConfig, ProverIs, check_engines, check_proof_types, check_signer,
-    policy::check_gate,
+    policy::check_gate, shown_endpoint,
 };
 
 /// Beacon nodes beside the primary at most.
@@ -58,7 +58,7 @@ fn check_with_types(config: &NodeConfig) -> Result<(), ConfigError> {
         Ok(u) if matches!(u.scheme(), "http" | "https") && u.has_host() => Ok(()),
         _ => Err(ConfigError::Value {
             flag,
-            why: format!("{text:?} is not an http or https URL"),
+            why: format!("{:?} is not an http or https URL", shown_endpoint(text)),
         }),
     };
     url("beacon-node", &config.beacon_node)?;

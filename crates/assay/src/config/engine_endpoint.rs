@@ -30,13 +30,14 @@ pub struct EngineEndpoint {
 /// An endpoint's text without credentials and query, whatever it is: for errors.
 pub(crate) fn shown_endpoint(text: &str) -> String {
     let text = text.split_once(['?', '#']).map_or(text, |(shown, _)| shown);
-    let Some((before, rest)) = text.split_once("://") else {
-        return text.to_owned();
+    let (before, rest) = match text.find("://") {
+        Some(at) => text.split_at(at + "://".len()),
+        None => ("", text),
     };
     let end = rest.find('/').unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     let host = authority.rsplit('@').next().unwrap_or(authority);
-    format!("{before}://{host}{path}")
+    format!("{before}{host}{path}")
 }
 
 impl FromStr for EngineEndpoint {

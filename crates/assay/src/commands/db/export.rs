@@ -34,6 +34,7 @@ pub struct ExportArgs {
 }
 
 pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
+    args.select.check()?;
     let offline = args.database.read()?;
     let output = &args.output;
     let shown = output.display().to_string();

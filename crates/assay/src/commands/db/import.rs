@@ -32,7 +32,9 @@ pub struct ImportArgs {
     #[command(flatten)]
     pub database: Database,
     /// Take the proofs into a stopped node's database as they are: nothing verifies them, they are served to peers and
-    /// count for the gate. For exports of your own alone
+    /// count for the gate. For exports of your own alone. What is looked at: that each file is what the list says, and that the
+    /// list's blocks, head and proofs contradict neither each other nor the database. What is not: signatures, the proofs
+    /// themselves, and whether the blocks are of the chain
     #[arg(long)]
     pub unverified: bool,
     /// What became of them, as JSON
@@ -109,6 +111,16 @@ fn take_all(args: &ImportArgs, manifest: &Manifest) -> anyhow::Result<Outcome> {
         "{} holds proofs of {here}, the export is of {identity}",
         path.display()
     );
+    manifest.check()?;
+    for block in &manifest.blocks {
+        let known = editor.block(&block.block_root).map_err(explained)?;
+        ensure!(
+            known.is_none_or(|known| block.agrees_with(&known)),
+            "block {} of the list is not the one that {} has under this root",
+            block.block_root,
+            path.display()
+        );
+    }
     let mut outcome = Outcome::default();
     let mut progress = Progress::new("import");
     let all = manifest.proofs.len() as u64;
@@ -185,17 +197,15 @@ async fn same_chain(client: &reqwest::Client, base: &str, manifest: &Manifest) -
         data: Data,
     }
     let url = format!("{base}/eth/v1/beacon/genesis");
-    let answer = client
-        .get(&url)
-        .send()
-        .await
-        .with_context(|| shown_endpoint(&url))?;
+    // The error's own words hold the URL with its query, which may be a token.
+    let shown = |error: reqwest::Error| anyhow::Error::new(error.without_url()).context(shown_endpoint(&url));
+    let answer = client.get(&url).send().await.map_err(shown)?;
     let genesis: Genesis = answer
         .error_for_status()
-        .with_context(|| shown_endpoint(&url))?
+        .map_err(shown)?
         .json()
         .await
-        .with_context(|| shown_endpoint(&url))?;
+        .map_err(shown)?;
     ensure!(
         genesis.data.genesis_validators_root == manifest.genesis_validators_root,
         "the node at {} is on another chain (genesis validators root {}) than the export ({})",
@@ -215,6 +225,7 @@ async fn post(client: &reqwest::Client, base: &str, ssz: Bytes) -> anyhow::Resul
         .body(ssz)
         .send()
         .await
+        .map_err(reqwest::Error::without_url)
         .with_context(|| shown_endpoint(&url))?;
     let status = sent.status();
     if status.is_success() {

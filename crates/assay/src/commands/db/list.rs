@@ -48,6 +48,7 @@ impl Canonical<'_> {
 }
 
 pub(super) fn run(args: &ListArgs) -> anyhow::Result<()> {
+    args.select.check()?;
     let offline = args.database.read()?;
     let mut canonical = Canonical {
         offline: &offline,

@@ -1,13 +1,13 @@
 //! The list that an export has beside its files, written last: an export without one was cut short.
 
 use anyhow::{Context, bail, ensure};
-use assay_store::{BlockUpdate, ChainIdentity, KeptAs, MAX_RECORD_BYTES, RecordKey};
+use assay_store::{BlockUpdate, ChainIdentity, KeptAs, MAX_RECORD_BYTES, RecordKey, StoredBlock};
 use assay_types::{ProofName, ProofType, Revision, Root, SignedProof, Slot, ValidatorIndex};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::Read,
     path::{Component, Path},
 };
@@ -117,6 +117,57 @@ impl Manifest {
 }
 
 impl Manifest {
+    /// Whether the list agrees with itself: each block once and after its parent, the head among them, no proof in another slot
+    /// than the block it is of. A proof whose block is not listed may be one whose block was never seen.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        let mut slots: HashMap<Root, u64> = HashMap::new();
+        for block in &self.blocks {
+            let root = block.block_root;
+            ensure!(
+                slots.insert(root, block.slot).is_none(),
+                "{FILE} has block {root} twice"
+            );
+        }
+        for block in &self.blocks {
+            let parent = slots.get(&block.parent_root);
+            ensure!(
+                parent.is_none_or(|parent| *parent < block.slot),
+                "{FILE} has block {} at slot {}, not after its parent",
+                block.block_root,
+                block.slot
+            );
+        }
+        if let Some(head) = self.head {
+            ensure!(
+                slots.contains_key(&head),
+                "{FILE} names {head} as head, which is none of its blocks"
+            );
+        }
+        // One payload may be of several blocks.
+        let mut payloads: HashMap<Root, HashSet<u64>> = HashMap::new();
+        for block in &self.blocks {
+            if let Some(payload) = block.new_payload_request_root {
+                payloads.entry(payload).or_default().insert(block.slot);
+            }
+        }
+        for proof in &self.proofs {
+            let name = proof.name()?;
+            let elsewhere = match name.revision {
+                Revision::Alpha => payloads
+                    .get(&name.root)
+                    .is_some_and(|of| !of.contains(&proof.slot)),
+                Revision::Beta => slots.get(&name.root).is_some_and(|slot| *slot != proof.slot),
+            };
+            ensure!(
+                !elsewhere,
+                "{FILE} has {} at slot {}, and its block at another",
+                proof.file,
+                proof.slot
+            );
+        }
+        Ok(())
+    }
+
     /// Takes a proof into the list.
     pub(super) fn push(&mut self, proof: Proof) {
         if proof.beacon_block_root.is_some() {
@@ -138,6 +189,13 @@ impl Manifest {
 }
 
 impl Block {
+    /// Whether a database has the same block: its payload may be known on one side alone.
+    pub(super) fn agrees_with(&self, known: &StoredBlock) -> bool {
+        let payloads = self.new_payload_request_root.zip(known.new_payload_request_root);
+        (self.slot, self.parent_root) == (known.slot.0, known.parent_root)
+            && payloads.is_none_or(|(listed, known)| listed == known)
+    }
+
     pub(super) fn update(&self) -> BlockUpdate {
         BlockUpdate {
             block_root: self.block_root,

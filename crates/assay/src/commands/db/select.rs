@@ -1,5 +1,6 @@
 //! Which proofs are meant.
 
+use anyhow::ensure;
 use assay_store::{Offline, ProofSummary, RecordKey};
 use assay_types::{ProofType, Root, Slot, ValidatorIndex};
 use clap::Args;
@@ -33,6 +34,17 @@ pub(super) fn payload_of(offline: &Offline, summary: &ProofSummary) -> anyhow::R
 }
 
 impl Select {
+    /// Whether any slot can be meant.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        if let (Some(first), Some(last)) = (self.from_slot, self.to_slot) {
+            ensure!(
+                first <= last,
+                "--from-slot {first} is above --to-slot {last}: no slot is in that range"
+            );
+        }
+        Ok(())
+    }
+
     fn means(&self, offline: &Offline, summary: &ProofSummary) -> anyhow::Result<bool> {
         let key = &summary.key;
         let is_of_payload = match self.payload {
