@@ -10,7 +10,7 @@ use crate::{
 use assay_types::{ProofName, ProofType, Revision, Root, SignedProof, Slot, ValidatorIndex, proof::SszError};
 use bytes::Bytes;
 use redb::ReadableTable;
-use twox_hash::xxhash3_128::Hasher;
+use xxhash_rust::xxh3::Xxh3 as Hasher;
 
 /// Bytes of a chunk: a page of 256 KiB less what redb keeps beside the value.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024 - 256;
@@ -182,7 +182,7 @@ fn header(len: usize, revision: Revision, hasher: &Hasher) -> ProofHeaderBytes {
     };
     // `MAX_RECORD_BYTES` fits in 31 bits.
     header[..4].copy_from_slice(&(len as u32 | mark).to_le_bytes());
-    header[4..].copy_from_slice(&hasher.finish_128().to_le_bytes());
+    header[4..].copy_from_slice(&hasher.digest128().to_le_bytes());
     header
 }
 
@@ -210,9 +210,9 @@ fn hasher(key: &ProofKeyBytes, revision: Revision) -> Hasher {
     let mut hasher = Hasher::new();
     // Over the mark as well; without it what schema 1 wrote.
     if revision == Revision::Beta {
-        hasher.write(b"beta");
+        hasher.update(b"beta");
     }
-    hasher.write(key);
+    hasher.update(key);
     hasher
 }
 
@@ -223,7 +223,7 @@ pub(crate) fn insert(tables: &mut Tables<'_>, key: RecordKey, kept_as: KeptAs, s
         tables.bound.insert(&key, &payload.0)?;
     }
     let mut hasher = hasher(&key, revision);
-    hasher.write(ssz);
+    hasher.update(ssz);
     tables
         .proofs
         .insert(&key, &header(ssz.len(), revision, &hasher))?;
@@ -321,7 +321,7 @@ pub(crate) fn read_pieces(
         if taken > len {
             return Ok(Found::Corrupt("it is longer than its header says"));
         }
-        hasher.write(chunk);
+        hasher.update(chunk);
         take(ProofPiece::Bytes(chunk));
     }
     if taken != len || header(len, revision, &hasher) != written {
