@@ -25,6 +25,7 @@ mod peers;
 mod proof_engines;
 mod proof_travels;
 mod proof_type_entries;
+mod proof_type_settings;
 mod prover;
 mod revision_change;
 mod snoop;

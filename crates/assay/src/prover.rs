@@ -221,15 +221,12 @@ async fn prove(
         };
         anyhow::bail!("{whose}: {why}");
     }
-    let (engine, engine_metrics) = engine::from_config(
-        config,
-        &config.entries_on(&told.spec)?,
-        &told.spec,
-        &RequestBook::default(),
-    )?;
+    let (spec, overrides) = config.with_own_types(&told.spec, &overrides);
+    let entries = config.entries_on(&spec)?;
+    let (engine, engine_metrics) = engine::from_config(config, &entries, &spec, &RequestBook::default())?;
     let clock = Arc::new(SystemClock);
     let view = Arc::new(ChainView::new(
-        told.spec.clone(),
+        spec.clone(),
         told.genesis,
         clock.clone(),
         told.api.clone(),
@@ -237,7 +234,7 @@ async fn prove(
     let chain: Arc<dyn Chain> = view.clone();
     let signer = Arc::new(ValidatorSigner::new(chain.clone(), key_signers));
     let prover = Prover::new(
-        duty(config, &told.spec),
+        duty(config, &spec),
         ProverParts {
             chain,
             clock,

@@ -297,7 +297,8 @@ pub struct NodeArgs {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub proof_type: Vec<String>,
     /// Proof types to verify, preferred first, comma-separated [default: those that --proof-type and --native-verifier
-    /// define; else 1,2,3 where beta holds now or later, 1 where it never does]
+    /// define, and where each endpoint names its types those; else 1,2,3 where beta holds now or later, 1 where it never
+    /// does]
     #[arg(
         long,
         value_name = "TYPES",

@@ -202,6 +202,7 @@ mod tests {
                 c.proof_engine_endpoint = vec!["300@dev".into()]
             }),
             ("proof-engine-endpoint", |c| {
+                c.proof_types = vec![1];
                 c.proof_engine_endpoint = vec!["1+2@dev".into()]
             }),
             ("proof-engine-endpoint", |c| {

@@ -5,7 +5,8 @@ use assay_proof_engine::{
     NamesError, ProofTypeNames,
     proof_types::{self, JudgedBy, ProofTypeDefinition, ProofTypes},
 };
-use assay_types::{Epoch, ProofType, Revision, Spec};
+use assay_types::{Epoch, ProofType, Revision, Spec, spec::ConfigMap};
+use std::sync::Arc;
 
 /// What is verified where nothing is said: under `alpha` the text names none.
 const DEFAULT_OF_ALPHA: [ProofType; 1] = [1];
@@ -33,7 +34,7 @@ impl NodeConfig {
             Revision::Beta => self.with_types(&DEFAULT_OF_BETA),
         };
         match self.revision {
-            _ if !self.proof_types.is_empty() => vec![self.clone()],
+            _ if !self.own_types().is_empty() => vec![of(Revision::Alpha)],
             Some(revision) => vec![of(revision)],
             None => vec![of(Revision::Alpha), of(Revision::Beta)],
         }
@@ -45,21 +46,57 @@ impl NodeConfig {
         first.unwrap_or_else(|| self.clone())
     }
 
-    /// `--proof-types`; else the numbers that are defined; else `default`.
-    fn with_types(&self, default: &[ProofType]) -> Self {
-        let mut config = self.clone();
-        if config.proof_types.is_empty() {
-            let native = self.native_verifier.iter().map(|v| v.definition().proof_type);
-            for number in self.proof_type.iter().map(|d| d.proof_type).chain(native) {
-                if !config.proof_types.contains(&number) {
-                    config.proof_types.push(number);
-                }
+    /// The types that these settings name, preferred first: `--proof-types`; else the numbers that are defined, and beside
+    /// them those of the endpoints where each endpoint names its types. None where the text's default holds.
+    fn own_types(&self) -> Vec<ProofType> {
+        if !self.proof_types.is_empty() {
+            return self.proof_types.clone();
+        }
+        let native = self.native_verifier.iter().map(|v| v.definition().proof_type);
+        let defined = self.proof_type.iter().map(|d| d.proof_type).chain(native);
+        // What cannot be read is told by `check_engines`.
+        let endpoints = self.engine_endpoints().unwrap_or_default();
+        let named = endpoints.iter().map(|endpoint| match endpoint.kind {
+            // It has the types that it has verifiers for.
+            EngineKind::Native if endpoint.proof_types.is_none() => Some(Vec::new()),
+            _ => endpoint.proof_types.clone(),
+        });
+        let named: Vec<ProofType> = named.collect::<Option<Vec<_>>>().unwrap_or_default().concat();
+        let mut types = Vec::new();
+        for number in defined.chain(named) {
+            if !types.contains(&number) {
+                types.push(number);
             }
         }
+        types
+    }
+
+    /// With the types that they name; where they name none, with `default`.
+    fn with_types(&self, default: &[ProofType]) -> Self {
+        let mut config = self.clone();
+        config.proof_types = self.own_types();
         if config.proof_types.is_empty() {
             config.proof_types = default.to_vec();
         }
         config
+    }
+
+    /// The network, and what is laid over its values, with the types of these (settled) settings beside those that `beta`
+    /// defines: a node never rejects what it is set up to verify.
+    pub(crate) fn with_own_types(
+        &self,
+        network: &Arc<Spec>,
+        overrides: &ConfigMap,
+    ) -> (Arc<Spec>, ConfigMap) {
+        let (mut spec, mut overrides) = (Spec::clone(network), overrides.clone());
+        spec.supported_proof_types.extend(&self.proof_types);
+        if spec == **network {
+            return (network.clone(), overrides);
+        }
+        // Over what the beacon node says whenever it is asked anew.
+        let types: Vec<String> = spec.supported_proof_types.iter().map(u8::to_string).collect();
+        overrides.insert("SUPPORTED_PROOF_TYPES".to_owned(), types.join(",").into());
+        (Arc::new(spec), overrides)
     }
 
     /// Types that a verifier in this process has all it needs for.
@@ -95,7 +132,8 @@ impl NodeConfig {
             .collect())
     }
 
-    /// One entry for each type that is verified, named as on a network of `spec`. The settings are settled.
+    /// One entry for each type that is verified, named as on a network of `spec`; none where no engine judges. The settings
+    /// are settled.
     ///
     /// # Errors
     /// Where two settings say different things of one number, or a name cannot be used.
@@ -111,6 +149,12 @@ impl NodeConfig {
 
     fn entries_named(&self, names: &ProofTypeNames) -> Result<ProofTypes, ConfigError> {
         let endpoints = self.engine_endpoints()?;
+        let definitions = self.definitions()?;
+        if endpoints.is_empty() {
+            // What contradicts itself is told all the same.
+            proof_types::merge(&definitions).map_err(twice)?;
+            return Ok(ProofTypes::default());
+        }
         let judged_by = |proof_type: ProofType| {
             let mut by = JudgedBy::default();
             for endpoint in endpoints.iter().filter(|e| e.types(self).contains(&proof_type)) {
@@ -122,7 +166,7 @@ impl NodeConfig {
             }
             by
         };
-        ProofTypes::new(&self.proof_types, names, &self.definitions()?, judged_by).map_err(twice)
+        ProofTypes::new(&self.proof_types, names, &definitions, judged_by).map_err(twice)
     }
 
     /// The names that are given over those proof nodes have by default: of `--revision`, without it of `alpha`.
@@ -353,6 +397,82 @@ mod tests {
         assert_eq!(config.settled(&spec).unwrap().proof_types, [7]);
         config.proof_types = vec![7, 2];
         assert_eq!(config.settled(&spec).unwrap().proof_types, [7, 2]);
+    }
+
+    #[test]
+    fn where_each_endpoint_names_its_types_those_are_verified() {
+        let mut spec = Spec::minimal();
+        for entry in &mut spec.fork_schedule {
+            entry.2 = Epoch(0);
+        }
+        let key = "0xaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+        let native = format!("5:sp1:vk=a:sha256={key}:guest=output");
+        for (endpoints, definition, types) in [
+            (&["1@http://a"][..], None, &[1][..]),
+            (&["1@dev"], None, &[1]),
+            (&["3+1@http://a", "1+5@http://b"], None, &[3, 1, 5]),
+            (&["1@http://a", "native"], Some(native.as_str()), &[5, 1]),
+            (&["6+5@http://a"], Some("5:name=mine"), &[5, 6]),
+            (&["native"], Some(&native), &[5]),
+            // One that names none is asked for the text's.
+            (&["1@http://a", "http://b"], None, &[1, 2, 3]),
+            (&[], None, &[1, 2, 3]),
+        ] {
+            let config = NodeConfig {
+                proof_engine_endpoint: endpoints.iter().map(|e| (*e).to_owned()).collect(),
+                proof_type: definition.iter().map(|line| line.parse().unwrap()).collect(),
+                ..NodeConfig::default()
+            };
+            if definition != Some(native.as_str()) || cfg!(feature = "native-sp1") {
+                check(&config).unwrap();
+                assert_eq!(config.settled(&spec).unwrap().proof_types, types, "{endpoints:?}");
+            }
+            assert_eq!(config.with_types(&[1, 2, 3]).proof_types, types, "{endpoints:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_node_is_set_up_to_verify_is_supported() {
+        let network = Arc::new(Spec::minimal());
+        let config = |types: &[ProofType]| NodeConfig {
+            proof_types: types.to_vec(),
+            ..NodeConfig::default()
+        };
+        let overrides = ConfigMap::from_iter([("MAX_PROOF_SIZE".to_owned(), "4096".into())]);
+        let (spec, laid_over) = config(&[5, 2]).with_own_types(&network, &overrides);
+        for (proof_type, defined) in [(1, true), (2, true), (3, true), (4, false), (5, true)] {
+            assert_eq!(
+                spec.defines_proof_type(Revision::Beta, proof_type),
+                defined,
+                "{proof_type}"
+            );
+        }
+        // The beacon node's values read anew are the same network's.
+        let theirs = network.to_config();
+        let read = |overrides: &ConfigMap| Spec::from_config(&theirs, overrides).unwrap();
+        assert_eq!(read(&laid_over).supported_proof_types, spec.supported_proof_types);
+        assert_eq!(read(&laid_over).max_proof_size, 4096);
+        // Nothing more: what the beacon node says stays its own.
+        let (spec, laid_over) = config(&[3]).with_own_types(&network, &overrides);
+        assert!(Arc::ptr_eq(&spec, &network));
+        assert_eq!(laid_over, overrides);
+    }
+
+    #[test]
+    fn where_nobody_judges_there_are_no_entries() {
+        let config = NodeConfig {
+            proof_types: vec![1, 5],
+            proof_type: vec!["5:name=mine:version=1".parse().unwrap()],
+            ..NodeConfig::default()
+        };
+        let spec = Spec::minimal();
+        assert_eq!(config.entries_on(&spec).unwrap(), ProofTypes::default());
+        assert_eq!(config.provisional_entries().unwrap(), ProofTypes::default());
+        let twice = NodeConfig {
+            proof_engine_types: vec!["5=other".into()],
+            ..config
+        };
+        twice.entries_on(&spec).unwrap_err();
     }
 
     #[test]

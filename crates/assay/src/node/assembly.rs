@@ -81,12 +81,13 @@ impl Node {
         } = prepared;
         let Bootstrap {
             api: beacon,
-            spec,
+            spec: network_spec,
             genesis,
             ..
         } = bootstrap;
-        let config = &config.settled(&spec)?;
-        let proof_types = Arc::new(config.entries_on(&spec)?);
+        let config = &config.settled(&network_spec)?;
+        let proof_types = Arc::new(config.entries_on(&network_spec)?);
+        let (spec, overrides) = config.with_own_types(&network_spec, &overrides);
         let mut tasks = JoinSet::new();
         let mut registry = Registry::default();
 
@@ -376,7 +377,7 @@ impl Node {
             });
         }
         tasks.spawn(end_of(endpoint, stop.clone(), writer_stop));
-        warnings::tell(config, engine.as_ref(), &proof_types, &endpoints, &spec);
+        warnings::tell(config, engine.as_ref(), &proof_types, &endpoints, &network_spec);
         let node = Self {
             endpoints,
             verifier,
@@ -388,7 +389,7 @@ impl Node {
             proof_types,
             verifies,
             beacon,
-            spec,
+            spec: network_spec,
             stop: stop.clone(),
         };
         node.trust_checkpoint()?;

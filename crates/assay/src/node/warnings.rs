@@ -82,20 +82,16 @@ fn tell_revisions(engine: &dyn ProofEngine, spec: &Spec) {
          its payloads come by gossip and by POST alone; what was missed while this node was away comes again only if a \
          prover submits it again"
     );
-    let (verified, undefined): (Vec<_>, Vec<_>) = engine
-        .proof_types()
-        .into_iter()
-        .partition(|t| spec.supported_proof_types.contains(t));
-    if !undefined.is_empty() {
+    let mut beyond = engine.proof_types();
+    beyond.retain(|t| !spec.supported_proof_types.contains(t));
+    if !beyond.is_empty() {
         tracing::warn!(
-            ?undefined,
+            proof_types = ?beyond,
             supported_proof_types = ?spec.supported_proof_types,
-            "proof types are verified here that revision beta does not define: their proofs are rejected from that fork on. \
-             --spec SUPPORTED_PROOF_TYPES=1,2,3,... changes what is defined, for a network that agrees on it"
+            "proof types are verified here that are not among the network's: from that fork on other nodes may reject their \
+             proofs, and hold them against who signs and sends them. --spec SUPPORTED_PROOF_TYPES=1,2,3,... says which are, \
+             for a network that agrees on it"
         );
-    }
-    if verified.is_empty() && !undefined.is_empty() {
-        tracing::warn!("no proof type is left that this node can verify once beta holds");
     }
 }
 
