@@ -6,6 +6,7 @@ mod disk;
 pub(crate) mod engine;
 mod engine_side;
 mod entries;
+pub(crate) mod guests;
 mod network_file;
 mod observer;
 mod proving;

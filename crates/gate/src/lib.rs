@@ -27,10 +27,10 @@ pub use endpoint::{
 };
 pub use handle::{GateEvent, GateHandle, OpenError, ProofRecall, SeenAlarm};
 pub use machine::{
-    Alarm, Asked, AskedPayload, ConflictResolution, Decision, ElAnswer, ForkchoiceState, Gate, GateConfig,
-    GateStats, HeldBy, HoldingAncestor, ImportPolicy, Milestone, OnMissingProofs, PastChange, PayloadFacts,
-    PayloadVerdict, PayloadView, ProofTypeSet, RememberedPayload, RequestCheck, StatusWord, Step, UnixMillis,
-    VerdictChange,
+    Alarm, Asked, AskedPayload, ConflictResolution, Decision, ElAnswer, Forgotten, ForkchoiceState, Gate,
+    GateConfig, GateStats, HeldBy, HoldingAncestor, ImportPolicy, Milestone, OnMissingProofs, PastChange,
+    PayloadFacts, PayloadVerdict, PayloadView, ProofTypeSet, RememberedPayload, RequestCheck, StatusWord,
+    Step, UnixMillis, VerdictChange, forget_proof_types,
 };
 pub use metrics::GateMetrics;
 pub use origins::ProofOrigin;

@@ -1,7 +1,7 @@
 //! What a guest program commits to: the public values a proof must have to be one of this payload.
 
 use crate::{judgement::NotValid, judgement::Refusal, statements::StatementTable};
-use assay_types::Root;
+use assay_types::{Root, StatedInput, proof_beta::PublicInput};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -36,14 +36,21 @@ pub enum Guest {
 }
 
 impl Guest {
-    /// Whether `public_values`, as the proof has them, state that the payload of `root` is valid. `padded_to`: the size
-    /// the proof system pads public values to with zeros, where it does.
+    /// Whether `public_values`, as the proof has them, state what is asked for: that the payload is valid, and of `beta` the
+    /// chain and the schema, where the family states them. `padded_to`: the size the proof system pads public values to
+    /// with zeros, where it does.
     pub(crate) fn check(
         &self,
-        root: &Root,
+        asked: &StatedInput,
         public_values: &[u8],
         padded_to: Option<usize>,
     ) -> Result<(), NotValid> {
+        if let StatedInput::Beta(input) = asked
+            && !self.may_state(input)
+        {
+            return Err(Refusal::OtherStatement.into());
+        }
+        let root = &asked.new_payload_request_root();
         let mut expected = match self {
             Self::Output => output(root),
             Self::OutputSha256 => sha256(&output(root)),
@@ -60,6 +67,17 @@ impl Guest {
             Ok(())
         } else {
             Err(Refusal::OtherStatement.into())
+        }
+    }
+
+    /// Whether what it commits to can be this: a family that states neither chain nor schema leaves them open.
+    fn may_state(&self, input: &PublicInput) -> bool {
+        match self {
+            Self::ValidationResult { chain_id, schema_id }
+            | Self::ValidationResultSha256 { chain_id, schema_id } => {
+                (*chain_id, *schema_id) == (input.chain_id, input.schema_id)
+            }
+            Self::Output | Self::OutputSha256 | Self::UnsafeStatements(_) => true,
         }
     }
 
@@ -95,6 +113,43 @@ mod tests {
 
     const CHAIN_ID: u64 = 0x0102_0304_0506_0708;
 
+    fn alpha(new_payload_request_root: Root) -> StatedInput {
+        StatedInput::Alpha(assay_types::PublicInput {
+            new_payload_request_root,
+        })
+    }
+
+    /// `beta` asks for the chain and the schema too: a family that states them is held to them.
+    #[test]
+    fn what_beta_asks_for_is_what_the_family_states() {
+        let root = Root::from([0xaa; 32]);
+        let beta = |chain_id, schema_id| {
+            StatedInput::Beta(PublicInput {
+                new_payload_request_root: root,
+                successful_validation: true,
+                chain_id,
+                schema_id,
+            })
+        };
+        let cases = [
+            (CHAIN_ID, DEFAULT_SCHEMA_ID, true),
+            (CHAIN_ID, DEFAULT_SCHEMA_ID + 1, false),
+            (CHAIN_ID + 1, DEFAULT_SCHEMA_ID, false),
+        ];
+        for (guest, values) in families().iter().zip(values_of_aa()) {
+            let open = matches!(guest, Guest::Output | Guest::OutputSha256);
+            for (chain_id, schema_id, same) in cases {
+                let asked = beta(chain_id, schema_id);
+                assert_eq!(
+                    guest.check(&asked, &values, None).is_ok(),
+                    same || open,
+                    "{guest:?} {asked:?}"
+                );
+            }
+            guest.check(&alpha(root), &values, None).unwrap();
+        }
+    }
+
     fn families() -> Vec<Guest> {
         vec![
             Guest::Output,
@@ -127,17 +182,21 @@ mod tests {
         let values = values_of_aa();
         for (at, guest) in families().iter().enumerate() {
             for (of, value) in values.iter().enumerate() {
-                assert_eq!(guest.check(&root, value, None).is_ok(), at == of, "{guest:?}");
+                assert_eq!(
+                    guest.check(&alpha(root), value, None).is_ok(),
+                    at == of,
+                    "{guest:?}"
+                );
                 let mut padded = value.clone();
                 padded.resize(256, 0);
                 assert_eq!(
-                    guest.check(&root, &padded, Some(256)).is_ok(),
+                    guest.check(&alpha(root), &padded, Some(256)).is_ok(),
                     at == of,
                     "{guest:?}"
                 );
                 // Where nothing is padded, zeros are another statement; where it is, their lack is.
-                assert!(guest.check(&root, &padded, None).is_err());
-                assert!(guest.check(&root, value, Some(256)).is_err());
+                assert!(guest.check(&alpha(root), &padded, None).is_err());
+                assert!(guest.check(&alpha(root), value, Some(256)).is_err());
             }
         }
     }
@@ -147,17 +206,21 @@ mod tests {
         let root = Root::from([0xaa; 32]);
         let mut failed = output(&root);
         failed[32] = 0;
-        assert!(Guest::Output.check(&root, &failed, None).is_err());
-        assert!(Guest::OutputSha256.check(&root, &sha256(&failed), None).is_err());
+        assert!(Guest::Output.check(&alpha(root), &failed, None).is_err());
+        assert!(
+            Guest::OutputSha256
+                .check(&alpha(root), &sha256(&failed), None)
+                .is_err()
+        );
         let right = validation_result(&root, 5, 6);
         for (chain_id, schema_id) in [(4, 6), (5, 7)] {
             assert!(
                 Guest::ValidationResult { chain_id, schema_id }
-                    .check(&root, &right, None)
+                    .check(&alpha(root), &right, None)
                     .is_err()
             );
             let guest = Guest::ValidationResultSha256 { chain_id, schema_id };
-            assert!(guest.check(&root, &sha256(&right), None).is_err());
+            assert!(guest.check(&alpha(root), &sha256(&right), None).is_err());
         }
     }
 
@@ -179,11 +242,11 @@ mod tests {
             other[at % 32] ^= flip;
             for guest in families() {
                 let values = padded(&root.into(), &guest);
-                prop_assert!(guest.check(&root.into(), &values, Some(256)).is_ok());
-                prop_assert!(guest.check(&other.into(), &values, Some(256)).is_err());
+                prop_assert!(guest.check(&alpha(root.into()), &values, Some(256)).is_ok());
+                prop_assert!(guest.check(&alpha(other.into()), &values, Some(256)).is_err());
                 let mut flipped = values;
                 flipped[at] ^= flip;
-                prop_assert!(guest.check(&root.into(), &flipped, Some(256)).is_err());
+                prop_assert!(guest.check(&alpha(root.into()), &flipped, Some(256)).is_err());
             }
         }
     }

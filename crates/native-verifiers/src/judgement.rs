@@ -1,7 +1,7 @@
 //! One proof judged: decoded, its statement held against the request root, verified; whatever panics is contained.
 
 use crate::{engine::NativeVerifier, system::ProofSystem};
-use assay_types::Root;
+use assay_types::StatedInput;
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -54,16 +54,16 @@ impl From<Refusal> for NotValid {
     }
 }
 
-/// Judges `proof` as one of the payload of `root`. Blocks.
+/// Judges `proof` as one of what is `asked`. Blocks.
 ///
 /// A panic on the way is judged by trying again at once. Systems are pure functions of bytes and key, and take no locks,
 /// files or clocks; where memory or stack run out the process ends and nothing unwinds. So bytes that panic twice, with
 /// the same words, panic at every node with this verifier: they are refused, lest they be tried for ever. A panic that
 /// does not come again was not the proof's (a fault of the machine): nothing is said of the proof.
-pub(crate) fn judge(verifier: &NativeVerifier, root: &Root, proof: &[u8]) -> Result<(), NotValid> {
-    match contained(verifier, root, proof) {
+pub(crate) fn judge(verifier: &NativeVerifier, asked: &StatedInput, proof: &[u8]) -> Result<(), NotValid> {
+    match contained(verifier, asked, proof) {
         Ok(judged) => judged,
-        Err(first) => match contained(verifier, root, proof) {
+        Err(first) => match contained(verifier, asked, proof) {
             Err(second) if second == first => Err(Refusal::Panics(first).into()),
             _ => Err(NotValid::Undecided(format!(
                 "the verifier panicked, and not again over the same bytes: {first}"
@@ -73,18 +73,22 @@ pub(crate) fn judge(verifier: &NativeVerifier, root: &Root, proof: &[u8]) -> Res
 }
 
 /// The outer error is what a panic said.
-fn contained(verifier: &NativeVerifier, root: &Root, proof: &[u8]) -> Result<Result<(), NotValid>, String> {
+fn contained(
+    verifier: &NativeVerifier,
+    asked: &StatedInput,
+    proof: &[u8],
+) -> Result<Result<(), NotValid>, String> {
     // What a panic could leave half done is dropped with the stack; systems have no state that changes.
-    catch_unwind(AssertUnwindSafe(|| steps(verifier, root, proof))).map_err(|panic| words(panic.as_ref()))
+    catch_unwind(AssertUnwindSafe(|| steps(verifier, asked, proof))).map_err(|panic| words(panic.as_ref()))
 }
 
 /// Cheapest first: a proof of another payload costs no verification.
-fn steps(verifier: &NativeVerifier, root: &Root, proof: &[u8]) -> Result<(), NotValid> {
+fn steps(verifier: &NativeVerifier, asked: &StatedInput, proof: &[u8]) -> Result<(), NotValid> {
     let system: &dyn ProofSystem = verifier.system.as_ref();
     let opened = system.open(proof)?;
     verifier
         .guest
-        .check(root, opened.public_values(), system.padded_to())?;
+        .check(asked, opened.public_values(), system.padded_to())?;
     Ok(opened.verify()?)
 }
 

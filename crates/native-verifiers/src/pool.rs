@@ -11,7 +11,7 @@ use crate::{
     metrics::NativeMetrics,
 };
 use assay_proof_engine::{EngineError, Verification};
-use assay_types::{EngineInput, ProofType, Root};
+use assay_types::{EngineInput, ProofType, StatedInput};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -30,7 +30,7 @@ type Verdict = Result<Verification, EngineError>;
 #[derive(Clone, PartialEq, Eq)]
 struct Subject {
     proof_type: ProofType,
-    root: Root,
+    asked: StatedInput,
     proof_data: Bytes,
 }
 
@@ -38,7 +38,16 @@ impl Subject {
     fn digest(&self) -> [u8; 32] {
         let mut hasher = Sha256::new();
         hasher.update([self.proof_type]);
-        hasher.update(self.root.as_slice());
+        hasher.update(self.asked.new_payload_request_root().as_slice());
+        // What `beta` asks for beyond that; the first byte tells the revisions apart.
+        match &self.asked {
+            StatedInput::Alpha(_) => hasher.update([0]),
+            StatedInput::Beta(input) => {
+                hasher.update([1, u8::from(input.successful_validation)]);
+                hasher.update(input.chain_id.to_le_bytes());
+                hasher.update(input.schema_id.to_le_bytes());
+            }
+        }
         hasher.update(&self.proof_data);
         hasher.finalize().into()
     }
@@ -73,7 +82,7 @@ impl Pool {
     pub(crate) async fn judge(&self, verifier: &Arc<NativeVerifier>, proof: &EngineInput) -> Verdict {
         let subject = Subject {
             proof_type: proof.proof_type,
-            root: proof.new_payload_request_root(),
+            asked: proof.public_input.clone(),
             proof_data: proof.proof_data.clone(),
         };
         let until = tokio::time::Instant::now() + self.limits.timeout;
@@ -184,14 +193,15 @@ struct Run {
 impl Run {
     fn verdict(self, tell: &watch::Sender<Option<Verdict>>) -> Verdict {
         let began = Instant::now();
-        let judged = judge(&self.verifier, &self.subject.root, &self.subject.proof_data);
+        let judged = judge(&self.verifier, &self.subject.asked, &self.subject.proof_data);
         let took = began.elapsed();
         let verdict = match judged {
             Ok(()) => Ok(Verification::Valid),
             Err(NotValid::Refused(refusal)) => {
                 let proof_type = self.subject.proof_type;
                 self.metrics.refused(proof_type, refusal.reason());
-                tracing::debug!(proof_type, root = %self.subject.root, %refusal, "proof refused");
+                let root = self.subject.asked.new_payload_request_root();
+                tracing::debug!(proof_type, %root, %refusal, "proof refused");
                 Ok(Verification::Invalid(refusal.to_string()))
             }
             Err(NotValid::Undecided(why)) => Err(EngineError::Unavailable(why)),

@@ -17,7 +17,7 @@ mod record;
 
 pub use definition::{DefinitionError, ProofTypeDefinition};
 pub use guest::{GuestFamily, GuestFamilyError};
-pub use record::{Difference, ProofTypeRecord, ProofTypeRecords};
+pub use record::{Difference, Judge, ProofTypeRecord, ProofTypeRecords};
 
 use crate::ProofTypeNames;
 use assay_types::{ProofType, Root};
@@ -107,7 +107,7 @@ impl ProofTypeEntry {
         self.is_insecure
     }
 
-    /// What makes it this entry and no other.
+    /// What makes it this entry and no other; by whom its proofs are judged is for its caller to add.
     pub fn record(&self) -> ProofTypeRecord {
         ProofTypeRecord {
             name: self.name.clone().filter(|_| self.name_binds),
@@ -116,6 +116,7 @@ impl ProofTypeEntry {
             guest: self.guest.as_ref().map(ToString::to_string),
             version: self.version.clone(),
             proves_nothing: self.is_insecure,
+            ..ProofTypeRecord::default()
         }
     }
 

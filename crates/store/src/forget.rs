@@ -5,7 +5,7 @@ use crate::{
     offline::{Editor, Removed},
     prune::{self, STEP_PROOFS},
     record::RecordKey,
-    store::check_size,
+    store::{GateRecord, check_size},
     writer::MAX_SMALL_RECORD_BYTES,
 };
 
@@ -38,12 +38,30 @@ impl Editor {
 
     /// As `Store::put_node_value`.
     pub fn put_node_value(&self, name: &str, value: Option<&[u8]>) -> Result<(), StoreError> {
-        check_size(
-            "a node value",
-            value.map_or(0, <[u8]>::len),
-            MAX_SMALL_RECORD_BYTES,
-        )?;
+        self.put_with_gate_records(name, value, &[])
+    }
+
+    /// As `put_node_value`, with records of the gate in the same commit.
+    pub fn put_with_gate_records(
+        &self,
+        name: &str,
+        value: Option<&[u8]>,
+        gate: &[GateRecord],
+    ) -> Result<(), StoreError> {
+        let sizes = gate
+            .iter()
+            .map(|(_, value)| ("a gate record", value.as_ref().map_or(0, Vec::len)));
+        let own = ("a node value", value.map_or(0, <[u8]>::len));
+        for (what, size) in sizes.chain([own]) {
+            check_size(what, size, MAX_SMALL_RECORD_BYTES)?;
+        }
         self.transaction(|tables, _| {
+            for (key, value) in gate {
+                match value {
+                    Some(value) => tables.gate.insert(key, value.as_slice())?,
+                    None => tables.gate.remove(key)?,
+                };
+            }
             match value {
                 Some(value) => tables.node.insert(name, value)?,
                 None => tables.node.remove(name)?,

@@ -206,10 +206,15 @@ impl Editor {
         &self.identity
     }
 
+    /// What is in it.
+    pub fn reader(&self) -> Reader {
+        let shared = Arc::clone(&self.shared);
+        Reader { shared }
+    }
+
     /// A block of the index.
     pub fn block(&self, block_root: &Root) -> Result<Option<StoredBlock>, StoreError> {
-        let shared = Arc::clone(&self.shared);
-        Reader { shared }.block(block_root)
+        self.reader().block(block_root)
     }
 
     /// One transaction, on disk when this returns.

@@ -9,6 +9,7 @@ mod engine_endpoint;
 mod engines;
 mod example;
 mod forms;
+mod judges;
 mod node_config;
 mod overrides;
 mod policy;

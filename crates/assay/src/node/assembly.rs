@@ -101,7 +101,7 @@ impl Node {
             },
         )?;
 
-        entries::keep(&store, &proof_types, &config.datadir).await?;
+        entries::keep(&store, &proof_types, config).await?;
         // Before anything new is indexed.
         let last_known = store.newest_canonical_slot().await?;
 

@@ -1,7 +1,8 @@
 //! The proof engines that the settings name, behind one router.
 
+use super::guests;
 use crate::config::{EngineKind, NodeConfig, shown_endpoint};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use assay_engine_api::JwtSecret;
 use assay_native_verifiers::{
     NativeEngine, NativeLimits, NativeMetrics, NativeVerifier, ProgramKey, VerifierSetting,
@@ -110,6 +111,10 @@ pub(crate) fn from_config(
                 Arc::new(DevEngine::new(dev).with_context(named)?)
             }
             EngineKind::Native => {
+                let findings = guests::under_beta(entries, &types, spec);
+                if let Some(wrong) = findings.iter().find(|finding| finding.contradicts) {
+                    bail!("{}", wrong.text);
+                }
                 let mut verifiers = native_verifiers(config, entries, spec.chain_id)?;
                 verifiers.retain(|(proof_type, _)| types.contains(proof_type));
                 let metrics = native_metrics.get_or_insert_with(NativeMetrics::default).clone();

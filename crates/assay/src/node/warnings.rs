@@ -1,5 +1,6 @@
 //! What an operator must know at start, in plain words.
 
+use super::guests;
 use crate::{
     config::{EngineKind, ImportPolicyName, NodeConfig, OnMissingProofsName, sole_revision},
     endpoints::Endpoints,
@@ -39,6 +40,13 @@ pub(super) fn tell(
         tracing::warn!("{text}");
     }
     tell_revisions(engine, spec);
+    for endpoint in config.engine_endpoints().unwrap_or_default() {
+        if endpoint.kind == EngineKind::Native {
+            for finding in guests::under_beta(proof_types, &endpoint.types(config), spec) {
+                tracing::warn!("{}", finding.text);
+            }
+        }
+    }
     if let Some(text) = of_names(config, spec) {
         tracing::warn!("{text}");
     }

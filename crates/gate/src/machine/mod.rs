@@ -18,6 +18,7 @@
 //! | `explain` | why a payload is not VALID |
 //! | `invalid` | what the EL's INVALID means where VALID was told (rule 4) |
 //! | `recursive` | proofs that close the holes below them |
+//! | `forget` | proofs of types whose number stands for another program |
 //! | `forms` | records under request roots of another form |
 //! | `prune` | finality and the tree's limit |
 //! | `flush` | what an event leaves: records, then what they make true |
@@ -32,6 +33,7 @@ mod decide;
 mod event;
 mod explain;
 mod flush;
+mod forget;
 mod forms;
 mod history;
 mod invalid;
@@ -61,6 +63,7 @@ pub use event::{
     RequestCheck, StatusWord, UnixMillis,
 };
 pub use explain::{HoldingAncestor, RememberedPayload};
+pub use forget::{Forgotten, forget_proof_types};
 pub use history::PastChange;
 pub use node::{ElStatus, Times};
 pub use prune::MAX_PAYLOADS;

@@ -47,12 +47,29 @@ impl Gate {
         config: GateConfig,
         now: UnixMillis,
     ) -> Result<(Self, Vec<Action>), RestoreError> {
-        let mut gate = Self::new(config);
+        Self::read(&records, Some(config), now)
+    }
+
+    /// As `restore`, under the settings that it ran with.
+    pub(super) fn restore_as_it_ran(
+        records: &[Record],
+        now: UnixMillis,
+    ) -> Result<(Self, Vec<Action>), RestoreError> {
+        Self::read(records, None, now)
+    }
+
+    /// `config`: without it the settings stay.
+    fn read(
+        records: &[Record],
+        config: Option<GateConfig>,
+        now: UnixMillis,
+    ) -> Result<(Self, Vec<Action>), RestoreError> {
+        let mut gate = Self::new(config.unwrap_or_default());
         let mut claimed = Startup::default();
         let mut settled = Vec::new();
         let mut hash_only = Vec::new();
         let mut ran_with = None;
-        for (key, value) in &records {
+        for (key, value) in records {
             let key = Hash256(*key);
             let mut r = Reader(value);
             let damaged = || RestoreError::Damaged { key };
@@ -125,7 +142,7 @@ impl Gate {
         gate.out.changes.clear();
         gate.out.reached.clear();
         gate.out.durable = false;
-        if gate.config != config {
+        if let Some(config) = config.filter(|config| *config != gate.config) {
             gate.config_changed(config, now);
         }
         let actions = gate.flush();

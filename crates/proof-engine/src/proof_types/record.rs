@@ -3,9 +3,37 @@
 use assay_types::{ProofType, Root};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 const DIGEST_DOMAIN: &[u8] = b"assay proof type entry";
+
+/// By whom proofs of a type are judged: no part of what the number stands for, but what vouches for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Judge {
+    /// A verifier in this process, under the key.
+    Native,
+    /// A proof node, by the type's name.
+    ProofNode,
+    /// The Engine API's proof methods, by the number.
+    EngineApi,
+    /// The development engine.
+    Dev,
+}
+
+impl fmt::Display for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "a verifier in this process",
+            Self::ProofNode => "a proof node",
+            Self::EngineApi => "the Engine API's proof methods",
+            Self::Dev => "the development engine",
+        })
+    }
+}
 
 /// What is kept of an entry beside the proofs that were verified under it. `None`: not said so far.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -23,6 +51,9 @@ pub struct ProofTypeRecord {
     pub version: Option<String>,
     /// Development proofs, or a table of statements in place of a guest.
     pub proves_nothing: bool,
+    /// By whom such proofs are judged; empty: by nobody, or it was not recorded. No part of the digest.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub judged_by: BTreeSet<Judge>,
 }
 
 /// A part that two entries of one number have otherwise.
@@ -62,15 +93,41 @@ impl ProofTypeRecord {
         ]
     }
 
-    /// Where `now` contradicts this: a part that both say, otherwise. What only one of them says is no contradiction.
+    /// Where `now` contradicts this: a part that both say, otherwise. What only one of them says is no contradiction, but
+    /// where somebody else judges now and nothing says that it is under the key that was recorded.
     pub fn differences(&self, now: &Self) -> Vec<Difference> {
         let pairs = self.parts().into_iter().zip(now.parts());
-        pairs
-            .filter_map(|((part, was), (_, is))| {
-                let (was, is) = (was?, is?);
-                (was != is).then_some(Difference { part, was, is })
-            })
-            .collect()
+        let parts = pairs.filter_map(|((part, was), (_, is))| {
+            let (was, is) = (was?, is?);
+            (was != is).then_some(Difference { part, was, is })
+        });
+        let lost = self
+            .key_sha256
+            .filter(|_| now.key_sha256.is_none())
+            .and_then(|key| {
+                let Difference { part, was, is } = self.other_judges(now)?;
+                Some(Difference {
+                    part,
+                    was: format!("{was} under the key {key}"),
+                    is: format!("{is}, under no key that is said (--proof-type says it, by sha256=)"),
+                })
+            });
+        parts.chain(lost).collect()
+    }
+
+    /// Where others judge by `now` than did by this.
+    pub fn other_judges(&self, now: &Self) -> Option<Difference> {
+        let (was, is) = (&self.judged_by, &now.judged_by);
+        let shown = |judges: &BTreeSet<Judge>| {
+            let all: Vec<String> = judges.iter().map(ToString::to_string).collect();
+            all.join(" and ")
+        };
+        let is_other = was != is && !was.is_empty() && !is.is_empty();
+        is_other.then(|| Difference {
+            part: "who judges its proofs",
+            was: shown(was),
+            is: shown(is),
+        })
     }
 
     /// This, with what only `before` says: a part once said stays said.
@@ -82,6 +139,10 @@ impl ProofTypeRecord {
             guest: self.guest.or(before.guest),
             version: self.version.or(before.version),
             proves_nothing: self.proves_nothing,
+            judged_by: match self.judged_by.is_empty() {
+                true => before.judged_by,
+                false => self.judged_by,
+            },
         }
     }
 
@@ -118,6 +179,11 @@ impl ProofTypeRecords {
         serde_json::from_slice(bytes).map_err(|error| format!("the record of proof types: {error}"))
     }
 
+    /// Whether nothing is recorded.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// To be kept.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
@@ -128,6 +194,15 @@ impl ProofTypeRecords {
         let both = self.0.iter().filter_map(|(proof_type, before)| {
             let differences = before.differences(now.0.get(proof_type)?);
             (!differences.is_empty()).then_some((*proof_type, differences))
+        });
+        both.collect()
+    }
+
+    /// Numbers whose proofs others judge by `now`.
+    pub fn other_judges(&self, now: &Self) -> Vec<(ProofType, Difference)> {
+        let both = self.0.iter().filter_map(|(proof_type, before)| {
+            let other = before.other_judges(now.0.get(proof_type)?)?;
+            Some((*proof_type, other))
         });
         both.collect()
     }

@@ -172,6 +172,69 @@ fn a_record_keeps_what_was_said_once() {
     assert_eq!(ProofTypeRecord::default().differences(&dev).len(), 1);
 }
 
+#[test]
+fn who_judges_is_told_and_a_key_that_the_new_judge_does_not_say_is_missed() {
+    use Judge::{EngineApi, Native, ProofNode};
+    let record = |key: Option<u8>, judges: &[Judge]| ProofTypeRecord {
+        key_sha256: key.map(|byte| Root::from([byte; 32])),
+        judged_by: judges.iter().copied().collect(),
+        ..ProofTypeRecord::default()
+    };
+    for (before, now, differs, told) in [
+        (record(Some(1), &[Native]), record(None, &[ProofNode]), true, true),
+        (record(Some(1), &[Native]), record(None, &[EngineApi]), true, true),
+        (
+            record(Some(1), &[Native]),
+            record(Some(1), &[ProofNode]),
+            false,
+            true,
+        ),
+        (
+            record(Some(1), &[Native]),
+            record(Some(1), &[Native, ProofNode]),
+            false,
+            true,
+        ),
+        (
+            record(None, &[ProofNode]),
+            record(Some(1), &[Native]),
+            false,
+            true,
+        ),
+        // The same judge, whether it says its key again or not; and one that was not recorded, or nobody.
+        (record(Some(1), &[Native]), record(None, &[Native]), false, false),
+        (record(Some(1), &[]), record(None, &[ProofNode]), false, false),
+        (record(Some(1), &[Native]), record(None, &[]), false, false),
+    ] {
+        assert_eq!(
+            !before.differences(&now).is_empty(),
+            differs,
+            "{before:?} {now:?}"
+        );
+        assert_eq!(before.other_judges(&now).is_some(), told, "{before:?} {now:?}");
+        // The entry is the same on nodes that ask others.
+        let again = ProofTypeRecord {
+            judged_by: before.judged_by.clone(),
+            ..now.clone()
+        };
+        assert_eq!(now.digest(5), again.digest(5));
+        let kept = now.clone().with(before.clone());
+        let judges = if now.judged_by.is_empty() { before } else { now };
+        assert_eq!(kept.judged_by, judges.judged_by);
+    }
+    let [difference] = &record(Some(1), &[Native]).differences(&record(None, &[ProofNode]))[..] else {
+        unreachable!("one part differs")
+    };
+    let text = difference.to_string();
+    assert!(
+        text.starts_with("who judges its proofs was a verifier in this process under the key 0x0101")
+            && text.contains("and is a proof node, under no key"),
+        "{text}"
+    );
+    let kept = ProofTypeRecords([(5, record(None, &[EngineApi, ProofNode]))].into());
+    assert_eq!(ProofTypeRecords::from_bytes(&kept.to_bytes()).unwrap(), kept);
+}
+
 proptest! {
     /// Entries have the same digest only where they say the same of the same number.
     #[test]

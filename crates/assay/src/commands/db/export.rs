@@ -47,6 +47,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
     let (count, bytes) = args.select.count(&offline)?;
     room(output, bytes)?;
     let mut manifest = Manifest::of(offline.identity());
+    manifest.proof_types = super::entries::recorded(offline.reader())?;
     blocks(&offline, &args.select, &mut manifest)?;
     let (mut damaged, mut seen) = (0_u64, 0);
     let mut progress = Progress::new("export");
@@ -65,6 +66,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<()> {
         Ok(true)
     })?;
     drop(progress);
+    manifest.proof_types = manifest.entries();
     manifest.write(output)?;
     let written = manifest.proofs.len();
     let bytes: u64 = manifest.proofs.iter().map(|proof| proof.bytes).sum();

@@ -2,6 +2,7 @@
 
 use super::{Database, Lines, progress::Progress, select::Select, size};
 use anyhow::Context;
+use assay_gate::{UnixMillis, forget_proof_types};
 use assay_proof_engine::proof_types::ProofTypeRecords;
 use assay_types::ProofType;
 use clap::Args;
@@ -30,14 +31,17 @@ pub(super) fn run(args: &ForgetTypeArgs) -> anyhow::Result<()> {
         ..Select::default()
     };
     let (mut keys, mut bytes) = (Vec::new(), 0);
-    let record = {
+    let (record, gate) = {
         let offline = args.database.read()?;
         select.each(&offline, |proof| {
             keys.push(proof.key);
             bytes += proof.bytes;
             Ok(true)
         })?;
-        offline.reader().node_value(ProofTypeRecords::NAME)?
+        // What the gate counted goes too, of payloads whose proofs are not kept as of others.
+        let counted = offline.reader().load_gate_records()?;
+        let gate = forget_proof_types(counted, &args.proof_types, UnixMillis::now())?;
+        (offline.reader().node_value(ProofTypeRecords::NAME)?, gate)
     };
     let mut removed = (keys.len() as u64, bytes);
     if !args.dry_run {
@@ -46,15 +50,19 @@ pub(super) fn run(args: &ForgetTypeArgs) -> anyhow::Result<()> {
         let gone = editor.remove_proofs(&keys, |so_far| progress.at(so_far.proofs, keys.len() as u64))?;
         drop(progress);
         removed = (gone.proofs, gone.bytes);
-        // Last: where this is cut short, the node still does not start on what is left.
-        if let Some(bytes) = record {
-            let read = ProofTypeRecords::from_bytes(&bytes).map_err(anyhow::Error::msg);
-            let mut records = read.context("its record of proof types")?;
-            records
-                .0
-                .retain(|proof_type, _| !args.proof_types.contains(proof_type));
-            editor.put_node_value(ProofTypeRecords::NAME, Some(&records.to_bytes()))?;
-        }
+        let records = match record {
+            Some(bytes) => {
+                let read = ProofTypeRecords::from_bytes(&bytes).map_err(anyhow::Error::msg);
+                let mut records = read.context("its record of proof types")?;
+                records
+                    .0
+                    .retain(|proof_type, _| !args.proof_types.contains(proof_type));
+                Some(records.to_bytes())
+            }
+            None => None,
+        };
+        // Last, in one commit: where this is cut short, the old entry is still recorded, and what is left is found out.
+        editor.put_with_gate_records(ProofTypeRecords::NAME, records.as_deref(), &gate.changes)?;
     }
     let mut lines = Lines::new();
     if args.json {
@@ -63,10 +71,16 @@ pub(super) fn run(args: &ForgetTypeArgs) -> anyhow::Result<()> {
             "proof_types": args.proof_types,
             "proofs": removed.0,
             "bytes": removed.1,
+            "payloads": gate.payloads,
         }))?;
     } else {
         let verb = if args.dry_run { "would go" } else { "removed" };
-        lines.line(format_args!("{} proofs, {}, {verb}", removed.0, size(removed.1)))?;
+        lines.line(format_args!(
+            "{} proofs, {}, {verb}; the gate counted one for {} payloads",
+            removed.0,
+            size(removed.1),
+            gate.payloads
+        ))?;
     }
     lines.end()
 }

@@ -33,7 +33,7 @@ pub struct ImportArgs {
     pub database: Database,
     /// Take the proofs into a stopped node's database as they are: nothing verifies them, they are served to peers and
     /// count for the gate. For exports of your own alone. What is looked at: that each file is what the list says, and that the
-    /// list's blocks, head and proofs contradict neither each other nor the database. What is not: signatures, the proofs
+    /// list's blocks, head, proofs and entries of proof types contradict neither each other nor the database. What is not: signatures, the proofs
     /// themselves, and whether the blocks are of the chain
     #[arg(long)]
     pub unverified: bool,
@@ -121,6 +121,8 @@ fn take_all(args: &ImportArgs, manifest: &Manifest) -> anyhow::Result<Outcome> {
             path.display()
         );
     }
+    // Before the proofs: a database that has them has what they are proofs of.
+    super::entries::adopt(&editor, &path, manifest.entries())?;
     let mut outcome = Outcome::default();
     let mut progress = Progress::new("import");
     let all = manifest.proofs.len() as u64;

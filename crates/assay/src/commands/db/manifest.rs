@@ -1,6 +1,7 @@
 //! The list that an export has beside its files, written last: an export without one was cut short.
 
 use anyhow::{Context, bail, ensure};
+use assay_proof_engine::proof_types::ProofTypeRecords;
 use assay_store::{BlockUpdate, ChainIdentity, KeptAs, MAX_RECORD_BYTES, RecordKey, StoredBlock};
 use assay_types::{ProofName, ProofType, Revision, Root, SignedProof, Slot, ValidatorIndex};
 use bytes::Bytes;
@@ -30,6 +31,10 @@ pub(super) struct Manifest {
     pub(super) genesis_validators_root: Root,
     /// The newest canonical block.
     pub(super) head: Option<Root>,
+    /// What the numbers of the proofs' types stand for, as the database has recorded it. Not in lists of earlier versions; those
+    /// refuse one that has it, so it needs no form of its own.
+    #[serde(default, skip_serializing_if = "ProofTypeRecords::is_empty")]
+    pub(super) proof_types: ProofTypeRecords,
     pub(super) blocks: Vec<Block>,
     pub(super) proofs: Vec<Proof>,
 }
@@ -72,6 +77,7 @@ impl Manifest {
             chain_id: identity.chain_id,
             genesis_validators_root: identity.genesis_validators_root,
             head: None,
+            proof_types: ProofTypeRecords::default(),
             blocks: Vec::new(),
             proofs: Vec::new(),
         }
@@ -166,6 +172,14 @@ impl Manifest {
             );
         }
         Ok(())
+    }
+
+    /// What the numbers of the types stand for that there are proofs of.
+    pub(super) fn entries(&self) -> ProofTypeRecords {
+        let types: HashSet<ProofType> = self.proofs.iter().map(|proof| proof.proof_type).collect();
+        let mut entries = self.proof_types.clone();
+        entries.0.retain(|proof_type, _| types.contains(proof_type));
+        entries
     }
 
     /// Takes a proof into the list.

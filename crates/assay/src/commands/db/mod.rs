@@ -6,12 +6,14 @@
 //! | `export`, `import` | proofs as files, and back |
 //! | `prune`, `verify` | less of it; whether it is as it was written |
 //! | `forget_type` | the proofs of a number that stands for another program from now on |
+//! | `entries` | what the numbers of proof types stand for, of a database and of an export |
 //! | `manifest` | the list that an export has beside its files |
 //! | `select`, `progress` | which proofs are meant; how far long work is |
 //!
 //! Reading changes no byte of the file and goes beside other readers. Nothing works on the file that a running node has open:
 //! on a copy of it everything does.
 
+mod entries;
 mod export;
 mod forget_type;
 mod import;

@@ -1,7 +1,10 @@
 //! Proof engines, and keys.
 
 use super::{TIMEOUT, beacon::Network, execution, http, report::Report};
-use crate::config::{EngineKind, NodeConfig, shown_endpoint};
+use crate::{
+    config::{EngineKind, NodeConfig, shown_endpoint},
+    node::guests::under_beta,
+};
 use assay_engine_api::{EngineClient, methods};
 use assay_proof_engine::{ProofTypeNames, ProofTypes};
 use assay_types::ProofType;
@@ -41,7 +44,10 @@ pub(super) async fn look(config: &NodeConfig, network: Option<&Network>, report:
         let types = endpoint.types(config);
         match &endpoint.kind {
             EngineKind::Dev => dev(&check, config, network, report),
-            EngineKind::Native => native(&check, config, &entries, network, report),
+            EngineKind::Native => {
+                native(&check, config, &entries, network, report);
+                guests(&types, &entries, network, report);
+            }
             EngineKind::ProofNode(url) => {
                 let names = match network {
                     Some(network) => config.proof_type_names_on(&network.spec),
@@ -89,6 +95,26 @@ fn native(
             format_args!("{} verifiers with their keys", verifiers.len()),
         ),
         Err(error) => report.fail(check, format_args!("{error:#}"), "see --native-verifier"),
+    }
+}
+
+/// What the guests state, where `beta` asks for more.
+fn guests(types: &[ProofType], entries: &ProofTypes, network: Option<&Network>, report: &mut Report) {
+    let Some(network) = network else { return };
+    for finding in under_beta(entries, types, &network.spec) {
+        let check = format!("guest of proof type {}", finding.proof_type);
+        match finding.contradicts {
+            true => report.fail(
+                check,
+                finding.text,
+                "the node does not start so: see --proof-type",
+            ),
+            false => report.warn(
+                check,
+                finding.text,
+                "a guest of the family validation-result states both (specs/native-verifiers.md)",
+            ),
+        }
     }
 }
 

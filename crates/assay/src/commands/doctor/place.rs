@@ -135,7 +135,8 @@ fn proof_types(config: &NodeConfig, network: Option<&Network>, path: &Path, repo
     };
     let kept = Offline::open(path).and_then(|offline| offline.reader().node_value(ProofTypeRecords::NAME));
     // What else is wrong here is told elsewhere.
-    let (Ok(entries), Ok(Some(kept))) = (entries, kept) else {
+    let records = entries.and_then(|entries| config.records_of(&entries));
+    let (Ok(now), Ok(Some(kept))) = (records, kept) else {
         return;
     };
     let kept = match ProofTypeRecords::from_bytes(&kept) {
@@ -145,7 +146,17 @@ fn proof_types(config: &NodeConfig, network: Option<&Network>, path: &Path, repo
             return;
         }
     };
-    for (proof_type, differences) in kept.differences(&entries.records()) {
+    let differing = kept.differences(&now);
+    for (proof_type, difference) in kept.other_judges(&now) {
+        if differing.iter().all(|(other, _)| *other != proof_type) {
+            report.warn(
+                format_args!("proof type {proof_type} in the database"),
+                difference,
+                "what is kept was judged by others: the same number must stand for the same program there",
+            );
+        }
+    }
+    for (proof_type, differences) in differing {
         let all: Vec<String> = differences.iter().map(ToString::to_string).collect();
         report.fail(
             format_args!("proof type {proof_type} in the database"),

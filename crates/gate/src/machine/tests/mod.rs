@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod conflict;
+mod forget;
 mod forms;
 mod model;
 mod observation;
