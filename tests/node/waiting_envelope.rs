@@ -43,6 +43,12 @@ async fn an_envelope_that_waits_for_its_block_is_shown() {
         (&json!(1), &json!("3"), &json!("http"))
     );
     assert_eq!(proof["waits_for"], "unknown_payload");
+    let (_, dashboard) = get(&node.http("/assay/v1/dashboard")).await;
+    let queues = &dashboard["data"]["queues"];
+    assert_eq!(
+        (&queues["awaited_roots"], &queues["awaited_since_ms"]),
+        (&json!(1), &waits["since_ms"])
+    );
     let (status, explained) = get(&node.http(&format!("/assay/v1/payloads/{awaited}"))).await;
     assert_eq!(
         (status, &explained["data"]["awaited"]),

@@ -7,8 +7,10 @@ use assay_types::SignedProof;
 use assay_verification::Candidate;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::value::RawValue;
 
-/// Most proofs in one request.
+/// Most proofs in one request. Of envelopes (`beta`) the network says how many: `MAX_EXECUTION_PROOFS_PER_PAYLOAD`.
 pub const MAX_PROOFS_PER_POST: usize = 64;
 
 /// Bytes of an SSZ offset.
@@ -48,13 +50,15 @@ impl BodyEncoding {
     }
 }
 
-/// The proofs of a body, each on its own: one of a JSON list that cannot be read leaves the others.
+/// The proofs of a body, each on its own: one of a JSON list that cannot be read leaves the others. No more than
+/// `envelopes` of a JSON list are envelopes; of SSZ only what is named says what it is.
 pub(crate) fn candidates(
     encoding: BodyEncoding,
     body: &Bytes,
+    envelopes: usize,
 ) -> Result<Vec<Result<Candidate, String>>, ApiError> {
     let found = match encoding {
-        BodyEncoding::Json => from_json(body)?,
+        BodyEncoding::Json => from_json(body, envelopes)?,
         BodyEncoding::Ssz => from_ssz(body)?.into_iter().map(Ok).collect(),
     };
     if found.is_empty() {
@@ -67,15 +71,39 @@ fn too_many() -> ApiError {
     ApiError::bad_request(format!("more than {MAX_PROOFS_PER_POST} proofs in one request"))
 }
 
-fn from_json(body: &Bytes) -> Result<Vec<Result<Candidate, String>>, ApiError> {
+/// What there are too many of, in a list of more envelopes than the network's `List[SignedExecutionProofEnvelope, N]` holds.
+pub(crate) const ENVELOPES: &str = "envelopes in one request (MAX_EXECUTION_PROOFS_PER_PAYLOAD)";
+
+pub(crate) fn too_many_envelopes(most: usize) -> ApiError {
+    ApiError::bad_request(format!("more than {most} {ENVELOPES}"))
+}
+
+/// Whether an element of a JSON list is an envelope: only names are read.
+fn is_envelope(raw: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Message {
+        beacon_block_root: Option<IgnoredAny>,
+    }
+    #[derive(Deserialize)]
+    struct Signed {
+        message: Message,
+    }
+    let names = serde_json::from_str::<Signed>(raw.get());
+    names.is_ok_and(|signed| signed.message.beacon_block_root.is_some())
+}
+
+fn from_json(body: &Bytes, envelopes: usize) -> Result<Vec<Result<Candidate, String>>, ApiError> {
     let refused =
         |e: serde_json::Error| ApiError::bad_request(format!("not a SignedExecutionProof in JSON: {e}"));
     let first = body.iter().find(|b| !b.is_ascii_whitespace());
     if first == Some(&b'[') {
         // One by one, so that a proof that cannot be read is named by its place and the list's length is bounded first.
-        let items: Vec<&serde_json::value::RawValue> = serde_json::from_slice(body).map_err(refused)?;
+        let items: Vec<&RawValue> = serde_json::from_slice(body).map_err(refused)?;
         if items.len() > MAX_PROOFS_PER_POST {
             return Err(too_many());
+        }
+        if items.len() > envelopes && items.iter().filter(|item| is_envelope(item)).count() > envelopes {
+            return Err(too_many_envelopes(envelopes));
         }
         return Ok(items
             .iter()
@@ -92,7 +120,7 @@ fn from_json(body: &Bytes) -> Result<Vec<Result<Candidate, String>>, ApiError> {
 
 /// One `SignedExecutionProof`, or a list of them.
 fn from_ssz(body: &Bytes) -> Result<Vec<Candidate>, ApiError> {
-    let mut split = SszSplit::new(MAX_PROOFS_PER_POST, Some(body.len()));
+    let mut split = SszSplit::new(MAX_PROOFS_PER_POST, "proofs", Some(body.len()));
     let parts = split.feed(body).and_then(|()| split.finish());
     Ok(parts.map_err(not_ssz)?.into_iter().map(Candidate::Ssz).collect())
 }
@@ -144,7 +172,7 @@ mod tests {
     }
 
     fn read(encoding: BodyEncoding, body: Vec<u8>) -> Result<Vec<SignedExecutionProof>, ApiError> {
-        let found = candidates(encoding, &Bytes::from(body))?;
+        let found = candidates(encoding, &Bytes::from(body), 4)?;
         Ok(found
             .into_iter()
             .map(|c| match c.unwrap() {
@@ -229,12 +257,39 @@ mod tests {
                 "{to}: {alone:?}"
             );
             // In a list it is named by its place, and the others are read.
-            let found = candidates(BodyEncoding::Json, &format!("[{good},{bad}]").into());
+            let found = candidates(BodyEncoding::Json, &format!("[{good},{bad}]").into(), 4);
             // A number that no reader takes spoils the list.
             let Ok(found) = found else { continue };
             assert!(found[0].is_ok());
             let error = found[1].as_ref().unwrap_err();
             assert!(error.contains(says), "{to}: {error}");
+        }
+    }
+
+    /// Before any of them is read: none of these has a root that is one.
+    #[test]
+    fn a_json_list_has_few_envelopes_and_many_proofs() {
+        let envelope = r#"{"message":{"proof_data":"0x","beacon_block_root":"no root"}}"#;
+        let proof = serde_json::to_string(&proof(3, 7)).unwrap();
+        for (envelopes, proofs, is_list) in [
+            (4, 0, true),
+            (5, 0, false),
+            (4, 60, true),
+            (5, 1, false),
+            (0, 64, true),
+        ] {
+            let items = [vec![envelope; envelopes], vec![proof.as_str(); proofs]].concat();
+            let found = candidates(BodyEncoding::Json, &format!("[{}]", items.join(",")).into(), 4);
+            match found {
+                Ok(found) => {
+                    assert!(is_list, "{envelopes}, {proofs}");
+                    assert_eq!(found.iter().filter(|one| one.is_err()).count(), envelopes);
+                }
+                Err(error) => {
+                    assert!(!is_list && error.code == 400, "{error:?}");
+                    assert!(error.message.starts_with("more than 4 envelopes"), "{error:?}");
+                }
+            }
         }
     }
 

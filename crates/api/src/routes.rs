@@ -22,6 +22,10 @@ pub(crate) mod openapi_json;
 pub(crate) mod post_execution_proofs;
 pub(crate) mod post_prover_execution_proofs;
 
+/// Places of posts of proofs whose work may go on without their callers: each holds a body.
+#[derive(Debug, Clone)]
+pub(crate) struct PostPlaces(pub(crate) std::sync::Arc<tokio::sync::Semaphore>);
+
 /// Most bytes of a body that holds proofs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyLimit(pub(crate) usize);

@@ -3,7 +3,7 @@
 use crate::{
     ApiError, ApiState,
     openapi::{Route, document},
-    routes::{self, BodyLimit, openapi_json::Document},
+    routes::{self, BodyLimit, PostPlaces, openapi_json::Document},
 };
 use axum::{
     Extension, Router,
@@ -33,7 +33,7 @@ use tower::{ServiceExt, limit::GlobalConcurrencyLimitLayer};
 const BODY_OVERHEAD: usize = 64 * 1024;
 /// Proofs of the largest size that fit into one request: `MAX_EXECUTION_PROOFS_PER_PAYLOAD`.
 const LARGEST_PROOFS_PER_POST: usize = 4;
-/// POSTs of proofs at the same time; more wait. Each may hold a body of some 33 MB.
+/// POSTs of proofs at the same time, those whose callers have hung up included; more wait. Each may hold a body of some 33 MB.
 const POSTS_AT_ONCE: usize = 4;
 /// How long answers under way may take once the node is told to end.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -122,8 +122,10 @@ pub fn paths() -> Vec<&'static str> {
 pub(crate) fn table(proof_body: usize) -> Vec<Route> {
     // One for all POST routes: what they hold in memory is bounded, and slow senders do not keep places for ever.
     let at_once = GlobalConcurrencyLimitLayer::new(POSTS_AT_ONCE);
+    let places = PostPlaces(Arc::new(Semaphore::new(POSTS_AT_ONCE)));
     let limited = |route: MethodRouter<ApiState>| -> MethodRouter<ApiState> {
         route
+            .layer::<_, std::convert::Infallible>(Extension(places.clone()))
             .layer::<_, std::convert::Infallible>(Extension(BodyLimit(proof_body)))
             .layer(at_once.clone())
     };

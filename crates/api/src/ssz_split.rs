@@ -33,6 +33,8 @@ enum Shape {
 /// Takes a body apart. Feed it every chunk, then `finish`.
 pub(crate) struct SszSplit {
     most: usize,
+    /// What there may be so many of.
+    of: &'static str,
     /// Length of the body, where it is known.
     length: Option<usize>,
     taken: usize,
@@ -49,10 +51,12 @@ fn no_room(index: usize) -> String {
 }
 
 impl SszSplit {
-    /// A body of at most `most` proofs; `length` where it is declared (the caller holds it against its limit).
-    pub(crate) fn new(most: usize, length: Option<usize>) -> Self {
+    /// A body of at most `most` proofs, which the error calls `of`; `length` where it is declared (the caller holds it
+    /// against its limit).
+    pub(crate) fn new(most: usize, of: &'static str, length: Option<usize>) -> Self {
         Self {
             most,
+            of,
             length,
             taken: 0,
             shape: Shape::Unknown(BytesMut::new()),
@@ -90,7 +94,7 @@ impl SszSplit {
             return Err("neither one proof nor a list".to_owned());
         }
         if first / OFFSET_BYTES > self.most {
-            return Err(format!("more than {} proofs", self.most));
+            return Err(format!("more than {} {}", self.most, self.of));
         }
         if first == SIGNED_FIXED_PART {
             let Some(inner) = offset(head, SIGNED_FIXED_PART) else {
@@ -224,7 +228,7 @@ mod tests {
     }
 
     fn split(body: &[u8], length: Option<usize>, chunk: usize) -> Result<Vec<Bytes>, String> {
-        let mut split = SszSplit::new(64, length);
+        let mut split = SszSplit::new(64, "proofs", length);
         for chunk in body.chunks(chunk) {
             split.feed(chunk)?;
         }
@@ -270,7 +274,7 @@ mod tests {
             }
         }
         // What is claimed takes no memory before it is there.
-        let mut claims = SszSplit::new(64, None);
+        let mut claims = SszSplit::new(64, "proofs", None);
         claims.feed(&[8, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]).unwrap();
         let Shape::List { buffer, .. } = &claims.shape else {
             unreachable!("two offsets make a list");

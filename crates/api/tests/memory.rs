@@ -107,7 +107,7 @@ fn posted_proofs_are_in_memory_once() {
 
         let before = HEAP.current_usage();
         HEAP.reset_peak_usage();
-        let found = posted::proofs(post(true), 2 * length).await.unwrap();
+        let found = posted::proofs(post(true), 2 * length, 4, false).await.unwrap();
         let read = HEAP.peak_usage().saturating_sub(before);
         assert!(
             read < length + length / 8,

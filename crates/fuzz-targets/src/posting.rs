@@ -41,7 +41,7 @@ pub(crate) fn post_body(data: &[u8]) -> Seen {
             return Seen::Refused;
         }
     };
-    match candidates(encoding, &Bytes::copy_from_slice(body)) {
+    match candidates(encoding, &Bytes::copy_from_slice(body), MAX_PROOFS_PER_POST) {
         Ok(found) => {
             assert!((1..=MAX_PROOFS_PER_POST).contains(&found.len()));
             let listed = found.len();
@@ -81,7 +81,7 @@ fn ssz_of(candidate: Candidate) -> Bytes {
 fn posted_again(proofs: &[Bytes]) {
     let list = Bytes::from(ssz_list(proofs).unwrap());
     let read = |encoding, body: &Bytes| -> Vec<Bytes> {
-        let found = candidates(encoding, body).unwrap();
+        let found = candidates(encoding, body, MAX_PROOFS_PER_POST).unwrap();
         found.into_iter().map(|one| ssz_of(one.unwrap())).collect()
     };
     // 27 elements of which the first is malformed can be one well-formed proof; then that is what they are.

@@ -23,7 +23,10 @@ impl Inner {
             Action::CheckSignature { id, .. } => (*id, Stage::Signature),
             Action::AskEngine { id, .. } => (*id, Stage::Engine),
             Action::Commit { id, .. } => (*id, Stage::Commit),
-            Action::Reply { .. } | Action::Parked { .. } | Action::Contain { .. } => return None,
+            Action::Reply { .. }
+            | Action::Parked { .. }
+            | Action::PayloadFound { .. }
+            | Action::Contain { .. } => return None,
         };
         // Where nobody traces, not even the lock is taken.
         let span = match trace::is_on() {
@@ -90,7 +93,10 @@ impl Inner {
                 let durable = self.commit(&proof, &source).await;
                 Outcome::Committed { proof, durable }
             }
-            Action::Reply { .. } | Action::Parked { .. } | Action::Contain { .. } => Outcome::Crashed,
+            Action::Reply { .. }
+            | Action::Parked { .. }
+            | Action::PayloadFound { .. }
+            | Action::Contain { .. } => Outcome::Crashed,
         }
     }
 

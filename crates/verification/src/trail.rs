@@ -60,6 +60,15 @@ pub struct Awaited {
     pub proofs: Vec<(ProofType, UnderWay)>,
 }
 
+impl Awaited {
+    /// Keeps the first of its proofs.
+    fn shorten(&mut self) {
+        self.proofs
+            .sort_by_key(|(proof_type, u)| (u.arrived_at, *proof_type, u.validator_index));
+        self.proofs.truncate(MAX_AWAITING);
+    }
+}
+
 /// Proofs of one payload and type that are not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProofTrail {
@@ -114,15 +123,34 @@ impl Trail {
         self.flights.insert(ticket, flight);
     }
 
-    /// More may be known: of the block with this root, or of any. `payload` says which payload a name stands for.
-    pub(crate) fn look_again(
-        &mut self,
-        block_root: Option<&Root>,
-        payload: impl Fn(&ProofName) -> Option<Root>,
-    ) {
-        let unknown = self.flights.values_mut().filter(|f| f.payload.is_none());
-        for flight in unknown.filter(|f| block_root.is_none_or(|root| f.name.root == *root)) {
-            flight.payload = payload(&flight.name);
+    /// More may be known: of what goes by this root, or of anything. `payload` says which payload a name stands for. What
+    /// waited for no more than that waits for nothing outside any longer.
+    pub(crate) fn look_again(&mut self, named: Option<&Root>, payload: impl Fn(&ProofName) -> Option<Root>) {
+        let mut found = Vec::new();
+        for (ticket, flight) in &self.flights {
+            let unknown =
+                flight.payload.is_none() || flight.under_way.waits_for == Some(ParkReason::UnknownPayload);
+            if unknown
+                && named.is_none_or(|root| flight.name.root == *root)
+                && let Some(payload) = payload(&flight.name)
+            {
+                found.push((*ticket, payload));
+            }
+        }
+        for (ticket, payload) in found {
+            self.payload_found(ticket, payload);
+        }
+    }
+
+    /// The payload that it names is known, or its block's is.
+    pub(crate) fn payload_found(&mut self, ticket: Ticket, payload: Root) {
+        if let Some(flight) = self.flights.get_mut(&ticket) {
+            flight.payload = Some(payload);
+            let before = flight
+                .under_way
+                .waits_for
+                .take_if(|reason| *reason == ParkReason::UnknownPayload);
+            self.count(before, None);
         }
     }
 
@@ -227,11 +255,29 @@ impl Trail {
 
     /// What is waited for, longest first, at most `limit`; and how many there are.
     pub(crate) fn awaited(&self, limit: usize) -> (Vec<Awaited>, usize) {
+        let by_root = self.awaited_where(|_| true);
+        let all = by_root.len();
+        let mut longest: Vec<_> = by_root.into_values().collect();
+        longest.sort_by_key(|awaited| (awaited.since, awaited.root));
+        longest.truncate(limit);
+        longest.iter_mut().for_each(Awaited::shorten);
+        (longest, all)
+    }
+
+    /// What waits for the payload or block of this root, where anything does.
+    pub(crate) fn awaited_by(&self, root: &Root) -> Option<Awaited> {
+        // No root of a block is one of a request, so there is one at most.
+        let (_, mut awaited) = self.awaited_where(|name| name.root == *root).pop_first()?;
+        awaited.shorten();
+        Some(awaited)
+    }
+
+    fn awaited_where(&self, is_meant: impl Fn(&ProofName) -> bool) -> BTreeMap<(Revision, Root), Awaited> {
         let mut by_root: BTreeMap<(Revision, Root), Awaited> = BTreeMap::new();
         let waiting = self
             .flights
             .values()
-            .filter(|f| f.under_way.waits_for == Some(ParkReason::UnknownPayload));
+            .filter(|f| f.under_way.waits_for == Some(ParkReason::UnknownPayload) && is_meant(&f.name));
         for flight in waiting {
             let ProofName {
                 revision,
@@ -250,17 +296,7 @@ impl Trail {
             awaited.count += 1;
             awaited.proofs.push((proof_type, flight.under_way));
         }
-        let all = by_root.len();
-        let mut longest: Vec<_> = by_root.into_values().collect();
-        longest.sort_by_key(|awaited| (awaited.since, awaited.root));
-        longest.truncate(limit);
-        for awaited in &mut longest {
-            awaited
-                .proofs
-                .sort_by_key(|(proof_type, u)| (u.arrived_at, *proof_type, u.validator_index));
-            awaited.proofs.truncate(MAX_AWAITING);
-        }
-        (longest, all)
+        by_root
     }
 
     /// How many wait, by what for; `None` where nothing outside is waited for.
@@ -325,19 +361,37 @@ mod tests {
             )
         );
         assert_eq!((trail.awaited(1).0.len(), trail.awaited(1).1), (1, 2));
+        for (root, found) in [
+            (root(9), awaited.first()),
+            (root(5), awaited.last()),
+            (root(1), None),
+        ] {
+            assert_eq!(trail.awaited_by(&root).as_ref(), found);
+        }
         assert_eq!(trail.parked_counts()[&ParkReason::UnknownPayload], 41);
         assert!(trail.of(&[root(9), root(1), root(5)]).is_empty());
         // Another block's, then its own.
         let payload = |name: &ProofName| (name.root == root(9)).then(|| root(1));
         trail.look_again(Some(&root(8)), payload);
         assert!(trail.of(&[root(1)]).is_empty());
+        // The block is there, its payload is not.
+        trail.look_again(Some(&root(9)), |_| None);
+        assert_eq!(trail.awaited(8).1, 2);
         trail.look_again(Some(&root(9)), payload);
+        let left: Vec<_> = trail.awaited(8).0.iter().map(|a| a.root).collect();
+        assert_eq!((left, trail.awaited_by(&root(9))), (vec![root(5)], None));
+        assert_eq!(trail.parked_counts()[&ParkReason::UnknownPayload], 1);
+        assert_eq!(trail.waiting()[&None], 40);
         trail.parked(3, ParkReason::EngineUnavailable);
         let seen = trail.of(&[root(1)]);
         assert_eq!(seen[&key(1, 2)].under_way.len(), MAX_UNDER_WAY);
         // All of them again, as after events were missed.
         trail.look_again(None, |name| Some(name.root));
         assert_eq!(trail.of(&[root(5)])[&key(5, 1)].under_way.len(), 1);
+        assert_eq!(trail.awaited(8), (Vec::new(), 0));
+        // What waits for something else goes on waiting for that.
+        trail.payload_found(3, root(1));
+        assert_eq!(trail.parked_counts()[&ParkReason::EngineUnavailable], 1);
         // A refusal is the payload's too.
         trail.ended(3, &Verdict::Reject(RejectReason::InvalidProof), payload);
         assert_eq!(trail.of(&[root(1)])[&key(1, 2)].invalid.len(), 1);

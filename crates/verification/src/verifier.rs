@@ -1,8 +1,8 @@
 //! The shell around the machine: it keeps the clock, runs the work the machine asks for, and carries verdicts back.
 
 use crate::{
-    Candidate, ContainmentRecord, IgnoreReason, KnownProofs, ParkReason, ProofSink, Source, Submission,
-    Verdict, VerificationMetrics, VerifierConfig,
+    Candidate, ContainmentRecord, IgnoreReason, KnownProofs, ParkReason, ProofSink, RejectReason, Source,
+    Submission, Verdict, VerificationMetrics, VerifierConfig,
     candidate::Parsed,
     machine::{Action, CandidateId, Event, Judgement, Machine, Ticket, View},
     trace,
@@ -232,6 +232,20 @@ impl Intake {
         self.inner.state.lock().trail.awaited(limit)
     }
 
+    /// What waits for the payload (`alpha`) or the block (`beta`) of this root; `None` where nothing does.
+    pub fn awaited_by(&self, root: &Root) -> Option<Awaited> {
+        self.inner.state.lock().trail.awaited_by(root)
+    }
+
+    /// What is wrong with a candidate whatever is known of the chain: its container, its size, no proof in it (rule 7), in
+    /// `beta` a type that its text does not define. Counted as the verdict that it is; `None` where nothing is, and nothing is
+    /// counted.
+    pub fn structural_fault(&self, candidate: &Candidate, source: &Source) -> Option<RejectReason> {
+        let reason = Parsed::new(candidate.clone(), self.spec()).err()?;
+        self.inner.metrics.verdict(source, &Verdict::Reject(reason));
+        Some(reason)
+    }
+
     /// How many proofs have no verdict yet, by what outside they wait for.
     pub fn waiting(&self) -> BTreeMap<Option<ParkReason>, usize> {
         self.inner.state.lock().trail.waiting()
@@ -290,6 +304,7 @@ impl Inner {
             };
             if let Some(root) = look_again {
                 state.trail.look_again(root.as_ref(), |name| self.root_of(name));
+                self.metrics.waiting(state.trail.parked_counts());
             }
             self.step(&mut state, event)
         };
@@ -391,6 +406,11 @@ impl Inner {
                 told = true;
                 state.trail.parked(*ticket, *reason);
                 state.parked(*ticket, *reason);
+                false
+            }
+            Action::PayloadFound { ticket, payload } => {
+                told = true;
+                state.trail.payload_found(*ticket, *payload);
                 false
             }
             _ => true,

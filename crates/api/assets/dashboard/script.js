@@ -351,6 +351,8 @@ function rest(data, now) {
     [one.waits_for ? `Wait: ${word(WAITS, one.waits_for)}` : "Being judged", number(one.count)]);
   pairs("queues", [
     ...(waiting.length > 0 ? waiting : [["Proofs without a verdict", "none"]]),
+    ...(data.queues.awaited_roots === 0 ? [] : [["Unknown payloads and blocks that proofs name",
+      `${number(data.queues.awaited_roots)}; the first proof came ${ago(now - data.queues.awaited_since_ms)}`]]),
     ["Held in memory", bytes(data.queues.held_bytes)],
     ["Proofs to fetch from peers", `${number(sync.missing - sync.not_obtainable)}${sync.paused ? ", paused" : ""}`],
     ["Being fetched", `${number(sync.under_way)} in ${number(sync.requests)} requests`],

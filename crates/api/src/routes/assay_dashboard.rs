@@ -284,8 +284,12 @@ fn queues(state: &ApiState) -> Value {
         .map(|(reason, count)| json!({ "waits_for": reason.map(|r| r.label()), "count": count }))
         .collect();
     let sync = state.network.sync_state();
+    let (longest, awaited_roots) = state.intake.awaited(1);
     json!({
         "without_verdict": waiting,
+        // Payloads and blocks that proofs name and nobody here has seen.
+        "awaited_roots": awaited_roots,
+        "awaited_since_ms": longest.first().map(|awaited| unix_ms(awaited.since)),
         "held_bytes": state.intake.metrics().snapshot().held_bytes,
         "sync": {
             "blocks": sync.blocks,

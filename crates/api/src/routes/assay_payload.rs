@@ -52,15 +52,9 @@ pub(crate) async fn get(
     match state.gate.remembered(&block_hash) {
         Some(payload) => Ok(Json(json!({ "data": remembered(&state, &payload).await? }))),
         // No root is a hash of another kind, so this is what proofs name.
-        None => match state
-            .intake
-            .awaited(usize::MAX)
-            .0
-            .iter()
-            .find(|a| a.root == block_hash)
-        {
+        None => match state.intake.awaited_by(&block_hash) {
             Some(found) => Ok(Json(
-                json!({ "data": { "in_tree": false, "awaited": awaited(found) } }),
+                json!({ "data": { "in_tree": false, "awaited": awaited(&found) } }),
             )),
             None => Err(ApiError::not_found("the gate does not know this payload")),
         },

@@ -9,6 +9,10 @@
 //! a payload or a block that is known; else `Eth-Consensus-Version`, which names the fork and so the revision; else the
 //! revision that holds now. Near a fork that changes the revision even this is a guess: then what is named is waited for
 //! first. A header that contradicts what is posted is 400.
+//!
+//! Of envelopes a request has `MAX_EXECUTION_PROOFS_PER_PAYLOAD` at most (`List[SignedExecutionProofEnvelope, 4]`), or none is
+//! looked at; `alpha`'s list has no bound in the texts and is held to `MAX_PROOFS_PER_POST`. What has been read is judged
+//! whether the caller stays for the answer or not.
 
 use crate::{
     ApiError, ApiState, posted,
@@ -16,10 +20,10 @@ use crate::{
 };
 use crate::{
     openapi::{Operation, schema},
-    proof_body::MAX_PROOFS_PER_POST,
+    proof_body::{ENVELOPES, MAX_PROOFS_PER_POST, too_many_envelopes},
 };
 use assay_chain::Chain;
-use assay_types::{ForkName, Revision, Root, SignedProof, Slot};
+use assay_types::{ForkName, Revision, Root, SignedProof, Slot, Spec};
 use assay_verification::{Candidate, IgnoreReason, Intake, Source, Verdict, Waited};
 use axum::{
     Extension,
@@ -29,8 +33,14 @@ use axum::{
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use serde_json::json;
-use std::time::{Duration, Instant};
-use tokio::sync::broadcast::error::RecvError;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::{OwnedSemaphorePermit, broadcast::error::RecvError};
 
 /// How long all proofs of a request together may wait for payloads, validators or the engine before the caller is told
 /// to come again. They go on waiting in the waiting room.
@@ -41,11 +51,49 @@ const AT_ONCE: usize = 4;
 pub(crate) async fn post(
     State(state): State<ApiState>,
     Extension(limit): Extension<super::BodyLimit>,
+    Extension(places): Extension<super::PostPlaces>,
     request: Request,
 ) -> Result<(), ApiError> {
     let said = consensus_version(request.headers())?;
-    let found = posted::proofs(request, limit.0).await?;
-    answer(state.chain.as_ref(), &state.intake, said, found, PATIENCE).await
+    let spec = state.chain.spec();
+    let says_envelopes = said.is_some_and(|fork| spec.revision_at(fork) == Revision::Beta);
+    let most = most_envelopes(spec);
+    // Before the body: whoever has to wait for a place has sent nothing that could be lost.
+    let place = places.0.acquire_owned().await;
+    let place = place.map_err(|_| ApiError::unavailable("this node is ending"))?;
+    let found = posted::proofs(request, limit.0, most, says_envelopes).await?;
+    detached(place, async move {
+        answer(state.chain.as_ref(), &state.intake, said, found, PATIENCE).await
+    })
+    .await
+}
+
+/// Work that goes on when whoever asked for it hangs up, in a place that is free again when it has ended.
+async fn detached(
+    place: OwnedSemaphorePermit,
+    work: impl Future<Output = Result<(), ApiError>> + Send + 'static,
+) -> Result<(), ApiError> {
+    let working = tokio::spawn(async move {
+        let answer = work.await;
+        drop(place);
+        answer
+    });
+    working
+        .await
+        .unwrap_or_else(|error| Err(ApiError::internal(error.to_string())))
+}
+
+/// `N` of `List[SignedExecutionProofEnvelope, N]`.
+fn most_envelopes(spec: &Spec) -> usize {
+    usize::try_from(spec.max_execution_proofs_per_payload).unwrap_or(usize::MAX)
+}
+
+fn is_envelope(candidate: &Candidate) -> bool {
+    match candidate {
+        Candidate::Ssz(_) => false,
+        Candidate::Envelope(_) => true,
+        Candidate::Signed(signed) => signed.revision == Revision::Beta,
+    }
 }
 
 /// The fork of `Eth-Consensus-Version`; 400 where that is none.
@@ -66,11 +114,40 @@ async fn answer(
     patience: Duration,
 ) -> Result<(), ApiError> {
     let deadline = Instant::now() + patience;
-    let judging = found
+    let told: Vec<Result<Told, String>> = found
         .into_iter()
-        .map(|candidate| judge(chain, intake, said, candidate, deadline));
+        .map(|candidate| of_revision(chain, said, candidate?))
+        .collect();
+    let most = most_envelopes(chain.spec());
+    let known = told
+        .iter()
+        .filter(|told| matches!(told, Ok(Told::Apart(candidate)) if is_envelope(candidate)));
+    let envelopes = known.count();
+    if envelopes > most {
+        return Err(too_many_envelopes(most));
+    }
+    let room = EnvelopeRoom {
+        most,
+        taken: Arc::new(AtomicUsize::new(envelopes)),
+    };
+    let judging = told
+        .into_iter()
+        .map(|told| judge(chain, intake, room.clone(), told, deadline));
     let outcomes: Vec<Outcome> = stream::iter(judging).buffered(AT_ONCE).collect().await;
     verdicts::answer(outcomes)
+}
+
+/// How many envelopes the request may have, and has: of what is told apart by waiting, none beyond it is looked at.
+#[derive(Clone)]
+struct EnvelopeRoom {
+    most: usize,
+    taken: Arc<AtomicUsize>,
+}
+
+impl EnvelopeRoom {
+    fn take(&self) -> bool {
+        self.taken.fetch_add(1, Ordering::Relaxed) < self.most
+    }
 }
 
 /// What is posted, as a candidate of its revision.
@@ -190,17 +267,20 @@ async fn told_apart(chain: &dyn Chain, ssz: Bytes, deadline: Instant) -> (Candid
 async fn judge(
     chain: &dyn Chain,
     intake: &Intake,
-    said: Option<ForkName>,
-    candidate: Result<Candidate, String>,
+    room: EnvelopeRoom,
+    told: Result<Told, String>,
     deadline: Instant,
 ) -> Outcome {
-    let told = match candidate.and_then(|candidate| of_revision(chain, said, candidate)) {
-        Ok(told) => told,
-        Err(why) => return Outcome::Refused(why),
-    };
     let (candidate, is_guess) = match told {
-        Told::Apart(candidate) => (candidate, false),
-        Told::Unsure(ssz) => told_apart(chain, ssz, deadline).await,
+        Err(why) => return Outcome::Refused(why),
+        Ok(Told::Apart(candidate)) => (candidate, false),
+        Ok(Told::Unsure(ssz)) => {
+            let (candidate, is_guess) = told_apart(chain, ssz, deadline).await;
+            if is_envelope(&candidate) && !room.take() {
+                return Outcome::Refused(format!("more than {} {ENVELOPES}", room.most));
+            }
+            (candidate, is_guess)
+        }
     };
     match verdict_of(intake, candidate, deadline).await {
         Outcome::NotNow(why) if is_guess => Outcome::NotNow(format!(
@@ -244,7 +324,8 @@ pub(crate) fn describe(id: &'static str) -> Operation {
     let ssz = json!({ "type": "string", "format": "binary" });
     Operation::new(
         id,
-        "Proofs, signed: judged, stored and published, each on its own",
+        "Proofs, signed: judged, stored and published, each on its own; of SignedExecutionProofEnvelopes no more than \
+         MAX_EXECUTION_PROOFS_PER_PAYLOAD in one request",
     )
     .body(&[
         ("application/json", json!({ "anyOf": [one, several] })),
@@ -274,10 +355,9 @@ mod tests {
         http::{StatusCode, header},
         response::IntoResponse,
     };
-    use std::sync::Arc;
-
     struct House {
         chain: Arc<MemoryChain>,
+        store: Arc<MemorySink>,
         engine: Arc<ScriptedEngine>,
         verifier: Verifier,
     }
@@ -306,10 +386,11 @@ mod tests {
                 engine: engine.clone(),
                 known: store.clone(),
                 containment: Arc::new(MemoryContainment::default()),
-                store,
+                store: store.clone(),
             };
             Self {
                 chain,
+                store,
                 engine,
                 verifier: Verifier::start(config, parts),
             }
@@ -558,6 +639,81 @@ mod tests {
             .await;
         assert_eq!(refused.unwrap_err().code, 400);
         assert!(began.elapsed() < Duration::from_millis(250));
+        house.verifier.shutdown().await;
+    }
+
+    /// `List[SignedExecutionProofEnvelope, 4]`; what `alpha` lists is held to 64 elsewhere.
+    #[tokio::test]
+    async fn a_fifth_envelope_is_one_too_many_and_none_is_looked_at() {
+        let house = House::on(gloas_at_slot_16(), 64);
+        house.chain.set_slot(Slot(32));
+        for block in 20..30 {
+            let (block, payload) = (Root::from([block; 32]), Root::from([block + 100; 32]));
+            house.chain.add_block_of(block, Slot(17), payload);
+            house.chain.add_payload(payload, Slot(17));
+        }
+        let envelope = |block| house.envelope_at(block, 1, Slot(17));
+        let ssz = |block| Candidate::Ssz(envelope(block).to_ssz_bytes());
+        let json = |block| Candidate::signed(envelope(block));
+        let proofs = || (0..6).map(|_| Candidate::signed(house.proof(1, 1)));
+        let too_many = "more than 4 envelopes in one request (MAX_EXECUTION_PROOFS_PER_PAYLOAD)";
+        for (what, list) in [
+            ("SSZ", (20..25).map(ssz).collect::<Vec<_>>()),
+            ("JSON", (20..25).map(json).collect()),
+            ("of blocks nobody knows", (90..95).map(ssz).collect()),
+            ("beside proofs", proofs().chain((20..25).map(json)).collect()),
+        ] {
+            let refused = house.post_all(list).await.unwrap_err();
+            assert_eq!(
+                (refused.code, refused.message.as_str()),
+                (400, too_many),
+                "{what}"
+            );
+            assert!(refused.failures.is_empty(), "{what}");
+        }
+        assert!(house.store.proofs().is_empty());
+        house.post_all((20..24).map(ssz).collect()).await.unwrap();
+        let several = proofs().chain((24..28).map(json)).collect();
+        house.post_all(several).await.unwrap();
+        // Near the fork SSZ without a header turns out to be envelopes one by one: four of them.
+        house.chain.set_slot(Slot(16));
+        let refused = house.post_all((40..46).map(ssz).collect()).await.unwrap_err();
+        let beyond = refused.failures.iter().filter(|f| f.message == too_many);
+        assert_eq!((refused.code, beyond.count()), (400, 2), "{refused:?}");
+        house.verifier.shutdown().await;
+    }
+
+    /// Whoever hangs up while its proof waits to be told apart has posted it.
+    #[tokio::test]
+    async fn what_was_read_is_judged_though_the_caller_hangs_up() {
+        let house = House::on(gloas_at_slot_16(), 16);
+        house.chain.set_slot(Slot(16));
+        let (chain, intake) = (house.chain.clone(), house.verifier.intake());
+        let ssz = house.envelope_at(9, 1, Slot(16)).to_ssz_bytes();
+        let places = Arc::new(tokio::sync::Semaphore::new(1));
+        let place = places.clone().acquire_owned().await.unwrap();
+        let posted = detached(place, async move {
+            let patience = Duration::from_secs(60);
+            answer(
+                chain.as_ref(),
+                &intake,
+                None,
+                vec![Ok(Candidate::Ssz(ssz))],
+                patience,
+            )
+            .await
+        });
+        let hung_up = tokio::time::timeout(Duration::from_millis(50), posted).await;
+        assert!(hung_up.is_err(), "{hung_up:?}");
+        assert_eq!(places.available_permits(), 0, "its place is still taken");
+        house.chain.add_payload(Root::from([6; 32]), Slot(16));
+        house
+            .chain
+            .add_block_of(Root::from([9; 32]), Slot(16), Root::from([6; 32]));
+        // When it is free again, it has been judged.
+        let free = tokio::time::timeout(Duration::from_secs(20), places.acquire()).await;
+        drop(free.unwrap().unwrap());
+        assert_eq!(house.store.proofs().len(), 1);
         house.verifier.shutdown().await;
     }
 

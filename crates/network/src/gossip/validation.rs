@@ -34,6 +34,14 @@ pub(crate) struct GossipMessage {
     pub(crate) ssz: Bytes,
 }
 
+impl GossipMessage {
+    fn source(&self) -> Source {
+        Source::Gossip {
+            peer: PeerRef(self.peer.to_bytes().into()),
+        }
+    }
+}
+
 /// What to tell gossipsub of a message, and what else follows from its verdict.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -104,6 +112,18 @@ impl Validation {
         }
     }
 
+    fn candidate(&self, message: &GossipMessage) -> Candidate {
+        Candidate::ssz(self.schedule.revision_of(message.digest), message.ssz.clone())
+    }
+
+    /// The report of a message that is bad by itself, on whichever topic, whatever it names and however much is being judged:
+    /// REJECT, before any look-up (protocol.md section 4). Asked before `begin`.
+    pub(crate) fn bad_by_itself(&self, message: &GossipMessage) -> Option<Report> {
+        let candidate = self.candidate(message);
+        let reason = self.intake.structural_fault(&candidate, &message.source())?;
+        Some(self.report(message, Verdict::Reject(reason)))
+    }
+
     /// Starts judging a message; its report comes over the channel. Where too much is being judged already, what is
     /// wanted waits in line; of the rest the report is returned at once: IGNORE.
     pub(crate) fn begin(self: &Arc<Self>, message: GossipMessage) -> Option<Report> {
@@ -138,17 +158,8 @@ impl Validation {
         {
             return self.wrong_digest(&message, None);
         }
-        let source = Source::Gossip {
-            peer: PeerRef(message.peer.to_bytes().into()),
-        };
-        let verdict = match self
-            .intake
-            .submit(
-                Candidate::ssz(self.schedule.revision_of(message.digest), message.ssz.clone()),
-                source,
-            )
-            .await
-        {
+        let judging = self.intake.submit(self.candidate(&message), message.source());
+        let verdict = match judging.await {
             Submission::Decided(verdict) => verdict,
             Submission::Parked { reason, verdict } => {
                 // From here on the waiting room bounds it.
@@ -328,7 +339,8 @@ mod tests {
                 digest: self.validation.schedule.digest_at_slot(topic),
                 ssz,
             };
-            match self.validation.begin(message) {
+            let at_once = self.validation.bad_by_itself(&message);
+            match at_once.or_else(|| self.validation.begin(message)) {
                 Some(report) => report,
                 None => tokio::time::timeout(Duration::from_secs(20), self.reports.recv())
                     .await
@@ -362,6 +374,56 @@ mod tests {
             assert!(report.misplaced.is_none());
             assert_eq!(house.wrong_digests(), wrong, "{topic:?}");
         }
+        house.verifier.shutdown().await;
+    }
+
+    /// What is bad by itself is rejected before anything is looked up: on whichever topic, whatever it names, and where there
+    /// is no room for it.
+    #[tokio::test]
+    async fn what_is_bad_by_itself_is_rejected_before_any_look_up() {
+        use MessageAcceptance::{Ignore, Reject};
+        let mut house = House::new();
+        let spoilt = |block, spoil: fn(&mut SignedProof)| {
+            let envelope = SignedProof::from_ssz_bytes(&house.envelope(block, GLOAS), Revision::Beta);
+            let mut envelope = envelope.unwrap();
+            spoil(&mut envelope);
+            envelope.to_ssz_bytes()
+        };
+        let empty = |block| spoilt(block, |envelope| envelope.message.proof_data = Bytes::new());
+        let of_no_type = |block| spoilt(block, |envelope| envelope.message.proof_type = 9);
+        // Names a payload of Fulu, so its topic is wrong.
+        let misplaced = spoilt(1, |_| {});
+        let rows = [
+            ("empty, known", empty(8), Reject),
+            ("empty, of a block nobody knows", empty(9), Reject),
+            ("empty, on another's topic", empty(1), Reject),
+            ("a type not defined, on another's topic", of_no_type(1), Reject),
+            (
+                "a type not defined, of a block nobody knows",
+                of_no_type(9),
+                Reject,
+            ),
+            ("no container", Bytes::from_static(&[7; 300]), Reject),
+            ("nothing but misplaced", misplaced, Ignore),
+        ];
+        let (full, unknown) = (empty(9), spoilt(9, |_| {}));
+        for (what, ssz, acceptance) in rows {
+            assert_eq!(house.hears(GLOAS, ssz).await.acceptance, acceptance, "{what}");
+        }
+        assert_eq!(house.wrong_digests(), 1);
+        // All room for what nobody waits for is taken.
+        let mut taken = Vec::new();
+        while let Room::Here(permit) = house.validation.rooms.take(PeerId::random(), 0, false) {
+            taken.push(permit);
+        }
+        for (ssz, acceptance) in [(unknown, Ignore), (full, Reject)] {
+            assert_eq!(house.hears(GLOAS, ssz).await.acceptance, acceptance);
+        }
+        let metrics = house.verifier.metrics().snapshot();
+        let rejected = assay_verification::RejectReason::ALL
+            .iter()
+            .map(|reason| metrics.rejected(*reason));
+        assert_eq!(rejected.sum::<u64>(), 7, "{metrics:?}");
         house.verifier.shutdown().await;
     }
 

@@ -142,6 +142,15 @@ impl Host {
                 let taken = self.budgets.take(message.peer, message.ssz.len(), now);
                 // gossipsub remembers the id, whoever brought the message: what is ignored here, no honest peer can
                 // bring any more.
+                if let Some(report) = self.parts.validation.bad_by_itself(&message) {
+                    let peer = message.peer;
+                    self.echoes.judging(message.id);
+                    self.on_report(report);
+                    if taken == Taken::Flood {
+                        self.on_fault(peer, Fault::Flooding);
+                    }
+                    return;
+                }
                 if taken != Taken::Fits && !self.parts.validation.is_wanted(message.digest, &message.ssz) {
                     self.over_budget(message.id, message.peer, taken);
                     return;

@@ -84,6 +84,8 @@ pub(crate) enum Action {
         source: Source,
         reason: ParkReason,
     },
+    /// The payload that it waited for, told so, is known: its way goes on.
+    PayloadFound { ticket: Ticket, payload: Root },
     /// Hash the message in the form that holds at `epoch`.
     Hash {
         id: CandidateId,

@@ -56,6 +56,16 @@ impl Machine {
                     self.set_timer(id, None);
                     self.room.set_payload_known(id, true);
                     let Some(held) = self.room.get_mut(id) else { return };
+                    if held.last_park == Some(ParkReason::UnknownPayload) {
+                        // Were it to wait for that again, it would be told again.
+                        held.last_park = None;
+                        let root = payload.new_payload_request_root;
+                        self.actions
+                            .extend(held.sharers.iter().map(|sharer| Action::PayloadFound {
+                                ticket: sharer.ticket,
+                                payload: root,
+                            }));
+                    }
                     held.payload = Some(payload);
                     let stage = match (authenticated, held.proof_root) {
                         (true, _) => Stage::Engine,

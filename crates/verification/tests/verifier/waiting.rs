@@ -139,6 +139,43 @@ async fn a_caller_that_waits_no_longer_loses_nothing() {
     assert_eq!(house.store.proofs().len(), 2);
 }
 
+/// Two of one payload and type: one has the turn, the other has not; neither waits for the payload once that is there.
+#[tokio::test(start_paused = true)]
+async fn what_has_come_is_not_awaited_any_longer() {
+    let house = house();
+    house.engine.set_delay(Duration::from_secs(5));
+    let mut verdicts = Vec::new();
+    for validator in [1, 2] {
+        let candidate = house.ssz(key(2, 1), "V", validator);
+        match house.submit(candidate, gossip(1)).await {
+            Submission::Parked { verdict, .. } => verdicts.push(verdict),
+            decided @ Submission::Decided(_) => panic!("{decided:?}"),
+        }
+    }
+    let mut registry = prometheus_client::registry::Registry::default();
+    house.verifier.metrics().register(&mut registry);
+    let gauge = || {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let named = |line: &&str| line.contains("waiting{reason=\"unknown_payload\"}");
+        let line = text.lines().find(named).unwrap();
+        line.split_whitespace().next_back().unwrap().to_owned()
+    };
+    assert_eq!(house.intake.awaited(8).1, 1);
+    assert_eq!(house.intake.awaited_by(&root(2)).map(|a| a.count), Some(2));
+    assert_eq!(house.intake.awaited_by(&root(1)), None);
+    assert_eq!(gauge(), "2");
+    house.chain.add_payload(root(2), SLOT);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(house.intake.waiting(), [(None, 2)].into(), "the engine is at it");
+    assert_eq!(house.intake.awaited(8), (Vec::new(), 0));
+    assert_eq!(house.intake.awaited_by(&root(2)), None);
+    assert_eq!(gauge(), "0");
+    for verdict in verdicts {
+        last_word(verdict).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_waits_for_a_payload_that_finality_cut_off_is_let_go() {
     let house = house();

@@ -49,9 +49,13 @@ fn a_proof_waits_for_its_block_and_then_for_the_payload() {
         house.event(Event::PayloadKnown(request_root(5)));
         house.work();
         assert_eq!(house.word(ticket), "parked unknown_payload");
+        assert!(house.said[&ticket].found.is_empty());
         house.learn_payload(5, SLOT);
+        // Told once, whatever it waits for next.
+        assert_eq!(house.said[&ticket].found, [request_root(5)]);
         house.work();
         assert_eq!(house.word(ticket), "accept");
+        assert_eq!(house.said[&ticket].found.len(), 1);
     });
 }
 

@@ -239,6 +239,8 @@ impl World {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Said {
     pub(super) parked: Vec<ParkReason>,
+    /// Payloads that it waited for and that came.
+    pub(super) found: Vec<Root>,
     pub(super) verdicts: Vec<Verdict>,
 }
 
@@ -312,6 +314,9 @@ impl House {
                 }
                 Action::Parked { ticket, reason, .. } => {
                     self.said.entry(ticket).or_default().parked.push(reason);
+                }
+                Action::PayloadFound { ticket, payload } => {
+                    self.said.entry(ticket).or_default().found.push(payload);
                 }
                 Action::Contain { validator, until } => {
                     self.world.contained.insert(validator, until);
@@ -398,7 +403,10 @@ impl House {
                 let name = format!("commit {}", text(&proof.signed().message));
                 (id, Outcome::Committed { proof, durable }, name)
             }
-            Action::Reply { .. } | Action::Parked { .. } | Action::Contain { .. } => unreachable!(),
+            Action::Reply { .. }
+            | Action::Parked { .. }
+            | Action::PayloadFound { .. }
+            | Action::Contain { .. } => unreachable!(),
         };
         self.log.push(name);
         self.event(Event::Done { id, outcome });
