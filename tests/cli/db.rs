@@ -7,7 +7,12 @@ use assay_types::{
     SignedProof, Slot,
 };
 use serde_json::Value;
-use std::path::Path;
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    sync::mpsc,
+};
 
 fn root(kind: u8, slot: u64) -> Root {
     let mut root = [kind; 32];
@@ -338,6 +343,46 @@ fn an_export_is_read_by_others_and_comes_back_whole() {
     assert!(error.contains("http://127.0.0.1:1/"), "{error}");
 }
 
+/// A node of this chain that takes every proof, one connection a request; and the fork that each POST names.
+fn taking_node(genesis_validators_root: &Root) -> (String, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let genesis = format!(r#"{{"data":{{"genesis_validators_root":"{genesis_validators_root}"}}}}"#);
+    let (tell, forks) = mpsc::channel();
+    let answer = move |stream: TcpStream| -> std::io::Result<()> {
+        let mut reader = BufReader::new(stream);
+        let (mut lines, mut length, mut fork) = (Vec::new(), 0, String::new());
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line)?;
+            let line = line.trim_end().to_ascii_lowercase();
+            match line.split_once(": ") {
+                Some(("content-length", value)) => length = value.parse().unwrap(),
+                Some(("eth-consensus-version", value)) => fork = value.to_owned(),
+                _ if line.is_empty() => break,
+                _ => {}
+            }
+            lines.push(line);
+        }
+        std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink())?;
+        if lines[0].starts_with("post") {
+            tell.send(fork).unwrap();
+        }
+        let (head, size) = ("HTTP/1.1 200 OK\r\nConnection: close", genesis.len());
+        let stream = reader.get_mut();
+        write!(
+            stream,
+            "{head}\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n{genesis}"
+        )
+    };
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            answer(stream.unwrap()).unwrap();
+        }
+    });
+    (url, forks)
+}
+
 /// What names a block is listed, exported, decoded and imported as that, under its payload.
 #[test]
 fn envelopes_go_out_and_come_back_as_what_they_are() {
@@ -392,6 +437,14 @@ fn envelopes_go_out_and_come_back_as_what_they_are() {
     ];
     let decoded = json(dir.path(), &decode);
     assert_eq!(decoded["message"]["beacon_block_root"], block.to_string());
+
+    // A node is told by the header what SSZ does not say.
+    let (url, forks) = taking_node(&root(1, 1337));
+    let posted = assay(dir.path(), &["db", "import", "out", "--to-node", &url], b"").text();
+    assert!(posted.starts_with("3 taken"), "{posted}");
+    let mut forks: Vec<String> = forks.try_iter().collect();
+    forks.sort();
+    assert_eq!(forks, ["fulu", "fulu", "gloas"]);
 
     let import = |to| ["db", "import", "out", "--datadir", to, "--unverified"];
     assert_eq!(assay(dir.path(), &import("other"), b"").code, Some(0));

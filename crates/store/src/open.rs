@@ -304,7 +304,9 @@ fn note_form(path: &Path, database: &Database, form: NewPayloadRequestForm) -> T
             database = %path.display(),
             %form,
             before = %String::from_utf8_lossy(known),
-            "NEW_PAYLOAD_REQUEST_FORM changed: payloads of Gloas have other request roots now; proofs that were verified for the              roots before are kept, and count only where that form is set again"
+            "NEW_PAYLOAD_REQUEST_FORM changed: payloads of Gloas have other request roots now; a proof that was verified for the \
+             root before is kept until the same validator's new one of that block and type takes its place, and counts only \
+             where that form is set again"
         );
     }
     let forms = forms.get_or_insert_with(|| if is_new { Vec::new() } else { vec![UNKNOWN] });

@@ -4,7 +4,7 @@ use super::{Database, Lines, explained, manifest::Manifest, progress::Progress};
 use crate::config::shown_endpoint;
 use anyhow::{Context, bail, ensure};
 use assay_store::{BATCH_BYTES, BlockUpdate, Editor, KeptAs, PutOutcome, RecordKey};
-use assay_types::Root;
+use assay_types::{ForkName, Revision, Root};
 use bytes::Bytes;
 use clap::Args;
 use serde::Deserialize;
@@ -176,7 +176,7 @@ fn post_all(args: &ImportArgs, manifest: &Manifest, url: &str) -> anyhow::Result
         let all = manifest.proofs.len() as u64;
         for (at, proof) in manifest.proofs.iter().enumerate() {
             match proof.read(&args.export) {
-                Ok((_, ssz)) => match post(&client, base, ssz).await? {
+                Ok((name, ssz)) => match post(&client, base, name.revision, ssz).await? {
                     None => outcome.taken += 1,
                     Some(why) => outcome.refuse(format!("{}: {why}", proof.file)),
                 },
@@ -219,11 +219,22 @@ async fn same_chain(client: &reqwest::Client, base: &str, manifest: &Manifest) -
 }
 
 /// Why the node did not take it; nothing where it did.
-async fn post(client: &reqwest::Client, base: &str, ssz: Bytes) -> anyhow::Result<Option<String>> {
+async fn post(
+    client: &reqwest::Client,
+    base: &str,
+    revision: Revision,
+    ssz: Bytes,
+) -> anyhow::Result<Option<String>> {
+    // SSZ does not say which revision it is; of a fork the node takes no more than that.
+    let fork = match revision {
+        Revision::Alpha => ForkName::Fulu,
+        Revision::Beta => ForkName::Gloas,
+    };
     let url = format!("{base}/eth/v1/beacon/execution_proofs");
     let sent = client
         .post(&url)
         .header("content-type", "application/octet-stream")
+        .header("eth-consensus-version", fork.to_string())
         .body(ssz)
         .send()
         .await
