@@ -133,7 +133,7 @@ impl Counters {
         );
         r.register(
             "gossip_passed_over",
-            "What peers with too low a score said on gossip, passed over unread until they were let go",
+            "What peers said on gossip that was passed over unread: their score was too low, until they were let go, or one RPC held more than is looked at",
             self.passed_over.clone(),
         );
         r.register(
@@ -412,7 +412,7 @@ pub struct NetworkCounters {
     pub late_accepts: u64,
     /// Messages ignored unjudged, because their peer brought too many.
     pub over_budget: u64,
-    /// What peers of too low a score said, passed over unread.
+    /// What was passed over unread: said by peers of too low a score, or too much for one RPC.
     pub passed_over: u64,
     /// Messages taken in that have no verdict yet.
     pub undecided: u64,

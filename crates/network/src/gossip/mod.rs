@@ -17,7 +17,7 @@
 //! | `publisher` | the `ProofSink` for proofs that did not come by gossip |
 //! | `budget` | what one peer may bring |
 //! | `outbox` | proofs that nobody listened for yet |
-//! | `passed_over` | what gossipsub passes over unread, counted |
+//! | `passed_over` | what is passed over unread, counted; what of one RPC is looked at |
 //! | `echo` | this node's own proofs, brought by a peer before they were published |
 //! | `retry` | proofs published while every queue was full |
 
@@ -90,5 +90,6 @@ pub(crate) fn behaviour(
     behaviour
         .with_peer_score(score::params(spec, schedule), score::thresholds())
         .map_err(NetworkError::Settings)?;
-    Ok(GossipBehaviour::new(behaviour, counters))
+    let limits = passed_over::RpcLimits::new(spec);
+    Ok(GossipBehaviour::new(behaviour, limits, counters))
 }
