@@ -2,6 +2,11 @@
 //! nobody judges there is nothing that stands behind a number.
 
 use crate::support::{NodeProcess, World, get, post_ssz, until};
+use assay_proof_engine::{
+    ProofTypeNames,
+    testing::{StubConfig, StubProofNode},
+};
+use assay_types::{Revision, Spec};
 use serde_json::json;
 
 const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
@@ -71,4 +76,52 @@ async fn without_a_proof_engine_nothing_stands_behind_a_number() {
     let node = NodeProcess::start(&datadir, &flags);
     let (_, again) = get(&node.http("/assay/v1/proof_types")).await;
     assert_eq!(again, with);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_revision_is_no_other_entry_where_a_proof_node_is_asked() {
+    let world = World::new(1).await;
+    let node_of_proofs = StubProofNode::start(StubConfig {
+        seed: assay::config::DEFAULT_DEV_SEED.into(),
+        names: ProofTypeNames::of(Revision::Alpha),
+        spec: Spec::minimal(),
+        proof_size: 1000,
+        proving_delay: std::time::Duration::ZERO,
+    })
+    .await
+    .unwrap();
+    let flags = |more: &[&str]| {
+        let endpoint = ["--proof-engine-endpoint", &node_of_proofs.url()];
+        let mut flags = replaced(
+            world.flags(0, "observe", &[]),
+            "--proof-engine-endpoint",
+            &endpoint,
+        );
+        flags.extend(more.iter().map(|word| (*word).to_owned()));
+        flags
+    };
+    let datadir = world.datadir(1);
+    let node = NodeProcess::start(&datadir, &flags(&["--revision", "alpha"]));
+    world.connect(&[&node]);
+    let block = world.block().await;
+    let url = node.http(&format!("{PROOFS}/{}", block.block_root));
+    until("the block", &url, |status, _| status == 200).await;
+    let proof = world.signed_proof(&block, 1, 1000, 3);
+    let (status, answer) = post_ssz(&node.http(PROOFS), proof.to_ssz_bytes()).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(node.terminate(), Some(0));
+    for (revision, name) in [("beta", "ethrex-openvm"), ("alpha", "ethrex-sp1")] {
+        let node = NodeProcess::start(&datadir, &flags(&["--revision", revision]));
+        let (_, shown) = get(&node.http("/assay/v1/proof_types")).await;
+        assert_eq!(shown["data"][0]["name"], name, "{shown}");
+        assert_eq!(node.terminate(), Some(0));
+    }
+    // Another name is another program.
+    let mut refused = NodeProcess::spawn(&datadir, &flags(&["--proof-engine-types", "alpha:1=mine"]));
+    assert_eq!(refused.wait(), Some(1));
+    let log = refused.log();
+    assert!(
+        log.contains("the name was") && log.contains("alpha:mine"),
+        "{log}"
+    );
 }

@@ -65,7 +65,7 @@ impl VerifierSetting {
     pub fn load(&self, chain_id: u64, allow_statements: bool) -> Result<NativeVerifier, SettingError> {
         let number = self.0.proof_type;
         let definitions = [("native-verifier", self.0.clone())];
-        let entries = ProofTypes::new(&[number], &ProofTypeNames::none(), &definitions, |_| {
+        let entries = ProofTypes::new(&[number], ProofTypeNames::none(), &definitions, |_| {
             JudgedBy::default()
         });
         let entries = entries.map_err(|error| SettingError::Form(error.to_string()))?;
@@ -262,7 +262,7 @@ mod tests {
     fn load(line: &str, allow_statements: bool) -> Result<NativeVerifier, SettingError> {
         let definitions = [("native-verifier", line.parse().unwrap())];
         let judged = |_| JudgedBy::default();
-        let entries = ProofTypes::new(&[5], &ProofTypeNames::default(), &definitions, judged).unwrap();
+        let entries = ProofTypes::new(&[5], ProofTypeNames::default(), &definitions, judged).unwrap();
         NativeVerifier::load(entries.get(5).unwrap(), 1, allow_statements)
     }
 

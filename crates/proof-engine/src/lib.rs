@@ -11,6 +11,7 @@
 //! | `proof_node` | the backend over a proof node's HTTP API |
 //! | `engine_api` | the backend over the Engine API's JSON-RPC methods |
 //! | `proof_type_names` | numbers of proof types to the names proof nodes have for them |
+//! | `revision_names` | such a map for each revision of the texts |
 //! | `proof_types` | what stands behind each number: one entry, from what the operator wrote to what a database keeps of it |
 //! | `router` | types to backends, failover |
 //! | `endpoint` | one backend under the router: time-outs, contained panics, bounds, health |
@@ -30,6 +31,7 @@ pub mod proof_node;
 mod proof_type_names;
 pub mod proof_types;
 pub mod requests;
+mod revision_names;
 pub mod router;
 #[cfg(test)]
 mod test_support;
@@ -47,4 +49,5 @@ pub use proof_node::{BackendConfigError, ProofNodeConfig, ProofNodeEngine};
 pub use proof_type_names::{NamesError, ProofTypeNames};
 pub use proof_types::{ProofTypeEntry, ProofTypes};
 pub use requests::{ProofRequests, RequestBook, RequestMismatch};
+pub use revision_names::RevisionNames;
 pub use router::{Route, Router, RouterConfig, RouterError};

@@ -12,10 +12,10 @@ mod pending;
 mod watch;
 
 use crate::{
-    EngineError, EngineEvent, ProofEngine, ProofGenId, ProofTypeNames, Verification, router::proof_gen_id,
+    EngineError, EngineEvent, ProofEngine, ProofGenId, RevisionNames, Verification, router::proof_gen_id,
 };
 use assay_engine_api::shown_url;
-use assay_types::{EngineInput, NewPayloadRequest, ProofKey, ProofType, Root};
+use assay_types::{EngineInput, NewPayloadRequest, ProofKey, ProofType, Revision, Root, Spec, StatedInput};
 use async_trait::async_trait;
 use client::NodeClient;
 use pending::{Claim, Pending, Times};
@@ -41,10 +41,10 @@ pub struct ProofNodeConfig {
     pub url: Url,
     /// Types it is asked for, preferred first; each needs a name.
     pub proof_types: Vec<ProofType>,
-    /// The node's names of the types.
-    pub names: ProofTypeNames,
-    /// `MAX_PROOF_SIZE` of the network in bytes: longer answers are cut off.
-    pub max_proof_size: usize,
+    /// The node's names of the types: a proof's type is asked for by the name that the proof's revision has for it.
+    pub names: RevisionNames,
+    /// The network: which revision holds for a payload, and `MAX_PROOF_SIZE`: longer answers are cut off.
+    pub spec: Arc<Spec>,
     /// Longest one call takes, its answer's body included.
     pub call_timeout: Duration,
     /// Between two looks for a proof that no event announced.
@@ -57,12 +57,12 @@ pub struct ProofNodeConfig {
 
 impl ProofNodeConfig {
     /// The defaults, for a node at `url`.
-    pub fn new(url: Url, proof_types: Vec<ProofType>, max_proof_size: usize) -> Self {
+    pub fn new(url: Url, proof_types: Vec<ProofType>, spec: Arc<Spec>) -> Self {
         Self {
             url,
             proof_types,
-            names: ProofTypeNames::default(),
-            max_proof_size,
+            names: RevisionNames::default(),
+            spec,
             call_timeout: Duration::from_secs(10),
             poll_interval: Duration::from_secs(2),
             proving_timeout: Duration::from_secs(120),
@@ -95,6 +95,7 @@ pub enum BackendConfigError {
 pub struct ProofNodeEngine {
     name: String,
     proof_types: Vec<ProofType>,
+    spec: Arc<Spec>,
     shared: Arc<Shared>,
     tasks: Vec<AbortHandle>,
 }
@@ -112,7 +113,7 @@ impl ProofNodeEngine {
         check_url(&config.url)?;
         let name = shown_url(&config.url);
         for proof_type in &config.proof_types {
-            if config.names.name(*proof_type).is_none() {
+            if config.names.in_use(*proof_type).next().is_none() {
                 return Err(BackendConfigError::NoName {
                     proof_type: *proof_type,
                     node: name,
@@ -122,7 +123,8 @@ impl ProofNodeEngine {
         let mut url = config.url;
         url.set_query(None);
         url.set_fragment(None);
-        let client = NodeClient::new(url, config.max_proof_size, config.call_timeout)
+        let max_proof_size = usize::try_from(config.spec.max_proof_size).unwrap_or(usize::MAX);
+        let client = NodeClient::new(url, max_proof_size, config.call_timeout)
             .map_err(|e| BackendConfigError::Client(e.to_string()))?;
         let times = Times {
             poll_interval: config.poll_interval,
@@ -150,18 +152,22 @@ impl ProofNodeEngine {
         Ok(Self {
             name,
             proof_types: config.proof_types,
+            spec: config.spec,
             shared,
             tasks,
         })
     }
 
-    fn names_of(&self, types: &[ProofType]) -> Result<Vec<&str>, EngineError> {
-        let name = |proof_type: &ProofType| {
-            self.shared.names.name(*proof_type).ok_or_else(|| {
-                EngineError::Unavailable(format!("proof type {proof_type} has no name at this proof node"))
-            })
-        };
-        types.iter().map(name).collect()
+    /// The types that have a name where the revision holds, each with it; and those that have none.
+    fn named(&self, revision: Revision, types: &[ProofType]) -> (Vec<(ProofType, &str)>, Vec<ProofType>) {
+        let (mut named, mut unnamed) = (Vec::new(), Vec::new());
+        for proof_type in types {
+            match self.shared.names.name(revision, *proof_type) {
+                Some(name) => named.push((*proof_type, name)),
+                None => unnamed.push(*proof_type),
+            }
+        }
+        (named, unnamed)
     }
 }
 
@@ -183,10 +189,14 @@ impl ProofEngine for ProofNodeEngine {
         self.proof_types.clone()
     }
 
-    /// `Unsupported` only for a type that has no name here: what the node does not know today it may know after its next
+    /// `Unsupported` only for a type that has no name where the proof's revision holds: what the node does not know today it may know after its next
     /// start, and a proof must not be lost for that.
     async fn verify(&self, proof: &EngineInput) -> Result<Verification, EngineError> {
-        let Some(name) = self.shared.names.name(proof.proof_type) else {
+        let revision = match proof.public_input {
+            StatedInput::Alpha(_) => Revision::Alpha,
+            StatedInput::Beta(_) => Revision::Beta,
+        };
+        let Some(name) = self.shared.names.name(revision, proof.proof_type) else {
             return Ok(Verification::Unsupported);
         };
         let valid = self
@@ -207,21 +217,31 @@ impl ProofEngine for ProofNodeEngine {
         request: Arc<NewPayloadRequest>,
         types: &[ProofType],
     ) -> Result<ProofGenId, EngineError> {
-        let names = self.names_of(types)?;
-        if names.is_empty() {
-            return Err(EngineError::Unavailable("no proof types asked for".into()));
+        let revision = self.spec.revision_at(request.fork);
+        let (named, unnamed) = self.named(revision, types);
+        let of_others = |t: &&ProofType| !self.proof_types.contains(*t);
+        if let Some(proof_type) = unnamed.iter().find(of_others) {
+            let why = format!("proof type {proof_type} has no name at this proof node");
+            return Err(EngineError::Unavailable(why));
         }
-        let key = |proof_type: &ProofType| ProofKey {
+        if named.is_empty() {
+            return Err(EngineError::Unavailable(match unnamed.is_empty() {
+                true => "no proof types asked for".to_owned(),
+                false => format!("no name where {revision} holds for any of the types {unnamed:?}"),
+            }));
+        }
+        let key = |proof_type: ProofType| ProofKey {
             new_payload_request_root,
-            proof_type: *proof_type,
+            proof_type,
         };
-        let keys: Vec<ProofKey> = types.iter().map(key).collect();
+        let keys: Vec<ProofKey> = named.iter().map(|(proof_type, _)| key(*proof_type)).collect();
+        let names: Vec<&str> = named.iter().map(|(_, name)| *name).collect();
         // Before the request, so that no event comes too early.
         let claim = self
             .shared
             .pending
             .lock()
-            .add(&keys, Instant::now())
+            .add(revision, &keys, Instant::now())
             .ok_or_else(|| {
                 EngineError::Unavailable(format!("{} proofs are being waited for", pending::MAX_PENDING))
             })?;
@@ -243,6 +263,13 @@ impl ProofEngine for ProofNodeEngine {
             )));
         }
         taken_back.taken = true;
+        // They do not hold up the others, and nobody waits for them.
+        for proof_type in unnamed {
+            self.shared.tell(EngineEvent::Failed {
+                key: key(proof_type),
+                reason: format!("it has no name at {} where {revision} holds", self.name),
+            });
+        }
         Ok(proof_gen_id(&new_payload_request_root))
     }
 

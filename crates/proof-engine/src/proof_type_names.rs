@@ -57,8 +57,7 @@ impl Default for ProofTypeNames {
 }
 
 impl ProofTypeNames {
-    /// The names that the provers of a revision number so. A node has one map for all its life: behind a number stand a
-    /// program, its version and its verification key, and they are not those of another number at a fork.
+    /// The names that the provers of a revision number so.
     pub fn of(revision: Revision) -> Self {
         let names = match revision {
             Revision::Alpha => DEFAULTS,

@@ -19,8 +19,8 @@ pub use definition::{DefinitionError, ProofTypeDefinition};
 pub use guest::{GuestFamily, GuestFamilyError};
 pub use record::{Difference, Judge, ProofTypeRecord, ProofTypeRecords};
 
-use crate::ProofTypeNames;
-use assay_types::{ProofType, Root};
+use crate::{RevisionNames, revision_names::TypeNames};
+use assay_types::{ProofType, Revision, Root};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -61,7 +61,10 @@ pub struct JudgedBy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProofTypeEntry {
     proof_type: ProofType,
+    /// For people.
     name: Option<String>,
+    /// In both revisions, whichever hold.
+    names: Option<TypeNames>,
     /// The name is more than a label: the operator's own, or what a proof node is asked by.
     name_binds: bool,
     system: Option<String>,
@@ -77,7 +80,8 @@ impl ProofTypeEntry {
         self.proof_type
     }
 
-    /// The name that provers and proof nodes have for it: the operator's, else that of protocol.md section 9.
+    /// The name that provers and proof nodes have for it: the operator's, else that of protocol.md section 9; where two
+    /// revisions hold on the network and have two, each with its revision.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
@@ -110,7 +114,11 @@ impl ProofTypeEntry {
     /// What makes it this entry and no other; by whom its proofs are judged is for its caller to add.
     pub fn record(&self) -> ProofTypeRecord {
         ProofTypeRecord {
-            name: self.name.clone().filter(|_| self.name_binds),
+            name: self
+                .names
+                .as_ref()
+                .filter(|_| self.name_binds)
+                .and_then(TypeNames::to_text),
             system: self.system.clone(),
             key_sha256: self.key.as_ref().map(|key| key.sha256),
             guest: self.guest.as_ref().map(ToString::to_string),
@@ -182,11 +190,12 @@ impl ProofTypes {
     /// Where two definitions of one number say different things of the same part.
     pub fn new(
         types: &[ProofType],
-        names: &ProofTypeNames,
+        names: impl Into<RevisionNames>,
         definitions: &[(&'static str, ProofTypeDefinition)],
         judged_by: impl Fn(ProofType) -> JudgedBy,
     ) -> Result<Self, DefinedTwice> {
         let merged = merge(definitions)?;
+        let names = names.into();
         let entry = |proof_type: &ProofType| {
             let proof_type = *proof_type;
             let defined = merged.get(&proof_type).cloned().unwrap_or_default();
@@ -194,10 +203,17 @@ impl ProofTypes {
             let only_dev = judged.dev && !judged.name && !judged.other;
             let name_binds = defined.name.is_some() || judged.name;
             // Development proofs are no proofs of the program that has the name.
-            let label = names.name(proof_type).filter(|_| !only_dev).map(str::to_owned);
+            let names = match only_dev {
+                true => RevisionNames::none(),
+                false => names.clone(),
+            };
+            let (label, named) = (names.label(proof_type), names.of_type(proof_type).to_text());
+            let given = |name: &String| format!("{}:{name},{}:{name}", Revision::Alpha, Revision::Beta);
+            let named = named.or_else(|| defined.name.as_ref().map(given));
             ProofTypeEntry {
                 proof_type,
-                name: defined.name.or(label),
+                names: named.as_deref().map(TypeNames::read),
+                name: label.or(defined.name),
                 name_binds,
                 system: defined.system,
                 key: defined.sha256.map(|sha256| VerificationKey {

@@ -7,7 +7,8 @@ use assay_proof_engine::{
     testing::{Faults, StubConfig, StubProofNode},
 };
 use assay_types::{
-    ExecutionPayload, ExecutionProof, ExecutionRequests, ForkName, NewPayloadRequest, Root, Spec,
+    EngineInput, ExecutionPayload, ExecutionProof, ExecutionRequests, ForkName, NewPayloadRequest, ProofKey,
+    Revision, Root, Spec,
 };
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
@@ -77,7 +78,7 @@ fn config(url: &str) -> ProofNodeConfig {
     ProofNodeConfig {
         poll_interval: Duration::from_millis(200),
         reconnect: (Duration::from_millis(20), Duration::from_millis(100)),
-        ..ProofNodeConfig::new(url.parse().unwrap(), vec![5, 6], MAX)
+        ..ProofNodeConfig::new(url.parse().unwrap(), vec![5, 6], Arc::new(spec()))
     }
 }
 
@@ -422,7 +423,7 @@ async fn wrong_answers_are_never_a_verdict() {
 
     let unknown = ProofTypeNames::new([(5, "no-such-type".to_owned())]).unwrap();
     let elsewhere = ProofNodeEngine::new(ProofNodeConfig {
-        names: unknown,
+        names: unknown.into(),
         proof_types: vec![5],
         ..config(&stub.url())
     })
@@ -432,6 +433,71 @@ async fn wrong_answers_are_never_a_verdict() {
         got.to_string(),
         "proof engine not available: HTTP 404 Not Found: unknown proof_type"
     );
+}
+
+/// A number is another program's in another revision: a proof is judged, and asked for, by the name of its own.
+#[tokio::test]
+async fn a_type_has_the_name_of_the_proofs_revision() {
+    let network = Arc::new(spec());
+    for revision in [Revision::Alpha, Revision::Beta] {
+        let stub = StubProofNode::start(StubConfig {
+            seed: "stub".into(),
+            names: ProofTypeNames::of(revision),
+            spec: spec(),
+            proof_size: 300_000,
+            proving_delay: Duration::from_millis(10),
+        })
+        .await
+        .unwrap();
+        // The network's revisions change at Gloas; here every fork has the one.
+        let sole = Arc::new(Spec {
+            revision,
+            revision_by_fork: Default::default(),
+            ..spec()
+        });
+        let engine = ProofNodeEngine::new(ProofNodeConfig {
+            proof_types: vec![1, 2],
+            spec: sole,
+            ..config(&stub.url())
+        })
+        .unwrap();
+        let input = |revision, proof_type| {
+            let key = ProofKey {
+                new_payload_request_root: Root::from([7; 32]),
+                proof_type,
+            };
+            let made = prover().prove(&key.new_payload_request_root, proof_type, 1000);
+            EngineInput::new(&network, revision, key, made.unwrap())
+        };
+        for proof_type in [1, 2] {
+            let verdict = engine.verify(&input(revision, proof_type)).await.unwrap();
+            assert_eq!(verdict, Verification::Valid, "{revision} {proof_type}");
+        }
+        let mut events = engine.events();
+        let (root, request) = payload(9);
+        engine.request(root, request, &[1, 2]).await.unwrap();
+        let mut came = vec![
+            expect_proof(&mut events, root).await,
+            expect_proof(&mut events, root).await,
+        ];
+        came.sort_unstable();
+        assert_eq!(came, [1, 2], "{revision}");
+    }
+    // A type without a name where the proof's revision holds is one that this node cannot judge there.
+    let stub = stub(0).await;
+    let engine = ProofNodeEngine::new(ProofNodeConfig {
+        proof_types: vec![0, 7],
+        ..config(&stub.url())
+    })
+    .unwrap();
+    for (revision, proof_type) in [(Revision::Beta, 0), (Revision::Alpha, 7)] {
+        let key = ProofKey {
+            new_payload_request_root: Root::from([7; 32]),
+            proof_type,
+        };
+        let input = EngineInput::new(&network, revision, key, Bytes::from_static(b"proof"));
+        assert_eq!(engine.verify(&input).await.unwrap(), Verification::Unsupported);
+    }
 }
 
 #[tokio::test]

@@ -272,10 +272,11 @@ pub struct NodeArgs {
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", help_heading = "Proof engine")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsafe_native_statements: Option<bool>,
-    /// Names that proof nodes have for proof types, laid over those of zkboost 0.9, or of 0.10 where beta alone holds: 5=reth-sp1,6=reth-zisk
+    /// Names that proof nodes have for proof types, laid over those of zkboost 0.9 for alpha's payloads and of 0.10 for beta's:
+    /// 5=reth-sp1,6=reth-zisk for both, beta:1=ethrex-openvm for one
     #[arg(
         long,
-        value_name = "TYPE=NAME",
+        value_name = "[REVISION:]TYPE=NAME",
         value_delimiter = ',',
         help_heading = "Proof engine"
     )]

@@ -45,7 +45,8 @@ pub(crate) fn check_engines(config: &NodeConfig) -> Result<(), ConfigError> {
                 let why = format!("{text}: type {proof_type} is not among --proof-types");
                 return wrong("proof-engine-endpoint", why);
             }
-            if matches!(endpoint.kind, EngineKind::ProofNode(_)) && names.name(proof_type).is_none() {
+            if matches!(endpoint.kind, EngineKind::ProofNode(_)) && names.in_use(proof_type).next().is_none()
+            {
                 let why = format!("{text}: proof type {proof_type} needs a name, as {proof_type}=NAME");
                 return wrong("proof-engine-types", why);
             }

@@ -28,7 +28,7 @@ pub use node_config::NodeConfig;
 pub(crate) use node_config::default_datadir;
 pub use overrides::spec_overrides;
 pub use policy::{ImportPolicyName, OnMissingProofsName, TrustedCheckpoint};
-pub(crate) use proof_types::{check_proof_types, sole_revision};
+pub(crate) use proof_types::check_proof_types;
 pub(crate) use resolve::resolve_in_slot;
 pub use resolve::{ConfigError, keys, resolve, warn_of_unknown_variables};
 pub(crate) use signer::{ProverIs, check_signer};

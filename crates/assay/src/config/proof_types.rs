@@ -2,7 +2,7 @@
 
 use super::{ConfigError, EngineKind, NodeConfig, shown_endpoint};
 use assay_proof_engine::{
-    NamesError, ProofTypeNames,
+    NamesError, ProofTypeNames, RevisionNames,
     proof_types::{self, JudgedBy, ProofTypeDefinition, ProofTypes},
 };
 use assay_types::{Epoch, ProofType, Revision, Spec, spec::ConfigMap};
@@ -120,7 +120,8 @@ impl NodeConfig {
         let tables = self.proof_type.iter().cloned();
         let verifiers = self.native_verifier.iter().map(|v| v.definition().clone());
         let names = self.given_names()?;
-        let named = names.iter().map(|(proof_type, name)| ProofTypeDefinition {
+        // What is said of one revision alone goes before what is said of the number.
+        let named = names.of_both().map(|(proof_type, name)| ProofTypeDefinition {
             proof_type,
             name: Some(name.to_owned()),
             ..ProofTypeDefinition::default()
@@ -138,16 +139,16 @@ impl NodeConfig {
     /// # Errors
     /// Where two settings say different things of one number, or a name cannot be used.
     pub fn entries_on(&self, spec: &Spec) -> Result<ProofTypes, ConfigError> {
-        self.entries_named(&self.proof_type_names_on(spec)?)
+        self.entries_named(self.proof_type_names_on(spec)?)
     }
 
     /// As `entries_on`, before the network is known.
     pub(crate) fn provisional_entries(&self) -> Result<ProofTypes, ConfigError> {
         let config = self.provisional();
-        config.entries_named(&config.proof_type_names()?)
+        config.entries_named(config.proof_type_names()?)
     }
 
-    fn entries_named(&self, names: &ProofTypeNames) -> Result<ProofTypes, ConfigError> {
+    fn entries_named(&self, names: RevisionNames) -> Result<ProofTypes, ConfigError> {
         let endpoints = self.engine_endpoints()?;
         let definitions = self.definitions()?;
         if endpoints.is_empty() {
@@ -169,18 +170,18 @@ impl NodeConfig {
         ProofTypes::new(&self.proof_types, names, &definitions, judged_by).map_err(twice)
     }
 
-    /// The names that are given over those proof nodes have by default: of `--revision`, without it of `alpha`.
-    pub fn proof_type_names(&self) -> Result<ProofTypeNames, ConfigError> {
-        self.names_over(self.revision.unwrap_or(Revision::Alpha))
+    /// The names that are given over those proof nodes have by default, of each revision that may turn out to hold.
+    pub fn proof_type_names(&self) -> Result<RevisionNames, ConfigError> {
+        self.names_over(self.revision)
     }
 
-    /// The same on a network (`spec` has the flags laid over it): the names are `beta`'s where no other revision ever holds,
-    /// else `alpha`'s, before and after the boundary. An error where a proof node is asked for a type without a name.
-    pub fn proof_type_names_on(&self, spec: &Spec) -> Result<ProofTypeNames, ConfigError> {
-        let names = self.names_over(sole_revision(spec).unwrap_or(Revision::Alpha))?;
+    /// The same on a network (`spec` has the flags laid over it), where it is known which revisions hold. An error where a
+    /// proof node is asked for a type without a name in any of them.
+    pub fn proof_type_names_on(&self, spec: &Spec) -> Result<RevisionNames, ConfigError> {
+        let names = self.names_over(sole_revision(spec))?;
         for endpoint in self.engine_endpoints()? {
             let types = endpoint.types(self);
-            let unnamed = types.iter().find(|t| names.name(**t).is_none());
+            let unnamed = types.iter().find(|t| names.in_use(**t).next().is_none());
             if let (EngineKind::ProofNode(url), Some(t)) = (&endpoint.kind, unnamed) {
                 return Err(ConfigError::Value {
                     flag: "proof-engine-types",
@@ -195,20 +196,23 @@ impl NodeConfig {
     }
 
     /// `--proof-engine-types`.
-    fn given_names(&self) -> Result<ProofTypeNames, ConfigError> {
+    fn given_names(&self) -> Result<RevisionNames, ConfigError> {
         if self.proof_engine_types.is_empty() {
-            return Ok(ProofTypeNames::none());
+            return Ok(RevisionNames::none());
         }
         self.proof_engine_types.join(",").parse().map_err(unnamed)
     }
 
-    fn names_over(&self, revision: Revision) -> Result<ProofTypeNames, ConfigError> {
+    fn names_over(&self, sole: Option<Revision>) -> Result<RevisionNames, ConfigError> {
         let defined = proof_types::merge(&self.definitions()?).map_err(twice)?;
         let named = defined
             .into_iter()
             .filter_map(|(number, d)| Some((number, d.name?)));
-        let given = ProofTypeNames::new(named).map_err(unnamed)?;
-        Ok(ProofTypeNames::of(revision).overlaid_with(&given))
+        let defined = ProofTypeNames::new(named).map_err(unnamed)?;
+        Ok(RevisionNames::default()
+            .overlaid_with(&defined.into())
+            .overlaid_with(&self.given_names()?)
+            .where_holds(sole))
     }
 }
 
@@ -294,14 +298,14 @@ mod tests {
         };
         check(&config).unwrap();
         let names = config.proof_type_names().unwrap();
-        assert_eq!(
-            (names.name(2), names.name(1), names.name(5)),
-            (Some("ethrex-sp1"), None, Some("reth-sp1"))
-        );
+        for (revision, one) in [(Revision::Alpha, None), (Revision::Beta, Some("ethrex-openvm"))] {
+            let of = |proof_type| names.name(revision, proof_type);
+            assert_eq!((of(2), of(1), of(5)), (Some("ethrex-sp1"), one, Some("reth-sp1")));
+        }
     }
 
     #[test]
-    fn proof_nodes_types_have_the_names_of_the_revision_that_holds_throughout() {
+    fn proof_nodes_types_have_the_names_of_the_revisions_that_hold() {
         let scheduled = |gloas: Epoch, revision: Option<Revision>| {
             let mut spec = Spec::minimal();
             for entry in &mut spec.fork_schedule {
@@ -324,18 +328,37 @@ mod tests {
             ..NodeConfig::default()
         };
         use Revision::{Alpha, Beta};
-        for (gloas, revision, name) in [
-            (Epoch(0), None, "ethrex-openvm"),
-            (Epoch(5), None, "ethrex-sp1"),
-            (Epoch::FAR_FUTURE, None, "ethrex-sp1"),
-            (Epoch(0), Some(Alpha), "ethrex-sp1"),
-            (Epoch(5), Some(Beta), "ethrex-openvm"),
+        for (gloas, revision, names) in [
+            (Epoch(0), None, &[(Beta, "ethrex-openvm")][..]),
+            (Epoch(5), None, &[(Alpha, "ethrex-sp1"), (Beta, "ethrex-openvm")]),
+            (Epoch::FAR_FUTURE, None, &[(Alpha, "ethrex-sp1")]),
+            (Epoch(0), Some(Alpha), &[(Alpha, "ethrex-sp1")]),
+            (Epoch(5), Some(Beta), &[(Beta, "ethrex-openvm")]),
         ] {
-            let names = config(revision, &[1], &[])
+            let asked = config(revision, &[1], &[])
                 .proof_type_names_on(&scheduled(gloas, revision))
                 .unwrap();
-            assert_eq!(names.name(1), Some(name), "{gloas} {revision:?}");
+            assert_eq!(asked.in_use(1).collect::<Vec<_>>(), names, "{gloas} {revision:?}");
         }
+        // What stands behind the number is the same whichever holds, and a name given for both is one.
+        let crossing = scheduled(Epoch(5), None);
+        let records = |revision, spec: &Spec| config(revision, &[1], &[]).entries_on(spec).unwrap().records();
+        assert_eq!(
+            records(None, &crossing),
+            records(Some(Beta), &scheduled(Epoch(5), Some(Beta)))
+        );
+        assert_eq!(
+            records(None, &crossing),
+            records(Some(Alpha), &scheduled(Epoch(5), Some(Alpha)))
+        );
+        let of = |names: &[&str]| {
+            let entries = config(None, &[1], names).entries_on(&crossing).unwrap();
+            entries.get(1).unwrap().name().unwrap().to_owned()
+        };
+        assert_eq!(of(&[]), "ethrex-sp1 in alpha, ethrex-openvm in beta");
+        assert_eq!(of(&["1=mine"]), "mine");
+        assert_eq!(of(&["beta:1=mine"]), "ethrex-sp1 in alpha, mine in beta");
+        assert_eq!(of(&["1=mine", "beta:1=other"]), "mine in alpha, other in beta");
         // Type 0 has a name before `beta`, 7 from then on.
         let beta = scheduled(Epoch(0), None);
         let error = config(None, &[0], &[])
@@ -347,7 +370,13 @@ mod tests {
             .proof_type_names_on(&beta)
             .unwrap();
         check(&config(Some(Beta), &[7], &[])).unwrap();
-        check(&config(None, &[7], &[])).unwrap_err();
+        check(&config(Some(Alpha), &[7], &[])).unwrap_err();
+        // Before it is known which holds, and where both do, one name is enough.
+        check(&config(None, &[7], &[])).unwrap();
+        config(None, &[7], &[]).proof_type_names_on(&crossing).unwrap();
+        config(None, &[7], &[])
+            .proof_type_names_on(&scheduled(Epoch::FAR_FUTURE, None))
+            .unwrap_err();
     }
 
     #[test]
@@ -383,7 +412,11 @@ mod tests {
             let entries = settled.entries_on(&spec).unwrap();
             let names: Vec<_> = entries.iter().filter_map(|entry| entry.name()).collect();
             let expected = match (gloas, revision) {
-                (Epoch(9), None) => vec!["ethrex-sp1", "ethrex-zisk", "reth-openvm"],
+                (Epoch(9), None) => vec![
+                    "ethrex-sp1 in alpha, ethrex-openvm in beta",
+                    "ethrex-zisk in alpha, ethrex-sp1 in beta",
+                    "reth-openvm in alpha, ethrex-zisk in beta",
+                ],
                 (Epoch::FAR_FUTURE, None) | (_, Some(Alpha)) => vec!["ethrex-sp1"],
                 _ => vec!["ethrex-openvm", "ethrex-sp1", "ethrex-zisk"],
             };
@@ -528,6 +561,7 @@ mod tests {
             assert!(error.contains(says), "{error}");
         }
         let named = config(&["5:name=mine"], &[]);
-        assert_eq!(named.proof_type_names().unwrap().name(5), Some("mine"));
+        let names = named.proof_type_names().unwrap();
+        assert_eq!(names.name(Revision::Beta, 5), Some("mine"));
     }
 }

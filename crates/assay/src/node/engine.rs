@@ -90,7 +90,6 @@ pub(crate) fn from_config(
         ));
     }
     let mut native_metrics = None;
-    let max_proof_size = usize::try_from(spec.max_proof_size)?;
     let jwt = match &config.proof_engine_jwt {
         Some(path) => Some(JwtSecret::from_file(path).context("--proof-engine-jwt")?),
         None => None,
@@ -124,7 +123,7 @@ pub(crate) fn from_config(
             EngineKind::ProofNode(url) => {
                 let node = ProofNodeConfig {
                     names: config.proof_type_names_on(spec)?,
-                    ..ProofNodeConfig::new(url, types, max_proof_size)
+                    ..ProofNodeConfig::new(url, types, Arc::new(spec.clone()))
                 };
                 Arc::new(ProofNodeEngine::new(node).with_context(named)?)
             }

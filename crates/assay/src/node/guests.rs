@@ -87,7 +87,7 @@ mod tests {
     fn found(guest: &str, native: &[ProofType], spec: &Spec) -> Vec<bool> {
         let definition = ("proof-type", format!("1:sp1:guest={guest}").parse().unwrap());
         let judged = |_| JudgedBy::default();
-        let entries = ProofTypes::new(&[1, 77], &ProofTypeNames::none(), &[definition], judged).unwrap();
+        let entries = ProofTypes::new(&[1, 77], ProofTypeNames::none(), &[definition], judged).unwrap();
         let findings = under_beta(&entries, native, spec);
         findings.iter().map(|finding| finding.contradicts).collect()
     }

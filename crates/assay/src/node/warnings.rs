@@ -2,11 +2,12 @@
 
 use super::guests;
 use crate::{
-    config::{EngineKind, ImportPolicyName, NodeConfig, OnMissingProofsName, sole_revision},
+    config::{EngineKind, ImportPolicyName, NodeConfig, OnMissingProofsName},
     endpoints::Endpoints,
 };
-use assay_proof_engine::{ProofEngine, ProofTypeNames, ProofTypes};
-use assay_types::{Epoch, ForkName, Revision, Spec};
+use assay_proof_engine::{ProofEngine, ProofTypes};
+use assay_types::{Epoch, ForkName, ProofType, Revision, Spec};
+use std::collections::BTreeSet;
 
 /// Says it in the log.
 pub(super) fn tell(
@@ -47,7 +48,7 @@ pub(super) fn tell(
             }
         }
     }
-    if let Some(text) = of_names(config, spec) {
+    for text in of_names(config, spec) {
         tracing::warn!("{text}");
     }
     for text in of_policy(config, spec.fork_epoch(ForkName::Gloas).is_some()) {
@@ -103,21 +104,30 @@ fn tell_revisions(engine: &dyn ProofEngine, spec: &Spec) {
     }
 }
 
-/// Numbers of types are given anew at a boundary between revisions, and a node keeps its own.
-fn of_names(config: &NodeConfig, spec: &Spec) -> Option<String> {
+/// Types that a proof node has no name for where one of the network's revisions holds.
+fn of_names(config: &NodeConfig, spec: &Spec) -> Vec<String> {
+    let asks = |kind: &EngineKind| matches!(kind, EngineKind::ProofNode(_));
     let endpoints = config.engine_endpoints().unwrap_or_default();
-    let asks = endpoints
+    let asked: BTreeSet<ProofType> = endpoints
         .iter()
-        .any(|endpoint| matches!(endpoint.kind, EngineKind::ProofNode(_)));
-    if !asks || !config.proof_engine_types.is_empty() || sole_revision(spec).is_some() {
-        return None;
-    }
-    Some(format!(
-        "proof nodes are asked by the names that proof types have before beta ({}), after the boundary too: provers of beta \
-         number them otherwise ({}). --proof-engine-types names the types of this network",
-        ProofTypeNames::of(Revision::Alpha),
-        ProofTypeNames::of(Revision::Beta)
-    ))
+        .filter(|endpoint| asks(&endpoint.kind))
+        .flat_map(|endpoint| endpoint.types(config))
+        .collect();
+    let Ok(names) = config.proof_type_names_on(spec) else {
+        return Vec::new();
+    };
+    let unnamed = |t: &ProofType| {
+        let proof_type = *t;
+        let unnamed = names.revisions().filter(|r| names.name(*r, proof_type).is_none());
+        let text = |r| {
+            format!(
+                "proof type {proof_type} has no name at proof nodes where {r} holds, so its proofs are not judged there: \
+                 --proof-engine-types {r}:{proof_type}=NAME gives it one"
+            )
+        };
+        unnamed.map(text).collect::<Vec<_>>()
+    };
+    asked.iter().flat_map(unnamed).collect()
 }
 
 /// What the policy means for whoever runs validators. `gloas`: whether the network has that fork, or will.
@@ -173,6 +183,34 @@ mod tests {
         assert!(
             said.len() == 1 && said[0].contains("HEZE at epoch 77;"),
             "{said:?}"
+        );
+    }
+
+    #[test]
+    fn a_type_without_a_name_in_one_of_the_revisions_is_said() {
+        let mut spec = Spec::minimal();
+        for entry in &mut spec.fork_schedule {
+            entry.2 = if entry.0 == ForkName::Gloas {
+                Epoch(5)
+            } else {
+                Epoch(0)
+            };
+        }
+        let said = |types: &[ProofType], names: &[&str]| {
+            let config = NodeConfig {
+                proof_types: types.to_vec(),
+                proof_engine_endpoint: vec!["http://a:3000".into()],
+                proof_engine_types: names.iter().map(|name| (*name).to_owned()).collect(),
+                ..NodeConfig::default()
+            };
+            of_names(&config, &spec)
+        };
+        assert_eq!(said(&[1, 2], &[]), Vec::<String>::new());
+        assert_eq!(said(&[0, 7], &["0=a", "alpha:7=b"]), Vec::<String>::new());
+        let texts = said(&[0, 7], &[]);
+        assert!(
+            texts.len() == 2 && texts[0].contains("beta:0=NAME") && texts[1].contains("alpha:7=NAME"),
+            "{texts:?}"
         );
     }
 

@@ -4,7 +4,7 @@
 //! loses events without a word (protocol.md section 9), and what is not there yet is looked for again, with growing pauses,
 //! until the time for it is over.
 
-use assay_types::ProofKey;
+use assay_types::{ProofKey, Revision, Root};
 use std::{
     collections::{BTreeSet, HashMap},
     time::{Duration, Instant},
@@ -34,6 +34,8 @@ pub(crate) struct Claim(u64);
 
 #[derive(Debug)]
 struct Entry {
+    /// Of the payload: by its names the proof is announced and fetched.
+    revision: Revision,
     since: Instant,
     next: Instant,
     looks: u32,
@@ -77,9 +79,19 @@ impl Pending {
         self.entries.is_empty()
     }
 
-    /// Waits for `keys` from `now` on, for a request that `settle_claim` has to end. `None`: they do not fit, and none is
+    /// The revision of a payload of which proofs are waited for.
+    pub(crate) fn revision_of(&self, new_payload_request_root: &Root) -> Option<Revision> {
+        let of_payload =
+            |(key, _): &(&ProofKey, &Entry)| key.new_payload_request_root == *new_payload_request_root;
+        self.entries
+            .iter()
+            .find(of_payload)
+            .map(|(_, entry)| entry.revision)
+    }
+
+    /// Waits for `keys`, of a payload for which `revision` holds, from `now` on, for a request that `settle_claim` has to end. `None`: they do not fit, and none is
     /// added.
-    pub(crate) fn add(&mut self, keys: &[ProofKey], now: Instant) -> Option<Claim> {
+    pub(crate) fn add(&mut self, revision: Revision, keys: &[ProofKey], now: Instant) -> Option<Claim> {
         let new: BTreeSet<&ProofKey> = keys
             .iter()
             .filter(|key| !self.entries.contains_key(key))
@@ -91,6 +103,7 @@ impl Pending {
         let claim = Claim(self.next_claim);
         for key in keys {
             let entry = self.entries.entry(*key).or_insert_with(|| Entry {
+                revision,
                 since: now,
                 next: now + self.times.poll_interval,
                 looks: 0,
@@ -228,7 +241,6 @@ impl Pending {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use assay_types::Root;
     use proptest::prelude::*;
 
     const TIMES: Times = Times {
@@ -256,9 +268,13 @@ mod tests {
     #[test]
     fn announced_first_then_newest_and_never_two_looks_for_one() {
         let (start, mut pending) = (Instant::now(), Pending::new(TIMES));
-        pending.add(&[key(1), key(1)], start).unwrap();
-        pending.add(&[key(2)], start + secs(0.1)).unwrap();
-        pending.add(&[key(3)], start + secs(0.2)).unwrap();
+        pending.add(Revision::Alpha, &[key(1), key(1)], start).unwrap();
+        pending
+            .add(Revision::Alpha, &[key(2)], start + secs(0.1))
+            .unwrap();
+        pending
+            .add(Revision::Alpha, &[key(3)], start + secs(0.2))
+            .unwrap();
         assert!(
             pending.take_due(9, start + secs(1.0)).is_empty(),
             "nothing is due yet"
@@ -274,7 +290,7 @@ mod tests {
     #[test]
     fn an_announced_proof_that_is_not_there_is_looked_for_again_soon() {
         let (start, mut pending) = (Instant::now(), Pending::new(TIMES));
-        pending.add(&[key(1)], start).unwrap();
+        pending.add(Revision::Alpha, &[key(1)], start).unwrap();
         pending.announce(&key(1), start);
         let mut now = start;
         let mut pauses = Vec::new();
@@ -295,7 +311,7 @@ mod tests {
     #[test]
     fn an_announcement_during_a_look_that_finds_nothing_is_not_lost() {
         let (start, mut pending) = (Instant::now(), Pending::new(TIMES));
-        pending.add(&[key(1)], start).unwrap();
+        pending.add(Revision::Alpha, &[key(1)], start).unwrap();
         let now = start + secs(2.0);
         assert_eq!(pending.take_due(1, now), [key(1)]);
         pending.announce(&key(1), now + secs(0.1));
@@ -306,7 +322,7 @@ mod tests {
     #[test]
     fn what_never_comes_is_given_up_with_the_last_reason() {
         let (start, mut pending) = (Instant::now(), Pending::new(TIMES));
-        pending.add(&[key(1), key(2)], start).unwrap();
+        pending.add(Revision::Alpha, &[key(1), key(2)], start).unwrap();
         let later = start + secs(59.0);
         assert_eq!(pending.take_due(1, later).len(), 1);
         pending.looked(&key(1), nothing(), later, 0.0);
@@ -322,19 +338,19 @@ mod tests {
     fn more_than_fit_are_refused_together() {
         let (start, mut pending) = (Instant::now(), Pending::new(TIMES));
         let many: Vec<ProofKey> = (0..=255).map(key).collect();
-        pending.add(&many[1..], start).unwrap();
+        pending.add(Revision::Alpha, &many[1..], start).unwrap();
         let other = ProofKey {
             proof_type: 9,
             ..key(1)
         };
-        assert!(pending.add(&[key(0), other], start).is_none());
-        assert!(pending.add(&[key(0), key(1)], start).is_some());
+        assert!(pending.add(Revision::Alpha, &[key(0), other], start).is_none());
+        assert!(pending.add(Revision::Alpha, &[key(0), key(1)], start).is_some());
     }
 
     #[test]
     fn what_nobody_announced_is_looked_for_at_one_pace_for_two_slots() {
         let (start, mut pending) = (Instant::now(), Pending::new(TIMES));
-        pending.add(&[key(1)], start).unwrap();
+        pending.add(Revision::Alpha, &[key(1)], start).unwrap();
         let (mut now, mut pauses) = (start, Vec::new());
         while now < start + secs(58.0) {
             let next = pending.next_wake().unwrap();
@@ -367,8 +383,8 @@ mod tests {
             (false, false, true),
         ] {
             let (start, mut pending) = (Instant::now(), Pending::new(TIMES));
-            let first = pending.add(&[key(1)], start).unwrap();
-            let second = pending.add(&[key(1), key(2)], start).unwrap();
+            let first = pending.add(Revision::Alpha, &[key(1)], start).unwrap();
+            let second = pending.add(Revision::Alpha, &[key(1), key(2)], start).unwrap();
             let mut ends = vec![(first, first_taken), (second, second_taken)];
             if second_ends_first {
                 ends.reverse();
@@ -389,10 +405,10 @@ mod tests {
         }
         // What came, and is asked for anew, is no longer the first request's.
         let (start, mut pending) = (Instant::now(), Pending::new(TIMES));
-        let first = pending.add(&[key(1)], start).unwrap();
+        let first = pending.add(Revision::Alpha, &[key(1)], start).unwrap();
         pending.take_due(1, start + secs(2.0));
         assert!(pending.looked(&key(1), Look::Found, start, 0.5));
-        pending.add(&[key(1)], start).unwrap();
+        pending.add(Revision::Alpha, &[key(1)], start).unwrap();
         pending.settle_claim(&key(1), first, false);
         assert!(!pending.is_empty());
     }
@@ -407,7 +423,7 @@ mod tests {
             for (what, n, pause) in steps {
                 now += Duration::from_millis(pause);
                 match what {
-                    0 => { pending.add(&[key(n)], now).unwrap(); waited.insert(key(n)); }
+                    0 => { pending.add(Revision::Alpha, &[key(n)], now).unwrap(); waited.insert(key(n)); }
                     1 => { prop_assert_eq!(pending.announce(&key(n), now), waited.contains(&key(n))); }
                     2 => under_way.extend(pending.take_due(2, now)),
                     3 => if let Some(key) = under_way.pop() {

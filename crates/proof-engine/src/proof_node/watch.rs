@@ -5,7 +5,7 @@ use super::{
     client::{NodeClient, NodeEvent},
     pending::{Look, Pending},
 };
-use crate::{EngineEvent, ProofTypeNames, router::proof_gen_id};
+use crate::{EngineEvent, RevisionNames, router::proof_gen_id};
 use assay_types::{ProofKey, ProofType};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -30,7 +30,7 @@ const STEADY: Duration = Duration::from_secs(5);
 pub(super) struct Shared {
     pub(super) name: String,
     pub(super) client: NodeClient,
-    pub(super) names: ProofTypeNames,
+    pub(super) names: RevisionNames,
     pub(super) pending: Mutex<Pending>,
     /// Something changed in `pending`.
     pub(super) wake: Notify,
@@ -41,7 +41,7 @@ impl Shared {
     pub(super) fn new(
         name: String,
         client: NodeClient,
-        names: ProofTypeNames,
+        names: RevisionNames,
         pending: Pending,
         events: broadcast::Sender<EngineEvent>,
     ) -> Self {
@@ -55,14 +55,17 @@ impl Shared {
         }
     }
 
-    fn tell(&self, event: EngineEvent) {
+    pub(super) fn tell(&self, event: EngineEvent) {
         // An error says that nobody listens, which is the listener's choice.
         let _ = self.events.send(event);
     }
 
     fn heard(&self, event: NodeEvent) {
+        // A name is another type's in another revision: the payload that is waited for says which holds.
         let key = |new_payload_request_root, name: &str| {
-            self.names.proof_type(name).map(|proof_type| ProofKey {
+            let revision = self.pending.lock().revision_of(&new_payload_request_root)?;
+            let proof_type = self.names.of(revision).proof_type(name)?;
+            Some(ProofKey {
                 new_payload_request_root,
                 proof_type,
             })
@@ -167,7 +170,12 @@ pub(super) async fn fetch_proofs(shared: Arc<Shared>) {
 }
 
 async fn fetch(shared: &Shared, key: &ProofKey) -> Result<Bytes, String> {
-    let name = shared.names.name(key.proof_type).ok_or("it has no name")?;
+    let revision = shared.pending.lock().revision_of(&key.new_payload_request_root);
+    let revision = revision.ok_or("it is not waited for")?;
+    let name = shared
+        .names
+        .name(revision, key.proof_type)
+        .ok_or("it has no name")?;
     match shared.client.download(&key.new_payload_request_root, name).await {
         Ok(Some(proof_data)) => Ok(proof_data),
         Ok(None) => Err("404, not there yet".to_owned()),
@@ -212,12 +220,19 @@ pub(super) async fn check_types(
         pause = (pause * 2).min(longest);
     };
     let listed: Vec<&str> = listed.iter().map(|t| t.name()).collect();
-    for proof_type in types {
-        let name = shared.names.name(proof_type).unwrap_or_default();
+    let names = |t: &ProofType| {
+        let proof_type = *t;
+        shared
+            .names
+            .in_use(proof_type)
+            .map(move |(revision, name)| (proof_type, revision, name))
+    };
+    for (proof_type, revision, name) in types.iter().flat_map(names) {
         if !listed.contains(&name) {
             tracing::warn!(
                 proof_engine = shared.name,
                 proof_type,
+                %revision,
                 name,
                 ?listed,
                 "the proof node has no such type; its proofs will wait. Is the map of names right?"

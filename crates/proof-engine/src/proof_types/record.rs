@@ -1,5 +1,6 @@
 //! What makes an entry the same one: its digest, what is kept of it on disk, and how two differ.
 
+use crate::revision_names::TypeNames;
 use assay_types::{ProofType, Root};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -8,6 +9,8 @@ use std::{
     fmt,
 };
 
+/// The part that is compared by revision.
+const NAME: &str = "the name";
 const DIGEST_DOMAIN: &[u8] = b"assay proof type entry";
 
 /// By whom proofs of a type are judged: no part of what the number stands for, but what vouches for it.
@@ -39,7 +42,8 @@ impl fmt::Display for Judge {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProofTypeRecord {
-    /// The name, where proofs are judged by it or the operator gave it.
+    /// The name, where proofs are judged by it or the operator gave it: `alpha:NAME,beta:NAME`, as far as there is one; kept
+    /// by earlier versions, a name alone.
     pub name: Option<String>,
     /// The proof system.
     pub system: Option<String>,
@@ -81,7 +85,7 @@ impl ProofTypeRecord {
             false => "proofs of execution",
         };
         [
-            ("the name", self.name.clone()),
+            (NAME, self.name.clone()),
             ("the system", self.system.clone()),
             (
                 "the verification key's SHA-256",
@@ -99,7 +103,9 @@ impl ProofTypeRecord {
         let pairs = self.parts().into_iter().zip(now.parts());
         let parts = pairs.filter_map(|((part, was), (_, is))| {
             let (was, is) = (was?, is?);
-            (was != is).then_some(Difference { part, was, is })
+            // A name holds for a revision: that another revision has another is no contradiction.
+            let agree = part == NAME && TypeNames::read(&was).agrees_with(&TypeNames::read(&is));
+            (was != is && !agree).then_some(Difference { part, was, is })
         });
         let lost = self
             .key_sha256
@@ -133,7 +139,10 @@ impl ProofTypeRecord {
     /// This, with what only `before` says: a part once said stays said.
     pub fn with(self, before: Self) -> Self {
         Self {
-            name: self.name.or(before.name),
+            name: match (self.name, before.name) {
+                (Some(now), Some(before)) => TypeNames::read(&now).with(TypeNames::read(&before)).to_text(),
+                (now, before) => now.or(before),
+            },
             system: self.system.or(before.system),
             key_sha256: self.key_sha256.or(before.key_sha256),
             guest: self.guest.or(before.guest),

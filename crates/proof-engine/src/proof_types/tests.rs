@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::ProofTypeNames;
 use assay_types::Revision;
 use proptest::prelude::*;
 
@@ -21,7 +22,7 @@ fn beta(types: &[ProofType], definitions: &[(&'static str, &str)]) -> Result<Pro
         .iter()
         .map(|(source, line)| (*source, definition(line)))
         .collect();
-    ProofTypes::new(types, &ProofTypeNames::of(Revision::Beta), &definitions, native)
+    ProofTypes::new(types, ProofTypeNames::of(Revision::Beta), &definitions, native)
 }
 
 #[test]
@@ -85,8 +86,8 @@ fn two_definitions_of_one_number_are_refused_by_the_names_of_both() {
 #[test]
 fn what_judges_decides_what_the_number_stands_for() {
     let judged = |judged_by: JudgedBy| {
-        let names = ProofTypeNames::of(Revision::Beta);
-        let entries = ProofTypes::new(&[1], &names, &[], |_| judged_by).unwrap();
+        let names = RevisionNames::default().where_holds(Some(Revision::Beta));
+        let entries = ProofTypes::new(&[1], names, &[], |_| judged_by).unwrap();
         let entry = entries.get(1).unwrap();
         (entry.name().map(str::to_owned), entry.record())
     };
@@ -95,15 +96,52 @@ fn what_judges_decides_what_the_number_stands_for() {
     let (name, record) = judged(by(false, false, true));
     assert_eq!((name.as_deref(), &record.name), (Some("ethrex-openvm"), &None));
     let (_, record) = judged(by(true, false, false));
-    assert_eq!(record.name.as_deref(), Some("ethrex-openvm"));
+    // Whichever revision holds: the network's change of it is none of the number's.
+    assert_eq!(
+        record.name.as_deref(),
+        Some("alpha:ethrex-sp1,beta:ethrex-openvm")
+    );
     let (name, record) = judged(by(false, true, false));
     assert_eq!((name, record.name, record.proves_nothing), (None, None, true));
     let statements = [(
         "proof-type",
         definition("1:sp1:guest=unsafe-statements:statements=t"),
     )];
-    let entries = ProofTypes::new(&[1], &ProofTypeNames::default(), &statements, native).unwrap();
+    let entries = ProofTypes::new(&[1], ProofTypeNames::default(), &statements, native).unwrap();
     assert!(entries.get(1).unwrap().is_insecure());
+}
+
+#[test]
+fn a_revision_is_no_change_of_an_entry_and_another_name_is() {
+    let record = |names: RevisionNames, sole| {
+        let by_name = JudgedBy {
+            name: true,
+            ..JudgedBy::default()
+        };
+        let names = names.where_holds(sole);
+        let entries = ProofTypes::new(&[1], names, &[], |_| by_name).unwrap();
+        entries.get(1).unwrap().record()
+    };
+    let (default, given): (_, RevisionNames) = (RevisionNames::default(), "1=mine".parse().unwrap());
+    let soles = [None, Some(Revision::Alpha), Some(Revision::Beta)];
+    let kept_before = |name: &str| ProofTypeRecord {
+        name: Some(name.to_owned()),
+        ..ProofTypeRecord::default()
+    };
+    for was in soles {
+        for is in soles {
+            let (was, is) = (record(default.clone(), was), record(default.clone(), is));
+            assert_eq!(was, is);
+            assert_eq!(was.digest(1), is.digest(1));
+        }
+        let now = record(default.clone(), was);
+        for (old, differs) in [("ethrex-sp1", 0), ("ethrex-openvm", 0), ("reth-sp1", 1)] {
+            assert_eq!(kept_before(old).differences(&now).len(), differs, "{old}");
+        }
+        assert_eq!(record(given.clone(), was).differences(&now).len(), 1);
+        assert_eq!(now.differences(&record(given.clone(), was)).len(), 1);
+        assert_eq!(kept_before("mine").differences(&record(given.clone(), was)), []);
+    }
 }
 
 #[test]
