@@ -21,7 +21,7 @@ fn main() {
         .map(|commit| format!("commit {}, ", commit.get(..SHOWN).unwrap_or(&commit)))
         .unwrap_or_default();
     let version = env::var("CARGO_PKG_VERSION").unwrap_or_default();
-    println!("cargo:rustc-env=ASSAY_VERSION={version} ({commit}EIP-8025 alpha)");
+    println!("cargo:rustc-env=ASSAY_VERSION={version} ({commit}EIP-8025 alpha and beta)");
 }
 
 /// What HEAD points to, without running git. Only where the repository is this package's own: sources that lie unpacked

@@ -10,11 +10,11 @@ fn here() -> tempfile::TempDir {
 }
 
 #[test]
-fn the_version_names_the_revision() {
+fn the_version_names_the_revisions() {
     let text = assay(here().path(), &["--version"], b"").text();
     let version = env!("CARGO_PKG_VERSION");
     assert!(text.starts_with(&format!("assay {version} (")), "{text}");
-    assert!(text.ends_with("EIP-8025 alpha)"), "{text}");
+    assert!(text.ends_with("EIP-8025 alpha and beta)"), "{text}");
 }
 
 #[test]

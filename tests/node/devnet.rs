@@ -117,6 +117,13 @@ fn into_gloas_and_the_proofs_become_envelopes() {
         let slots: Vec<_> = lines.iter().filter_map(|line| line["slot"].as_u64()).collect();
         assert!(slots.contains(&7) && slots.contains(&8), "{node}: {slots:?}");
     }
+    // Its chain is over: another network needs another directory.
+    let (output, _) = devnet(&["--slots", "1", "--datadir", datadir.to_str().unwrap()]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && text.contains("an earlier devnet's directory"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -135,8 +135,9 @@ pub fn run(args: &SszArgs) -> anyhow::Result<()> {
             let summary = inspect::payload_summary(args.fork, &args.network.spec()?, block, envelope)
                 .with_context(|| {
                     let preset = args.network.preset;
+                    let fork = args.fork.map_or_else(String::new, |fork| format!(" of {fork}, --fork, and"));
                     format!(
-                        "{} (read as a block of preset {preset}, --preset)",
+                        "{} (read as a block{fork} of preset {preset}, --preset; from Gloas on its payload is in --envelope)",
                         label(&args.file)
                     )
                 })?;

@@ -138,6 +138,11 @@ async fn network(args: &DevnetArgs) -> anyhow::Result<()> {
     let home = child::Home::new(args.datadir.as_deref())?;
     let jwt = JwtSecret::generate();
     let jwt_file = home.path().join("jwt.hex");
+    anyhow::ensure!(
+        !jwt_file.exists(),
+        "{} was an earlier devnet's directory: its chain is over, so name a new one (--datadir)",
+        home.path().display()
+    );
     jwt.write_new_file(&jwt_file)?;
     let simulation = Simulation::start(SimulationConfig {
         chain: ChainConfig {
