@@ -50,6 +50,8 @@ pub(super) fn build(parts: RequestParts, registry: &mut Registry) -> (rpc::Behav
     let counters = RpcCounters::default();
     counters.register(registry);
     let connections = Connections::default();
+    let mut config = parts.config;
+    config.streams = config.streams.for_peers(parts.peers.lock().most_connected());
     let peers: Arc<dyn PeerBook> = Arc::new(Book {
         peers: parts.peers,
         reports: parts.reports,
@@ -68,12 +70,12 @@ pub(super) fn build(parts: RequestParts, registry: &mut Registry) -> (rpc::Behav
         connections: connections.clone(),
         peers: Arc::clone(&peers),
         counters: counters.clone(),
-        timeouts: parts.config.timeouts,
+        timeouts: config.timeouts,
     });
     conversations.speak_through(requester.clone());
     let served = Protocol::served(parts.chain.spec());
     let server = Server::new(ServerParts {
-        config: parts.config,
+        config,
         chain: parts.chain,
         store: parts.store,
         blocks: parts.blocks,

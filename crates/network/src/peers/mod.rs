@@ -136,6 +136,12 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
+    /// Most connected peers at any time, those of `--peer` among them.
+    pub(crate) fn most_connected(&self) -> usize {
+        let trusted = self.peers.values().filter(|peer| peer.trusted).count();
+        self.limits.most().saturating_add(trusted)
+    }
+
     /// With the peers to stay connected to, all due now. The own id among them is passed over, and the same peer
     /// given twice is one with all its addresses.
     pub(crate) fn new(own: PeerId, trusted: &[PeerAddress], limits: Limits, now: Instant) -> Self {

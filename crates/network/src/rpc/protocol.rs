@@ -125,6 +125,22 @@ impl Protocol {
             .collect()
     }
 
+    /// Whether it says something of a node, in one small chunk: what every peer asks of every other. Else it serves proofs
+    /// or blocks.
+    pub const fn is_base(self) -> bool {
+        matches!(
+            self,
+            Self::StatusV1
+                | Self::StatusV2
+                | Self::Ping
+                | Self::MetadataV1
+                | Self::MetadataV2
+                | Self::MetadataV3
+                | Self::Goodbye
+                | Self::ExecutionProofStatus
+        )
+    }
+
     /// Whether a request has a body. Where it has none, nothing is waited for.
     pub const fn has_request(self) -> bool {
         !matches!(self, Self::MetadataV1 | Self::MetadataV2 | Self::MetadataV3)

@@ -146,7 +146,7 @@ impl Host for Server {
             // The stream is dropped here, which resets it.
             Err(full) => {
                 inner.parts.counters.dropped(protocol, full.label());
-                // Where all places are taken, it is not this peer that took them.
+                // Where all places are taken, that is no peer's fault.
                 if full != Full::Total {
                     inner.parts.peers.report(&peer, Fault::Flooding);
                 }
@@ -159,6 +159,7 @@ impl Host for Server {
     }
 
     fn disconnected(&self, peer: PeerId) {
+        self.inner.streams.leave(&peer);
         self.inner.parts.conversations.end(&peer);
     }
 }
@@ -169,9 +170,10 @@ impl Inner {
         self.parts.counters.streams.set(open);
     }
 
-    async fn serve(self: Arc<Self>, peer: PeerId, protocol: Protocol, stream: Stream, place: Place) {
+    async fn serve(self: Arc<Self>, peer: PeerId, protocol: Protocol, stream: Stream, mut place: Place) {
         tokio::select! {
             () = self.parts.shutdown.cancelled() => self.parts.counters.dropped(protocol, DROP_ENDING),
+            lost = place.lost() => self.parts.counters.dropped(protocol, lost.label()),
             () = self.answer(peer, protocol, stream) => {}
         }
         drop(place);
@@ -303,6 +305,10 @@ impl Inner {
     }
 
     /// Room for what is sent to a peer next: its own part for whoever was slow lately.
+    ///
+    /// It is waited for without a time-out: a peer waits here with one stream at a time (`shares`), behind no more chunks
+    /// than there are peers, each of which has its own time; and a time-out would cut off those who wait for nothing of
+    /// theirs. The place held meanwhile is one of the peer's own share (`streams`).
     async fn room_for(&self, peer: PeerId, room: &Room, most: usize) -> Taken {
         let slow = self.slow_readers.contains(&peer, Instant::now());
         room.take(most, slow).await

@@ -1,11 +1,28 @@
-//! How many streams of peers are served at once.
+//! How many streams of peers are served at once, and whose place is taken where all are.
+//!
+//! A stream keeps its place while it waits for its peer's limits, which is no fault: few peers with modest requests could
+//! hold every place for good. So places are shared, as in max-min fairness: where none is left, who comes with fewer gets
+//! one of the peer that has most. Each of `n` peers has `total / n` that are neither refused nor taken, whatever the
+//! others do; the totals are chosen for the most peers that are let in (`StreamLimits::for_peers`).
 
 use super::Protocol;
 use libp2p::PeerId;
 use parking_lot::Mutex;
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, future::pending, sync::Arc};
+use tokio::sync::oneshot;
+
+/// Places of the base protocols for each peer that may be connected: its status, its ping and one more at once.
+const BASE_SHARE: usize = 3;
+/// Places for proofs and blocks for each peer that may be connected: two requests of two protocols at once, as a peer that
+/// asks for proofs by range and by root does.
+const SHARE: usize = 4;
+/// Peers that a node of the default target lets in.
+const USUAL_PEERS: usize = 110;
 
 /// Bounds of streams served at once. One beyond is dropped: it costs a look-up.
+///
+/// What waits for its limits holds a task of some KiB, its request (at most 33 KiB) and what its peer sent behind that,
+/// within the 256 KiB that a stream may have unread: 192 MiB if all of 110 peers do their worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamLimits {
     /// Of one peer and protocol. A peer may have two requests under way (phase0 p2p, `MAX_CONCURRENT_REQUESTS`); as many
@@ -13,8 +30,22 @@ pub struct StreamLimits {
     pub per_peer_and_protocol: usize,
     /// Of one peer.
     pub per_peer: usize,
-    /// In all.
+    /// In all, of status, ping, metadata, goodbye and proof status: what nobody takes by asking for proofs or blocks.
+    pub base_total: usize,
+    /// In all, of proofs and blocks.
     pub total: usize,
+}
+
+impl StreamLimits {
+    /// With places for as many peers, or those there are.
+    #[must_use]
+    pub fn for_peers(self, most: usize) -> Self {
+        Self {
+            base_total: self.base_total.max(most.saturating_mul(BASE_SHARE)),
+            total: self.total.max(most.saturating_mul(SHARE)),
+            ..self
+        }
+    }
 }
 
 impl Default for StreamLimits {
@@ -22,7 +53,8 @@ impl Default for StreamLimits {
         Self {
             per_peer_and_protocol: 4,
             per_peer: 16,
-            total: 512,
+            base_total: USUAL_PEERS * BASE_SHARE,
+            total: USUAL_PEERS * SHARE,
         }
     }
 }
@@ -45,80 +77,200 @@ impl Full {
     }
 }
 
+/// Why a place is lost before its stream is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// Its peer had most where all places were taken; another has it now.
+    BeyondShare,
+    /// Its peer is gone.
+    PeerGone,
+}
+
+impl Lost {
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::BeyondShare => "beyond_fair_share",
+            Self::PeerGone => "peer_gone",
+        }
+    }
+}
+
+/// A place that is taken.
+#[derive(Debug)]
+struct Held {
+    number: u64,
+    protocol: Protocol,
+    lose: oneshot::Sender<Lost>,
+}
+
+/// Places that are shared among peers.
 #[derive(Debug, Default)]
-struct Counts {
-    total: usize,
-    peers: HashMap<PeerId, HashMap<Protocol, usize>>,
+struct Pool {
+    taken: usize,
+    /// Each peer's, oldest first; of no peer without any.
+    peers: HashMap<PeerId, Vec<Held>>,
+}
+
+impl Pool {
+    fn of(&self, peer: &PeerId) -> &[Held] {
+        self.peers.get(peer).map_or(&[], Vec::as_slice)
+    }
+
+    /// Makes room where there is none for a peer: the newest of the peer that has most goes, if that one is left no fewer
+    /// than the other has then. (Were it left fewer, two peers could take one place from each other for ever.)
+    fn make_room(&mut self, peer: &PeerId, total: usize) -> Result<(), Full> {
+        if self.taken < total {
+            return Ok(());
+        }
+        let own = self.of(peer).len();
+        let richest = self.peers.iter_mut().max_by_key(|(_, places)| places.len());
+        let Some((_, places)) = richest.filter(|(_, places)| places.len() > own + 1) else {
+            return Err(Full::Total);
+        };
+        if let Some(held) = places.pop() {
+            // Whoever has just been served does not listen any more.
+            let _ = held.lose.send(Lost::BeyondShare);
+            self.taken -= 1;
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, peer: PeerId, held: Held) {
+        self.taken += 1;
+        self.peers.entry(peer).or_default().push(held);
+    }
+
+    /// Takes those places of a peer out that are meant.
+    fn remove(&mut self, peer: &PeerId, mut is_meant: impl FnMut(&Held) -> bool) -> Vec<Held> {
+        let Some(places) = self.peers.get_mut(peer) else {
+            return Vec::new();
+        };
+        let out: Vec<Held> = places.extract_if(.., |held| is_meant(held)).collect();
+        self.taken -= out.len();
+        if places.is_empty() {
+            self.peers.remove(peer);
+        }
+        out
+    }
+}
+
+#[derive(Debug, Default)]
+struct Pools {
+    base: Pool,
+    others: Pool,
+    next: u64,
+}
+
+impl Pools {
+    fn both(&mut self) -> [&mut Pool; 2] {
+        [&mut self.base, &mut self.others]
+    }
+
+    fn of(&mut self, protocol: Protocol) -> &mut Pool {
+        match protocol.is_base() {
+            true => &mut self.base,
+            false => &mut self.others,
+        }
+    }
 }
 
 /// The streams being served.
 #[derive(Debug, Clone)]
 pub(crate) struct Streams {
     limits: StreamLimits,
-    counts: Arc<Mutex<Counts>>,
+    pools: Arc<Mutex<Pools>>,
 }
 
 /// A place among the streams being served; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
-    counts: Arc<Mutex<Counts>>,
+    pools: Arc<Mutex<Pools>>,
     peer: PeerId,
     protocol: Protocol,
+    number: u64,
+    lost: oneshot::Receiver<Lost>,
 }
 
 impl Streams {
     pub(crate) fn new(limits: StreamLimits) -> Self {
         Self {
             limits,
-            counts: Arc::default(),
+            pools: Arc::default(),
         }
     }
 
     /// A place for a stream, or the bound that has none left.
     pub(crate) fn enter(&self, peer: PeerId, protocol: Protocol) -> Result<Place, Full> {
-        let mut counts = self.counts.lock();
-        let protocols = counts.peers.get(&peer);
-        let of_protocol = protocols.and_then(|p| p.get(&protocol)).copied().unwrap_or(0);
-        let of_peer = protocols.map_or(0, |p| p.values().sum());
-        if of_protocol >= self.limits.per_peer_and_protocol {
+        let limits = &self.limits;
+        let mut pools = self.pools.lock();
+        let held = pools.of(protocol).of(&peer);
+        let of_protocol = held.iter().filter(|held| held.protocol == protocol).count();
+        if of_protocol >= limits.per_peer_and_protocol {
             return Err(Full::PeerAndProtocol);
         }
-        if of_peer >= self.limits.per_peer {
+        let of_peer: usize = pools.both().map(|pool| pool.of(&peer).len()).iter().sum();
+        if of_peer >= limits.per_peer {
             return Err(Full::Peer);
         }
-        if counts.total >= self.limits.total {
-            return Err(Full::Total);
-        }
-        counts.total += 1;
-        *counts.peers.entry(peer).or_default().entry(protocol).or_default() += 1;
+        let total = match protocol.is_base() {
+            true => limits.base_total,
+            false => limits.total,
+        };
+        pools.of(protocol).make_room(&peer, total)?;
+        let number = pools.next;
+        pools.next += 1;
+        let (lose, lost) = oneshot::channel();
+        pools.of(protocol).keep(
+            peer,
+            Held {
+                number,
+                protocol,
+                lose,
+            },
+        );
         Ok(Place {
-            counts: Arc::clone(&self.counts),
+            pools: Arc::clone(&self.pools),
             peer,
             protocol,
+            number,
+            lost,
         })
+    }
+
+    /// A peer is gone: nobody waits for what its streams wait for. What it said last may still be read: its goodbye.
+    pub(crate) fn leave(&self, peer: &PeerId) {
+        for pool in self.pools.lock().both() {
+            for held in pool.remove(peer, |held| held.protocol != Protocol::Goodbye) {
+                let _ = held.lose.send(Lost::PeerGone);
+            }
+        }
     }
 
     /// Streams being served now.
     pub(crate) fn len(&self) -> usize {
-        self.counts.lock().total
+        let pools = self.pools.lock();
+        pools.base.taken + pools.others.taken
+    }
+}
+
+impl Place {
+    /// Waits until the place is lost: for ever, mostly.
+    pub(crate) async fn lost(&mut self) -> Lost {
+        match (&mut self.lost).await {
+            Ok(lost) => lost,
+            Err(_) => pending().await,
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut counts = self.counts.lock();
-        counts.total -= 1;
-        if let Some(protocols) = counts.peers.get_mut(&self.peer) {
-            if let Some(n) = protocols.get_mut(&self.protocol) {
-                *n -= 1;
-                if *n == 0 {
-                    protocols.remove(&self.protocol);
-                }
-            }
-            if protocols.is_empty() {
-                counts.peers.remove(&self.peer);
-            }
-        }
+        let mut pools = self.pools.lock();
+        drop(
+            pools
+                .of(self.protocol)
+                .remove(&self.peer, |held| held.number == self.number),
+        );
     }
 }
 
@@ -126,13 +278,25 @@ impl Drop for Place {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use futures::FutureExt;
+    use proptest::prelude::*;
+
+    fn limits(per_peer: usize, base_total: usize, total: usize) -> StreamLimits {
+        StreamLimits {
+            per_peer_and_protocol: per_peer,
+            per_peer,
+            base_total,
+            total,
+        }
+    }
 
     #[test]
     fn each_bound_holds_and_places_come_back() {
         let streams = Streams::new(StreamLimits {
             per_peer_and_protocol: 2,
             per_peer: 3,
-            total: 4,
+            base_total: 4,
+            total: 1,
         });
         let (a, b) = (PeerId::random(), PeerId::random());
         let first = streams.enter(a, Protocol::Ping).unwrap();
@@ -141,17 +305,133 @@ mod tests {
             streams.enter(a, Protocol::Ping).unwrap_err(),
             Full::PeerAndProtocol
         );
-        let third = streams.enter(a, Protocol::Goodbye).unwrap();
+        let third = streams.enter(a, Protocol::BlocksByHead).unwrap();
         assert_eq!(streams.enter(a, Protocol::StatusV1).unwrap_err(), Full::Peer);
         let fourth = streams.enter(b, Protocol::Ping).unwrap();
-        assert_eq!(streams.enter(b, Protocol::Ping).unwrap_err(), Full::Total);
+        let fifth = streams.enter(b, Protocol::Ping).unwrap();
+        assert_eq!(streams.enter(b, Protocol::StatusV1).unwrap_err(), Full::Total);
+        assert_eq!(streams.enter(b, Protocol::BlocksByHead).unwrap_err(), Full::Total);
         drop(first);
         assert!(streams.enter(a, Protocol::Ping).is_ok());
-        drop((second, third, fourth));
+        drop((second, third, fourth, fifth));
         assert_eq!(streams.len(), 0);
         assert!(
-            streams.counts.lock().peers.is_empty(),
+            streams
+                .pools
+                .lock()
+                .both()
+                .iter()
+                .all(|pool| pool.peers.is_empty()),
             "nothing is kept of who left"
         );
+    }
+
+    /// What the peer that comes has, what another has of a full pool: who gets the place.
+    #[test]
+    fn a_place_goes_from_who_has_most_to_who_has_less() {
+        for (own, richest, gets) in [
+            (0, 1, false),
+            (0, 2, true),
+            (0, 9, true),
+            (1, 2, false),
+            (1, 3, true),
+            (4, 5, false),
+            (4, 6, true),
+            (5, 4, false),
+        ] {
+            let streams = Streams::new(limits(16, own + richest + 1, 100));
+            let (peer, rich, poor) = (PeerId::random(), PeerId::random(), PeerId::random());
+            let enter = |peer| streams.enter(peer, Protocol::Ping);
+            let mut held: Vec<Place> = (0..richest).map(|_| enter(rich).unwrap()).collect();
+            let mut others: Vec<Place> = (0..own).map(|_| enter(peer).unwrap()).collect();
+            others.push(enter(poor).unwrap());
+            let entered = enter(peer);
+            assert_eq!(entered.is_ok(), gets, "{own} {richest}");
+            let lost: Vec<Option<Lost>> = held.iter_mut().map(|p| p.lost().now_or_never()).collect();
+            let (newest, older) = lost.split_last().unwrap();
+            assert_eq!(*newest, gets.then_some(Lost::BeyondShare), "{own} {richest}");
+            assert!(older.iter().all(Option::is_none), "the newest alone");
+            assert!(others.iter_mut().all(|p| p.lost().now_or_never().is_none()));
+            let before = streams.len();
+            assert_eq!(before, own + richest + 1, "no more than the total");
+            drop(held);
+            assert_eq!(streams.len(), before - richest + usize::from(gets));
+        }
+    }
+
+    /// The protocols that keep a connection have places of their own.
+    #[test]
+    fn who_asks_for_proofs_takes_no_place_of_the_base_protocols() {
+        let streams = Streams::new(limits(16, 1, 1));
+        let _proofs = streams
+            .enter(PeerId::random(), Protocol::ExecutionProofsByRange)
+            .unwrap();
+        for (n, protocol) in Protocol::ALL.into_iter().enumerate() {
+            let served = streams.enter(PeerId::random(), protocol).is_ok();
+            assert_eq!(served, protocol.is_base(), "{n}");
+        }
+    }
+
+    #[test]
+    fn who_is_gone_leaves_its_places_but_is_heard_out() {
+        let streams = Streams::new(limits(16, 100, 100));
+        let (gone, here) = (PeerId::random(), PeerId::random());
+        let enter = |peer, protocol| streams.enter(peer, protocol).unwrap();
+        let mut ping = enter(gone, Protocol::Ping);
+        let mut goodbye = enter(gone, Protocol::Goodbye);
+        let mut proofs = enter(gone, Protocol::ExecutionProofsByRoot);
+        let mut other = enter(here, Protocol::Ping);
+        streams.leave(&gone);
+        for lost in [&mut ping, &mut proofs] {
+            assert_eq!(lost.lost().now_or_never(), Some(Lost::PeerGone));
+        }
+        for kept in [&mut goodbye, &mut other] {
+            assert_eq!(kept.lost().now_or_never(), None);
+        }
+        assert_eq!(streams.len(), 2);
+        drop((ping, proofs, goodbye, other));
+        assert_eq!(streams.len(), 0);
+    }
+
+    #[test]
+    fn there_are_places_for_the_peers_that_are_let_in() {
+        let usual = StreamLimits::default();
+        assert_eq!(usual.for_peers(110), usual);
+        assert_eq!(usual.for_peers(3), usual);
+        let many = usual.for_peers(1000);
+        assert_eq!((many.base_total, many.total), (3000, 4000));
+        assert_eq!(many.per_peer, usual.per_peer);
+    }
+
+    proptest! {
+        /// Whatever the others do and in which order: a peer's share is neither refused nor taken.
+        #[test]
+        fn a_share_is_safe_from_everybody(
+            peers in 1usize..8,
+            share in 1usize..4,
+            steps in proptest::collection::vec((0usize..8, any::<bool>()), 1..300),
+        ) {
+            let streams = Streams::new(limits(16, peers * share, 0));
+            let ids: Vec<PeerId> = (0..peers).map(|_| PeerId::random()).collect();
+            let mut held: Vec<Vec<Place>> = (0..peers).map(|_| Vec::new()).collect();
+            for (who, comes) in steps {
+                let who = who % peers;
+                if comes {
+                    let entered = streams.enter(ids[who], Protocol::Ping);
+                    prop_assert!(entered.is_ok() || held[who].len() >= share);
+                    held[who].extend(entered);
+                } else {
+                    held[who].pop();
+                }
+                for places in &mut held {
+                    let before = places.len();
+                    places.retain_mut(|place| place.lost().now_or_never().is_none());
+                    prop_assert!(places.len() == before || places.len() >= share);
+                }
+                let open: usize = held.iter().map(Vec::len).sum();
+                prop_assert_eq!(streams.len(), open);
+                prop_assert!(open <= peers * share);
+            }
+        }
     }
 }

@@ -6,7 +6,8 @@ use crate::{
     framing::{encode_request, encode_success_chunk},
     rpc::{
         BlocksByRange, DROP_READ_TIMED_OUT, Protocol, Quota, Quotas, Rate, RpcConfig, RpcTimeouts,
-        StreamLimits, THEIRS, streams::Full,
+        StreamLimits, THEIRS,
+        streams::{Full, Lost},
     },
 };
 use assay_types::{ExecutionProofsByRange, Slot, SszContainer};
@@ -136,6 +137,118 @@ async fn thousands_of_streams_hold_up_nobody() {
     assert!(b.counters.streams.get() <= 16, "at most 16 of one peer are held");
     assert!(b.book.faults.lock().contains(&(a.peer, Fault::Flooding)));
     assert_eq!(honest.requester.ping(b.peer, 1).await, Ok(0));
+}
+
+/// Many peers hold as many streams as they may, which wait for their limits: who asks for what it needs is answered all
+/// the same, all at once, and nobody is at fault. When they are gone, so is what they held.
+#[tokio::test]
+async fn waiting_streams_of_many_peers_hold_up_nobody() {
+    const MANY: usize = 6;
+    let quota = Quota {
+        chunks: Rate {
+            burst: 8.0,
+            per_second: 0.001,
+        },
+        bytes: Rate::UNLIMITED,
+    };
+    let limits = StreamLimits {
+        base_total: 0,
+        total: 0,
+        ..StreamLimits::default()
+    };
+    let b = Rig::start_with(with(RpcConfig {
+        streams: limits.for_peers(MANY + 1),
+        quotas: Quotas {
+            base: quota,
+            blocks: quota,
+            proofs: quota,
+        },
+        ..RpcConfig::default()
+    }))
+    .await;
+    b.has_head(Slot(39));
+    for slot in 20..23 {
+        b.store_block(slot).await;
+        b.store_proof(slot, 1, 10_000).await;
+    }
+    let range = ExecutionProofsByRange {
+        start_slot: Slot(20),
+        count: 3,
+        proof_types: vec![1],
+    };
+    let nothing = encode_request(
+        &ExecutionProofsByRange {
+            start_slot: Slot(39),
+            ..range.clone()
+        }
+        .to_ssz_bytes(),
+    );
+    let no_block = encode_request(&[]);
+    // What uses up a burst: a request and a chunk each, or a request alone.
+    let greed = [
+        (Protocol::MetadataV1, 4, &[][..]),
+        (Protocol::MetadataV2, 4, &[]),
+        (Protocol::MetadataV3, 4, &[]),
+        (Protocol::ExecutionProofsByRange, 8, &nothing),
+        (Protocol::BlocksByRootV2, 8, &no_block),
+    ];
+    let mut greedy = Vec::new();
+    for _ in 0..MANY {
+        let peer = Rig::start().await;
+        peer.connect(&b).await;
+        let mut waiting = Vec::new();
+        for (protocol, burst, request) in greed {
+            for _ in 0..burst {
+                let _ = peer.exchange(&b, protocol, request).await;
+            }
+            // One less than it may: the last exchange may not have ended there.
+            for _ in 1..limits.per_peer_and_protocol {
+                let mut stream = peer.open(&b, protocol).await;
+                // It may be reset already.
+                let _ = stream.write_all(request).await;
+                let _ = stream.flush().await;
+                waiting.push(stream);
+            }
+        }
+        greedy.push((peer, waiting));
+    }
+    // All places there are.
+    let all = i64::try_from((MANY + 1) * (3 + 4)).unwrap();
+    wait_for(|| (b.counters.streams.get() == all).then_some(())).await;
+
+    let honest = Rig::start().await;
+    honest.has_head(Slot(39));
+    honest.connect(&b).await;
+    let proofs = async || {
+        let asked = honest.requester.execution_proofs_by_range(b.peer, range.clone());
+        let mut response = asked.await.unwrap();
+        let mut got = 0;
+        while let Some(proof) = response.next().await {
+            proof.unwrap();
+            got += 1;
+        }
+        got
+    };
+    let (status, ping, metadata, one, other) = tokio::join!(
+        honest.requester.status(b.peer),
+        honest.requester.ping(b.peer, 1),
+        honest.requester.metadata(b.peer),
+        proofs(),
+        proofs(),
+    );
+    assert!(status.is_ok(), "{status:?}");
+    assert_eq!(ping, Ok(0));
+    assert!(metadata.is_ok(), "{metadata:?}");
+    assert_eq!([one, other], [3, 3]);
+    let taken: u64 = Protocol::ALL
+        .into_iter()
+        .map(|protocol| b.counters.dropped_of(protocol, Lost::BeyondShare.label()))
+        .sum();
+    assert!(taken > 0, "places were taken from those with most");
+    assert_eq!(*b.book.faults.lock(), []);
+
+    drop(greedy);
+    wait_for(|| (b.counters.streams.get() == 0).then_some(())).await;
 }
 
 /// The bound of a peer does not depend on how fast it opens: two at once of one protocol are both served.

@@ -204,7 +204,7 @@ async fn an_end_before_the_answer_is_no_fault() {
     let full = Rig::start_with(Settings {
         config: RpcConfig {
             streams: StreamLimits {
-                total: 0,
+                base_total: 0,
                 ..StreamLimits::default()
             },
             ..RpcConfig::default()
