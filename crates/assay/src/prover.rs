@@ -13,7 +13,7 @@ use crate::{
 use anyhow::Context;
 use assay_chain::{Chain, ChainView, SystemClock, follower::Follower};
 use assay_native_verifiers::VerifierSetting;
-use assay_proof_engine::RequestBook;
+use assay_proof_engine::{RequestBook, proof_types::ProofTypeDefinition};
 use assay_prover::{
     BeaconEndpoint, DutyConfig, KeySigner, Prover, ProverMetrics, ProverParts, ValidatorSigner,
 };
@@ -73,20 +73,30 @@ pub struct ProverArgs {
         help_heading = "Proof engine"
     )]
     pub proof_engine_endpoint: Vec<String>,
-    /// Proof types to prove, one proof of each for every payload, comma-separated
+    /// Proof types to prove, one proof of each for every payload, comma-separated [default: as for `assay node`: those that
+    /// --proof-type and --native-verifier define, and where each endpoint names its types those; else 1,2,3 where beta holds
+    /// now or later, 1 where it never does]
     #[arg(
         long,
         value_name = "TYPES",
         value_parser = crate::config::proof_type,
         value_delimiter = ',',
-        default_value = "1",
         help_heading = "Proof engine"
     )]
     pub proof_types: Vec<ProofType>,
-    /// Names that proof nodes have for proof types, laid over those of zkboost 0.9
+    /// What stands behind the number of a proof type, as for `assay node`; may be repeated
     #[arg(
         long,
-        value_name = "TYPE=NAME",
+        value_name = "TYPE:SYSTEM:name=NAME:vk=FILE:sha256=HEX:guest=FAMILY:version=TEXT",
+        value_delimiter = ',',
+        help_heading = "Proof engine"
+    )]
+    pub proof_type: Vec<ProofTypeDefinition>,
+    /// Names that proof nodes have for proof types, laid over those of zkboost 0.9 for alpha's payloads and of 0.10 for beta's:
+    /// 5=reth-sp1 for both, beta:1=ethrex-openvm for one
+    #[arg(
+        long,
+        value_name = "[REVISION:]TYPE=NAME",
         value_delimiter = ',',
         help_heading = "Proof engine"
     )]
@@ -141,6 +151,16 @@ impl ProverArgs {
             proof_engine_jwt: self.proof_engine_jwt.clone(),
             proof_engine_types: self.proof_engine_types.clone(),
             proof_types: self.proof_types.clone(),
+            proof_type: self
+                .proof_type
+                .iter()
+                .map(|d| {
+                    d.clone()
+                        .checked()
+                        .map_err(|error| ConfigError::Read(error.to_string()))
+                })
+                .collect::<Result<_, _>>()?,
+            revision: self.revision,
             native_verifier: self.native_verifier.clone(),
             unsafe_native_statements: self.unsafe_native_statements,
             dev_seed: self.dev_seed.clone(),
@@ -151,11 +171,16 @@ impl ProverArgs {
             .merge(Serialized::defaults(&self.signer))
             .extract()
             .map_err(|error| ConfigError::Read(error.to_string()))?;
-        check_proof_types(&config)?;
-        check_engines(&config)?;
-        check_signer(&config, ProverIs::Alone)?;
+        config.some_candidate(check_prover)?;
         Ok(config)
     }
+}
+
+/// Whether they hold together, with the proof types that they name or those of a revision.
+fn check_prover(config: &NodeConfig) -> Result<(), ConfigError> {
+    check_proof_types(config)?;
+    check_engines(config)?;
+    check_signer(config, ProverIs::Alone)
 }
 
 /// The duty by the settings.
@@ -173,7 +198,7 @@ pub fn run(args: &ProverArgs) -> anyhow::Result<()> {
     let config = args.settings()?;
     logging::init(&args.log_level, args.log_format, None)?;
     // Only to see that they can be had, before anything is waited for.
-    engine::native_verifiers(&config, &config.provisional_entries()?, 0)?;
+    engine::native_verifiers(&config.provisional(), &config.provisional_entries()?, 0)?;
     let endpoint =
         BeaconEndpoint::new(args.post_to.as_ref().unwrap_or(&args.beacon_node)).context("--post-to")?;
     let key_signers = signer::key_signers(&config)?;
@@ -221,6 +246,8 @@ async fn prove(
         };
         anyhow::bail!("{whose}: {why}");
     }
+    let config = &config.on_network(&told.spec);
+    check_prover(config)?;
     let (spec, overrides) = config.with_own_types(&told.spec, &overrides);
     let entries = config.entries_on(&spec)?;
     let (engine, engine_metrics) = engine::from_config(config, &entries, &spec, &RequestBook::default())?;
@@ -281,5 +308,57 @@ pub(crate) async fn tell_progress(metrics: &ProverMetrics) {
             failed = counts.failed,
             "proofs"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use assay_types::{Epoch, ForkName};
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: ProverArgs,
+    }
+
+    #[test]
+    fn types_and_their_entries_are_said_as_for_a_node() {
+        let settings = |words: &[&str]| {
+            let fixed = ["prover", "--keystores", "k", "--proof-engine-endpoint"];
+            let program = Program::try_parse_from(fixed.iter().chain(words)).unwrap();
+            program.args.settings()
+        };
+        let network = |gloas| {
+            let mut spec = Spec::minimal();
+            for entry in &mut spec.fork_schedule {
+                entry.2 = if entry.0 == ForkName::Gloas {
+                    gloas
+                } else {
+                    Epoch(0)
+                };
+            }
+            spec
+        };
+        for (words, alpha, beta) in [
+            (&["dev"][..], &[1][..], &[1, 2, 3][..]),
+            (&["2@dev"], &[2], &[2]),
+            (&["dev", "--proof-types", "5"], &[5], &[5]),
+            (&["http://a", "--proof-type", "6:name=mine:version=1"], &[6], &[6]),
+        ] {
+            let config = settings(words).unwrap();
+            for (gloas, types) in [(Epoch::FAR_FUTURE, alpha), (Epoch(9), beta)] {
+                let config = config.on_network(&network(gloas));
+                check_prover(&config).unwrap();
+                assert_eq!(config.types_to_prove(), types, "{words:?}");
+            }
+        }
+        let refused = |words: &[&str]| settings(words).unwrap_err().to_string();
+        assert!(
+            refused(&["dev", "--proof-types", "5", "--proof-type", "6:name=a"]).starts_with("--proof-type:")
+        );
+        assert!(refused(&["dev", "--proof-type", "6"]).contains("nothing is said"));
     }
 }

@@ -37,14 +37,7 @@ fn check_secrets(config: &NodeConfig) -> Result<(), ConfigError> {
 /// Everything but the secrets of the execution clients. Which proof types are verified where none are named is the network's
 /// to say: then it is enough that the settings hold together by one of the revisions, until it has said so.
 pub(super) fn check_but_secrets(config: &NodeConfig) -> Result<(), ConfigError> {
-    let mut first = Ok(());
-    for candidate in config.candidates() {
-        match check_with_types(&candidate) {
-            Ok(()) => return Ok(()),
-            Err(error) => first = first.and(Err(error)),
-        }
-    }
-    first
+    config.some_candidate(check_with_types)
 }
 
 fn check_with_types(config: &NodeConfig) -> Result<(), ConfigError> {

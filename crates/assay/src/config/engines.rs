@@ -52,8 +52,11 @@ pub(crate) fn check_engines(config: &NodeConfig) -> Result<(), ConfigError> {
             }
             let has_verifier = config.native_types().contains(&proof_type);
             if endpoint.kind == EngineKind::Native && !has_verifier {
-                let why = format!("{text}: proof type {proof_type} needs one, as {proof_type}:sp1:vk=…");
-                return wrong("native-verifier", why);
+                let why = format!(
+                    "{text}: the entry of proof type {proof_type} lacks {}; it is given as {proof_type}:sp1:vk=…",
+                    config.lacks(proof_type).join(", ")
+                );
+                return wrong("proof-type", why);
             }
         }
         if matches!(endpoint.kind, EngineKind::EngineApi(_)) && config.proof_engine_jwt.is_none() {
@@ -123,18 +126,15 @@ fn check_notify(config: &NodeConfig, endpoints: &[EngineEndpoint]) -> Result<(),
 
 /// Each verifier is one for its type, is asked, and is in this program.
 fn check_native(config: &NodeConfig, endpoints: &[EngineEndpoint]) -> Result<(), ConfigError> {
-    let wrong = |why: String| {
-        Err(ConfigError::Value {
-            flag: "native-verifier",
-            why,
-        })
-    };
+    let wrong = |flag, why: String| Err(ConfigError::Value { flag, why });
     let native: Vec<_> = endpoints
         .iter()
         .filter(|e| e.kind == EngineKind::Native)
         .collect();
-    if !native.is_empty() && config.native_types().is_empty() {
-        return wrong("needed with --proof-engine-endpoint native, one for each of its types".into());
+    let says_types = native.iter().any(|e| e.proof_types.is_some());
+    if !native.is_empty() && !says_types && config.native_types().is_empty() {
+        let why = "needed with --proof-engine-endpoint native, with system, vk, sha256 and guest for each of its types";
+        return wrong("proof-type", why.to_owned());
     }
     if native.len() > 1 {
         let why = "native stands there twice: one endpoint has all its types, as 5+6@native".to_owned();
@@ -149,24 +149,31 @@ fn check_native(config: &NodeConfig, endpoints: &[EngineEndpoint]) -> Result<(),
             .iter()
             .any(|v| v.definition().proof_type == proof_type)
         {
-            return wrong(format!("proof type {proof_type} has two verifiers"));
+            return wrong(
+                "native-verifier",
+                format!("proof type {proof_type} has two verifiers"),
+            );
         }
         if !native.iter().any(|e| e.types(config).contains(&proof_type)) {
-            return wrong(format!(
-                "no --proof-engine-endpoint native is asked for type {proof_type}"
-            ));
+            return wrong(
+                "native-verifier",
+                format!("no --proof-engine-endpoint native is asked for type {proof_type}"),
+            );
         }
     }
     let asked = native.iter().flat_map(|endpoint| endpoint.types(config));
     let entries = config.provisional_entries()?;
-    for proof_type in asked {
+    let whole = config.native_types();
+    // What an entry lacks is told below.
+    for proof_type in asked.filter(|proof_type| whole.contains(proof_type)) {
         let entry = entries.get(proof_type);
         if entry
             .and_then(ProofTypeEntry::guest)
             .is_some_and(GuestFamily::is_insecure)
             && !config.unsafe_native_statements
         {
-            return wrong(SettingError::UnsafeStatements.to_string());
+            let why = SettingError::UnsafeStatements.to_string();
+            return wrong(config.native_setting(proof_type), why);
         }
         // Where there is none, nothing is defined, which is told below.
         let Some(system) = entry.and_then(ProofTypeEntry::system) else {
@@ -174,8 +181,14 @@ fn check_native(config: &NodeConfig, endpoints: &[EngineEndpoint]) -> Result<(),
         };
         match system.parse::<SystemName>() {
             Ok(system) if system.is_built_in() => {}
-            Ok(system) => return wrong(UnusableKey::NotBuiltIn(system).to_string()),
-            Err(why) => return wrong(format!("proof type {proof_type}: {why}")),
+            Ok(system) => {
+                let why = UnusableKey::NotBuiltIn(system).to_string();
+                return wrong(config.native_setting(proof_type), why);
+            }
+            Err(why) => {
+                let why = format!("proof type {proof_type}: {why}");
+                return wrong(config.native_setting(proof_type), why);
+            }
         }
     }
     Ok(())
@@ -205,11 +218,11 @@ mod tests {
     #[test]
     fn native_verifiers_and_their_endpoint_fit_together() {
         for (config, flag, says) in [
-            (config(&[5], "native", &[]), "native-verifier", "needed with"),
+            (config(&[5], "native", &[]), "proof-type", "needed with"),
             (
                 config(&[5, 6], "5+6@native", &["5:sp1"]),
-                "native-verifier",
-                "type 6 needs one",
+                "proof-type",
+                "type 6 lacks system, vk, guest",
             ),
             (config(&[5, 6], "native", &["5:sp1"]), "proof-types", "type 6"),
             (

@@ -1,6 +1,7 @@
 //! Which proof types are verified, what stands behind each number, and their names.
 
 use super::{ConfigError, EngineKind, NodeConfig, shown_endpoint};
+use assay_native_verifiers::VerifierSetting;
 use assay_proof_engine::{
     NamesError, ProofTypeNames, RevisionNames,
     proof_types::{self, JudgedBy, ProofTypeDefinition, ProofTypes},
@@ -20,15 +21,38 @@ impl NodeConfig {
     /// # Errors
     /// Where the settings do not hold together with them.
     pub fn settled(&self, spec: &Spec) -> Result<Self, ConfigError> {
-        let config = self.with_types(&default_types(spec));
+        let config = self.on_network(spec);
         if self.proof_types.is_empty() {
             super::checks::check_but_secrets(&config)?;
         }
         Ok(config)
     }
 
+    /// As `settled`, unchecked.
+    pub(crate) fn on_network(&self, spec: &Spec) -> Self {
+        self.with_types(&default_types(spec))
+    }
+
+    /// Holds these settings to a check by one of the revisions that may turn out to hold.
+    ///
+    /// # Errors
+    /// The first, where they do not hold together by any.
+    pub(crate) fn some_candidate(
+        &self,
+        check: impl Fn(&Self) -> Result<(), ConfigError>,
+    ) -> Result<(), ConfigError> {
+        let mut first = Ok(());
+        for candidate in self.candidates() {
+            match check(&candidate) {
+                Ok(()) => return Ok(()),
+                Err(error) => first = first.and(Err(error)),
+            }
+        }
+        first
+    }
+
     /// These settings for each revision that may turn out to hold: the network's word is not known yet.
-    pub(super) fn candidates(&self) -> Vec<Self> {
+    fn candidates(&self) -> Vec<Self> {
         let of = |revision| match revision {
             Revision::Alpha => self.with_types(&DEFAULT_OF_ALPHA),
             Revision::Beta => self.with_types(&DEFAULT_OF_BETA),
@@ -99,20 +123,45 @@ impl NodeConfig {
         (Arc::new(spec), overrides)
     }
 
-    /// Types that a verifier in this process has all it needs for.
+    /// Types that a verifier in this process has all it needs for, whether one line says it or several do.
     pub(crate) fn native_types(&self) -> Vec<ProofType> {
+        // What contradicts itself is told by `check_engines`.
+        let definitions = self.definitions().unwrap_or_default();
+        let merged = proof_types::merge(&definitions).unwrap_or_default();
         let mut types: Vec<ProofType> = Vec::new();
-        let native = self.native_verifier.iter().map(|v| v.definition());
-        let defined = self
-            .proof_type
-            .iter()
-            .filter(|d| d.vk.is_some() && d.system.is_some() && d.guest.is_some());
-        for definition in native.chain(defined) {
-            if !types.contains(&definition.proof_type) {
-                types.push(definition.proof_type);
+        let native = self.native_verifier.iter().map(|v| v.definition().proof_type);
+        for number in native.chain(self.proof_type.iter().map(|d| d.proof_type)) {
+            let is_whole = merged
+                .get(&number)
+                .is_some_and(|d| d.vk.is_some() && d.system.is_some() && d.guest.is_some());
+            if is_whole && !types.contains(&number) {
+                types.push(number);
             }
         }
         types
+    }
+
+    /// The setting that says of a number what a verifier needs.
+    pub(crate) fn native_setting(&self, proof_type: ProofType) -> &'static str {
+        let defines = |v: &VerifierSetting| v.definition().proof_type == proof_type;
+        match self.native_verifier.iter().any(defines) {
+            true => "native-verifier",
+            false => "proof-type",
+        }
+    }
+
+    /// What a verifier in this process lacks of what is said of a number.
+    pub(crate) fn lacks(&self, proof_type: ProofType) -> Vec<&'static str> {
+        let definitions = self.definitions().unwrap_or_default();
+        let mut merged = proof_types::merge(&definitions).unwrap_or_default();
+        let defined = merged.remove(&proof_type).unwrap_or_default();
+        let parts = [
+            ("system", defined.system.is_some()),
+            ("vk", defined.vk.is_some()),
+            ("guest", defined.guest.is_some()),
+        ];
+        let missing = parts.into_iter().filter(|(_, is_there)| !is_there);
+        missing.map(|(part, _)| part).collect()
     }
 
     /// All that is said of numbers, each with the setting it is said by.
@@ -461,6 +510,41 @@ mod tests {
                 assert_eq!(config.settled(&spec).unwrap().proof_types, types, "{endpoints:?}");
             }
             assert_eq!(config.with_types(&[1, 2, 3]).proof_types, types, "{endpoints:?}");
+        }
+    }
+
+    #[test]
+    fn parts_over_several_lines_are_one_entry_with_a_verifier() {
+        let key = "0xaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+        let vk = format!("5:vk=a:sha256={key}");
+        let config = |lines: &[&str]| NodeConfig {
+            proof_types: vec![5],
+            proof_engine_endpoint: vec!["5@native".into()],
+            proof_type: lines.iter().map(|line| line.parse().unwrap()).collect(),
+            ..NodeConfig::default()
+        };
+        let split = config(&["5:sp1:guest=output", &vk]);
+        assert_eq!(split.native_types(), [5]);
+        // In a build without it.
+        if let Err(error) = check(&split) {
+            let error = error.to_string();
+            assert!(
+                error.starts_with("--proof-type:") && error.contains("--features native-"),
+                "{error}"
+            );
+        }
+        // What is missing is named, and where it is written.
+        for (lines, missing) in [
+            (&["5:sp1:guest=output"][..], "vk"),
+            (&["5:sp1", &vk], "guest"),
+            (&["5:guest=output", &vk], "system"),
+            (&["5:name=mine"], "system, vk, guest"),
+        ] {
+            let error = check(&config(lines)).unwrap_err().to_string();
+            assert!(
+                error.starts_with("--proof-type:") && error.contains(&format!("lacks {missing}")),
+                "{error}"
+            );
         }
     }
 

@@ -4,9 +4,7 @@ use super::guests;
 use crate::config::{EngineKind, NodeConfig, shown_endpoint};
 use anyhow::{Context, bail};
 use assay_engine_api::JwtSecret;
-use assay_native_verifiers::{
-    NativeEngine, NativeLimits, NativeMetrics, NativeVerifier, ProgramKey, VerifierSetting,
-};
+use assay_native_verifiers::{NativeEngine, NativeLimits, NativeMetrics, NativeVerifier, ProgramKey};
 use assay_proof_engine::{
     DevConfig, DevEngine, EndpointHealth, EngineApiConfig, EngineApiEngine, EngineError, EngineEvent,
     ProofEngine, ProofGenId, ProofNodeConfig, ProofNodeEngine, ProofTypes, RequestBook, Route, Router,
@@ -58,11 +56,7 @@ pub(crate) fn native_verifiers(
     let mut verifiers = Vec::new();
     for entry in entries.iter() {
         let proof_type = entry.proof_type();
-        let is_of = |v: &VerifierSetting| v.definition().proof_type == proof_type;
-        let setting = match config.native_verifier.iter().any(is_of) {
-            true => "native-verifier",
-            false => "proof-type",
-        };
+        let setting = config.native_setting(proof_type);
         let of = || format!("--{setting} of type {proof_type}");
         if asked.contains(&proof_type) {
             let verifier = NativeVerifier::load(entry, chain_id, config.unsafe_native_statements);
