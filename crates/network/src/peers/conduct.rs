@@ -46,12 +46,12 @@ impl Peers {
                 peer.score.cost(points, now);
                 self.judge(id, now);
             }
-            Consequence::Part if peer.trusted => {
+            Consequence::Part(_) if peer.trusted => {
                 tracing::warn!(peer = %id, fault = fault.label(), "a peer given by --peer");
             }
-            Consequence::Part => {
+            Consequence::Part(reason) => {
                 self.bans.part(*id, now + PART_TIME);
-                self.part(id, Goodbye::IrrelevantNetwork, now);
+                self.part(id, reason, now);
             }
         }
     }

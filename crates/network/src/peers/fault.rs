@@ -36,8 +36,8 @@ pub enum Fault {
 pub(crate) enum Consequence {
     /// Points off its score.
     Cost(f64),
-    /// It is told goodbye and not talked to for a while, whatever its score; its address is not blamed.
-    Part,
+    /// It is told goodbye for this reason and not talked to for a while, whatever its score; its address is not blamed.
+    Part(Goodbye),
 }
 
 impl Fault {
@@ -80,7 +80,9 @@ impl Fault {
             Self::InvalidProof => Consequence::Cost(20.0),
             Self::TimedOut => Consequence::Cost(2.0),
             Self::Flooding | Self::WrongOrder => Consequence::Cost(5.0),
-            Self::WrongNetwork | Self::NoStatus => Consequence::Part,
+            Self::WrongNetwork => Consequence::Part(Goodbye::IrrelevantNetwork),
+            // It may well be of this network: nobody knows.
+            Self::NoStatus => Consequence::Part(Goodbye::Fault),
         }
     }
 }
@@ -114,6 +116,8 @@ pub enum Goodbye {
     Shutdown,
     /// Another network, or an irrelevant fork.
     IrrelevantNetwork,
+    /// A fault or an error: it does not speak as peers do.
+    Fault,
     /// More peers than wanted.
     TooManyPeers,
     /// A score below the threshold.
@@ -130,6 +134,7 @@ impl Goodbye {
         match self {
             Self::Shutdown => 1,
             Self::IrrelevantNetwork => 2,
+            Self::Fault => 3,
             Self::TooManyPeers => 129,
             Self::BadScore => 250,
             Self::Banned => 251,
@@ -142,6 +147,7 @@ impl Goodbye {
         match self {
             Self::Shutdown => "shutdown",
             Self::IrrelevantNetwork => "irrelevant_network",
+            Self::Fault => "fault",
             Self::TooManyPeers => "too_many_peers",
             Self::BadScore => "bad_score",
             Self::Banned => "banned",

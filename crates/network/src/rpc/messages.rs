@@ -270,6 +270,7 @@ mod tests {
         for reason in [
             Goodbye::Shutdown,
             Goodbye::IrrelevantNetwork,
+            Goodbye::Fault,
             Goodbye::TooManyPeers,
             Goodbye::BadScore,
             Goodbye::Banned,

@@ -59,8 +59,9 @@ struct Inner {
     /// For proofs and for blocks apart: a slow beacon node holds up no proofs.
     room: Room,
     block_room: Room,
-    /// One place in a room for each peer, whatever it has under way.
+    /// One place in each room for each peer, whatever it has under way.
     shares: Shares,
+    block_shares: Shares,
     /// Who holds room for long: these share a part of it.
     slow_readers: SlowReaders,
 }
@@ -126,6 +127,7 @@ impl Server {
                 streams: Streams::new(config.streams),
                 limits: Arc::new(Mutex::new(RateLimits::new(config.quotas))),
                 shares: Shares::default(),
+                block_shares: Shares::default(),
                 slow_readers: SlowReaders::default(),
                 room: Room::new(config.response_memory / 2),
                 block_room: Room::new(config.response_memory / 2),

@@ -67,21 +67,22 @@ fn a_gossip_score_below_the_graylist_disconnects() {
 }
 
 #[test]
-fn peers_of_another_network_are_parted_with_and_tried_again_later() {
-    let (now, id) = (Instant::now(), PeerId::random());
-    let mut peers = peers(8, &[], now);
-    peers.connects(id, at(2), Direction::Inbound, now);
-    peers.fault(&id, Fault::WrongNetwork, now);
-    assert_eq!(
-        peers.take_actions(),
-        [Action::Part {
-            peer: id,
-            reason: Goodbye::IrrelevantNetwork
-        }]
-    );
-    peers.leaves(&id, now);
-    assert_eq!(admit(&peers, id, &at(2), now), Err("banned"));
-    assert_eq!(admit(&peers, id, &at(2), now + PART_TIME), Ok(()));
+fn peers_that_cannot_be_talked_to_are_told_why_and_tried_again_later() {
+    // The reasons of the phase0 p2p text.
+    for (fault, reason, code) in [
+        (Fault::WrongNetwork, Goodbye::IrrelevantNetwork, 2),
+        (Fault::NoStatus, Goodbye::Fault, 3),
+    ] {
+        let (now, id) = (Instant::now(), PeerId::random());
+        let mut peers = peers(8, &[], now);
+        peers.connects(id, at(2), Direction::Inbound, now);
+        peers.fault(&id, fault, now);
+        assert_eq!(peers.take_actions(), [Action::Part { peer: id, reason }]);
+        assert_eq!(reason.code(), code, "{fault:?}");
+        peers.leaves(&id, now);
+        assert_eq!(admit(&peers, id, &at(2), now), Err("banned"));
+        assert_eq!(admit(&peers, id, &at(2), now + PART_TIME), Ok(()));
+    }
 }
 
 #[test]

@@ -150,7 +150,7 @@ impl Inner {
             return Ok(Some(block.block_root));
         }
         let block = {
-            let _share = self.shares.take(&writer.peer()).await;
+            let _share = self.block_shares.take(&writer.peer()).await;
             let _room = self
                 .room_for(writer.peer(), &self.block_room, self.most_bytes())
                 .await;
@@ -168,7 +168,7 @@ impl Inner {
     /// Sends what is there of a block, if anything is; the root of its parent, if it says one. Each look-up is a request of
     /// the beacon node, and is paid for as a chunk whether it brings one or not.
     async fn send(&self, what: What, at: BlockAt, writer: &mut Writer) -> Result<Option<Root>, Stop> {
-        let share = self.shares.take(&writer.peer()).await;
+        let share = self.block_shares.take(&writer.peer()).await;
         let mut room = self
             .room_for(writer.peer(), &self.block_room, self.most_bytes())
             .await;

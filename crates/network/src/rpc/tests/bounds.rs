@@ -373,6 +373,46 @@ async fn asking_for_what_is_not_there_is_paid_for() {
     assert!(asked() <= 20, "{} look-ups", asked());
 }
 
+/// A peer that asks for blocks too gets its proofs, whatever becomes of the blocks.
+#[tokio::test]
+async fn a_slow_beacon_node_holds_up_no_proofs() {
+    let (a, b) = (Rig::start().await, Rig::start().await);
+    b.has_head(Slot(40));
+    b.store_block(20).await;
+    b.store_proof(20, 1, 10_000).await;
+    b.blocks.hangs.store(true, Ordering::Relaxed);
+    a.connect(&b).await;
+    let mut waiting = Vec::new();
+    for protocol in [Protocol::BlocksByRootV2, Protocol::BlocksByRangeV2] {
+        let range = BlocksByRange {
+            start_slot: Slot(20),
+            count: 4,
+            step: 1,
+        };
+        let request = match protocol {
+            Protocol::BlocksByRootV2 => block_root(20).0.to_vec(),
+            _ => range.to_ssz_bytes().to_vec(),
+        };
+        let mut stream = a.open(&b, protocol).await;
+        stream.write_all(&encode_request(&request)).await.unwrap();
+        stream.close().await.unwrap();
+        waiting.push(stream);
+    }
+    let asked = || b.blocks.asked.load(Ordering::Relaxed);
+    wait_for(|| (asked() > 0).then_some(())).await;
+    let request = ExecutionProofsByRange {
+        start_slot: Slot(20),
+        count: 1,
+        proof_types: vec![],
+    };
+    let answer = async {
+        let asked = a.requester.execution_proofs_by_range(b.peer, request);
+        asked.await.unwrap().next().await.unwrap().unwrap();
+    };
+    tokio::time::timeout(PATIENCE / 2, answer).await.unwrap();
+    assert_eq!(asked(), 1, "its blocks wait for each other");
+}
+
 /// Memory for responses is bounded: with room for one proof, two peers are served in turn.
 #[tokio::test]
 async fn little_room_serves_everybody_in_turn() {

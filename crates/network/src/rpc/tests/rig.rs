@@ -109,6 +109,8 @@ pub(crate) struct TestBlocks {
     pub(crate) blocks: Mutex<Vec<RawBlock>>,
     pub(crate) envelopes: Mutex<Vec<RawBlock>>,
     pub(crate) fails: Mutex<Option<SourceError>>,
+    /// Whether it answers nothing for as long as a test takes.
+    pub(crate) hangs: AtomicBool,
     /// Look-ups of blocks so far.
     pub(crate) asked: AtomicUsize,
 }
@@ -120,6 +122,9 @@ impl BlockSource for TestBlocks {
     }
     async fn block(&self, at: BlockAt) -> Result<Option<RawBlock>, SourceError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
+        if self.hangs.load(Ordering::Relaxed) {
+            tokio::time::sleep(2 * PATIENCE).await;
+        }
         if let Some(error) = self.fails.lock().clone() {
             return Err(error);
         }
