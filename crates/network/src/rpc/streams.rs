@@ -22,7 +22,7 @@ const USUAL_PEERS: usize = 110;
 /// Bounds of streams served at once. One beyond is dropped: it costs a look-up.
 ///
 /// What waits for its limits holds a task of 15 KiB, its request (at most 33 KiB) and what its peer sent behind that,
-/// within the 256 KiB that a stream may have unread: 200 MiB if all of 110 peers do their worst.
+/// within the 256 KiB that a stream may have unread: 220 MiB if all of 110 peers do their worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamLimits {
     /// Of one peer and protocol. A peer may have two requests under way (phase0 p2p, `MAX_CONCURRENT_REQUESTS`); as many
