@@ -143,7 +143,7 @@ impl Counters {
         );
         r.register(
             "gossip_streams_given_up",
-            "Gossip streams given up, or ended within a message: not finished in time, not taken, broken off",
+            "Gossip streams given up, or ended within a message: not finished in time, crowded out by all that was unfinished, not taken, broken off; and connections closed because gossipsub would serve no further stream (spent)",
             self.streams_given_up.clone(),
         );
         r.register("peers_connected", "Connected peers", self.peers_connected.clone());

@@ -101,7 +101,10 @@ impl Metrics {
                 "execution_proofs_by_range",
                 "\"streams_of_",
             ]),
-            Attack::Unfinished => self.sum(&["gossip_streams_given_up", "\"unfinished\""]),
+            Attack::Unfinished => {
+                self.sum(&["gossip_streams_given_up", "\"unfinished\""])
+                    + self.sum(&["gossip_streams_given_up", "\"crowded_out\""])
+            }
             Attack::Takers => self.sum(&["gossip_streams_given_up", "\"not_taken\""]),
             Attack::OldStatus => {
                 let of = |name: &str| {

@@ -26,9 +26,11 @@ use std::{
 };
 pub(super) use stream::Watched;
 
-/// Bytes of unfinished messages over all streams; what holds them may have room for twice as many. Beyond it the message
-/// begun first is given up: honest ones take a second or a few. Six of the largest proofs at once: a proofs' mesh is three
-/// peers wide at most, each of which brings one message at a time, and two more may bring what they were asked for.
+/// Bytes of unfinished messages over all streams; what holds them may have room for twice as many. Eight proofs of 4 MiB,
+/// and fewer than three RPCs of the largest size (11.7 MiB, `gossip::params`). A proofs' mesh is three peers wide at
+/// most, each of which brings one message at a time, and two more may bring what they were asked for. Beyond it the peer
+/// that holds most loses what it holds: it holds more than its share of this, and who holds less is let be, however long
+/// ago it began. That is no fault: others may be what makes it too much.
 const MAX_UNFINISHED: usize = 32 << 20;
 /// Time from a message's first byte to its last.
 const FINISHED_WITHIN: Duration = Duration::from_secs(60);
@@ -46,13 +48,21 @@ const SLOW: Duration = Duration::from_secs(6);
 /// and as long again for what it asks for a second time.
 const IN_QUEUES: Duration = Duration::from_secs(30);
 
-/// Metric labels: a message that took too long, or was the oldest of too much; messages that are not taken; a stream that
-/// ended within a message, because it was longer than any may be or its connection was closed.
+/// gossipsub 0.50 serves this many streams of one connection to each side, one after the other; with the next its handler
+/// is spent: the connection stays, and nothing is heard or said on it. So a connection is closed when as many have ended,
+/// which is nobody's fault, and either side may connect anew.
+const STREAMS_PER_CONNECTION: u32 = 4;
+
+/// Metric labels: a message that took too long; one of the peer that held most when all held too much; messages that are
+/// not taken; a stream that ended within a message, because it was longer than any may be or its connection was closed; a
+/// connection closed because gossipsub would serve no further stream on it.
 const UNFINISHED: &str = "unfinished";
+const CROWDED_OUT: &str = "crowded_out";
 const NOT_TAKEN: &str = "not_taken";
 const BROKEN_OFF: &str = "broken_off";
+const SPENT: &str = "spent";
 /// All of them.
-pub(crate) const GIVEN_UP_REASONS: [&str; 3] = [UNFINISHED, NOT_TAKEN, BROKEN_OFF];
+pub(crate) const GIVEN_UP_REASONS: [&str; 5] = [UNFINISHED, CROWDED_OUT, NOT_TAKEN, BROKEN_OFF, SPENT];
 
 /// Every gossip stream that holds something. Clones share it.
 #[derive(Clone, Default)]
@@ -67,8 +77,8 @@ struct Account {
     unfinished: HashMap<u64, Unfinished>,
     bytes: usize,
     waiting: HashMap<u64, Waiting>,
-    /// Whose messages were given up.
-    cut: Vec<PeerId>,
+    /// Messages given up because all held too much, not counted yet.
+    crowded_out: usize,
     /// What went out last: when, and how many bytes. As many as one queue holds.
     sent: VecDeque<(Instant, usize)>,
 }
@@ -107,18 +117,28 @@ impl Account {
         entry.bytes = bytes;
         entry.reader = Some(reader.clone());
         while self.bytes > MAX_UNFINISHED {
-            let oldest = self
-                .unfinished
-                .iter()
-                .filter(|(_, held)| !held.is_cut)
-                .min_by_key(|(_, held)| held.since)
-                .map(|(id, _)| *id);
-            match oldest {
-                Some(oldest) => self.cut(oldest),
-                None => break,
-            }
+            let Some(largest) = self.largest_of_most() else {
+                break;
+            };
+            self.cut(largest);
+            self.crowded_out += 1;
         }
         self.unfinished.get(&id).is_some_and(|held| held.is_cut)
+    }
+
+    /// The largest message of the peer that holds most; of equals, what was begun last.
+    fn largest_of_most(&self) -> Option<u64> {
+        let held = || self.unfinished.iter().filter(|(_, held)| !held.is_cut);
+        let mut peers: HashMap<PeerId, (usize, Instant)> = HashMap::new();
+        for (_, held) in held() {
+            let (bytes, last) = peers.entry(held.peer).or_insert((0, held.since));
+            (*bytes, *last) = (*bytes + held.bytes, held.since.max(*last));
+        }
+        let (peer, _) = peers.into_iter().max_by_key(|(_, most)| *most)?;
+        held()
+            .filter(|(_, held)| held.peer == peer)
+            .max_by_key(|(_, held)| (held.bytes, held.since))
+            .map(|(id, _)| *id)
     }
 
     /// Forgets what a stream held; whether it was to end.
@@ -138,7 +158,6 @@ impl Account {
         {
             held.is_cut = true;
             self.bytes -= held.bytes;
-            self.cut.push(held.peer);
             if let Some(reader) = held.reader.take() {
                 reader.wake();
             }
@@ -167,14 +186,14 @@ impl Account {
     /// Gives up what took too long; peers of such messages, and peers that take nothing.
     fn sweep(&mut self, now: Instant) -> (Vec<PeerId>, Vec<PeerId>) {
         let age = |since: Instant| now.saturating_duration_since(since);
-        let late: Vec<u64> = self
+        let late: Vec<(u64, PeerId)> = self
             .unfinished
             .iter()
             .filter(|(_, held)| !held.is_cut && age(held.since) > FINISHED_WITHIN)
-            .map(|(id, _)| *id)
+            .map(|(id, held)| (*id, held.peer))
             .collect();
-        for id in late {
-            self.cut(id);
+        for (id, _) in &late {
+            self.cut(*id);
         }
         let mut slow: Vec<(Duration, PeerId)> = self
             .waiting
@@ -195,7 +214,7 @@ impl Account {
             .collect();
         gone.sort_unstable();
         gone.dedup();
-        (std::mem::take(&mut self.cut), gone)
+        (late.into_iter().map(|(_, peer)| peer).collect(), gone)
     }
 }
 
@@ -207,13 +226,17 @@ impl GossipStreams {
         }
     }
 
-    /// Gives up what took too long. Peers that did not finish a message, whose streams end; and peers that take none,
-    /// which are to be let go.
+    /// Gives up what took too long. Peers that did not finish a message in its time, whose streams end; and peers that
+    /// take none, which are to be let go.
     pub(super) fn sweep(&self, now: Instant) -> (Vec<PeerId>, Vec<PeerId>) {
-        let (cut, gone) = self.account.lock().sweep(now);
-        self.counters.gossip_streams(UNFINISHED, cut.len());
+        let ((late, gone), crowded_out) = {
+            let mut account = self.account.lock();
+            (account.sweep(now), std::mem::take(&mut account.crowded_out))
+        };
+        self.counters.gossip_streams(UNFINISHED, late.len());
+        self.counters.gossip_streams(CROWDED_OUT, crowded_out);
         self.counters.gossip_streams(NOT_TAKEN, gone.len());
-        (cut, gone)
+        (late, gone)
     }
 
     /// A message of so many bytes goes to others: each peer's queue may hold it.
@@ -247,6 +270,7 @@ impl GossipStreams {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const MIB: usize = 1 << 20;
 
@@ -255,30 +279,70 @@ mod tests {
     }
 
     #[test]
-    fn what_was_begun_first_goes_when_too_much_is_unfinished() {
+    fn who_holds_most_gives_way_when_too_much_is_unfinished() {
         let (mut account, start) = (Account::default(), Instant::now());
-        let peers: Vec<PeerId> = (0..10).map(|_| PeerId::random()).collect();
-        // Four hold 8 MiB each: all there is.
-        for (n, peer) in peers.iter().enumerate().take(4) {
-            let now = second(start, n as u64);
-            assert!(!account.holds(n as u64, *peer, 8 * MIB, Waker::noop(), now));
+        let peers: Vec<PeerId> = (0..5).map(|_| PeerId::random()).collect();
+        // An honest one has begun a proof; then three begin the largest there is, which is too much.
+        assert!(!account.holds(0, peers[0], MIB, Waker::noop(), start));
+        for (n, peer) in (1..=3).zip(&peers[1..]) {
+            let gives_way = account.holds(n, *peer, 11 * MIB, Waker::noop(), second(start, n));
+            assert_eq!(gives_way, n == 3, "of equals, the last");
         }
-        assert_eq!(account.bytes, MAX_UNFINISHED);
-        // An honest one gets its room: the first goes.
-        assert!(!account.holds(7, peers[7], MIB, Waker::noop(), second(start, 9)));
-        assert!(account.holds(0, peers[0], 8 * MIB + 1, Waker::noop(), second(start, 9)));
-        assert_eq!(account.bytes, 25 * MIB);
-        assert_eq!(account.sweep(second(start, 10)), (vec![peers[0]], Vec::new()));
-        // It is told of once, and what it held is not taken off twice.
-        assert!(account.finished(0));
-        assert_eq!(account.bytes, 25 * MIB);
+        assert_eq!((account.bytes, account.crowded_out), (23 * MIB, 1));
+        // It goes on to the end, though the others begin again.
+        assert!(!account.holds(0, peers[0], 4 * MIB, Waker::noop(), second(start, 4)));
+        assert!(account.finished(3), "what it held is not taken off twice");
+        assert_eq!(account.bytes, 26 * MIB);
+        assert!(account.holds(4, peers[3], 11 * MIB, Waker::noop(), second(start, 5)));
+        // What a peer holds on several streams counts as one, and the largest of them goes.
+        for n in 10..13 {
+            let bytes = (n as usize - 8) * MIB;
+            assert!(!account.holds(n, peers[4], bytes - MIB, Waker::noop(), second(start, 6)));
+        }
+        assert_eq!(account.bytes, 32 * MIB);
+        assert!(account.holds(11, peers[4], 8 * MIB, Waker::noop(), second(start, 6)));
+        assert_eq!(account.bytes, 30 * MIB);
         // A whole message holds nothing.
-        assert!(!account.holds(7, peers[7], 0, Waker::noop(), second(start, 11)));
-        assert_eq!((account.bytes, account.unfinished.len()), (24 * MIB, 3));
-        // What takes a minute is given up without need.
-        let (cut, gone) = account.sweep(second(start, 62));
-        assert_eq!((cut, gone), (vec![peers[1]], Vec::new()));
-        assert_eq!(account.bytes, 16 * MIB);
+        assert!(!account.holds(0, peers[0], 0, Waker::noop(), second(start, 7)));
+        assert_eq!(account.bytes, 26 * MIB);
+        // None of it was a fault; what takes a minute is one.
+        assert_eq!(account.sweep(second(start, 61)), (Vec::new(), Vec::new()));
+        assert_eq!(account.sweep(second(start, 62)), (vec![peers[1]], Vec::new()));
+        assert_eq!((account.bytes, account.crowded_out), (15 * MIB, 3));
+    }
+
+    proptest! {
+        #[test]
+        fn who_holds_no_more_than_its_share_is_let_be(
+            steps in prop::collection::vec((0u64..12, 1usize..12 * MIB), 1..80),
+            streams_each in 1u64..4,
+        ) {
+            let (mut account, start) = (Account::default(), Instant::now());
+            let peers: Vec<PeerId> = (0..12).map(|_| PeerId::random()).collect();
+            for (n, (id, bytes)) in steps.into_iter().enumerate() {
+                let peer = peers[(id / streams_each) as usize];
+                let before: Vec<u64> = account
+                    .unfinished.iter().filter(|(_, held)| held.is_cut).map(|(id, _)| *id).collect();
+                account.holds(id, peer, bytes, Waker::noop(), second(start, n as u64));
+                prop_assert!(account.bytes <= MAX_UNFINISHED);
+                // As it was before the first gave way: each that did, against all that held something.
+                let mut held: HashMap<PeerId, usize> = HashMap::new();
+                let mut cut = Vec::new();
+                for (id, one) in account.unfinished.iter().filter(|(id, _)| !before.contains(id)) {
+                    *held.entry(one.peer).or_default() += one.bytes;
+                    if one.is_cut {
+                        cut.push((*id, one.peer));
+                    }
+                }
+                let share = MAX_UNFINISHED / held.len().max(1);
+                let is_any_above = held.values().any(|bytes| *bytes > share);
+                for (id, peer) in cut {
+                    prop_assert!(!is_any_above || held[&peer] > share, "stream {} of {:?}", id, held);
+                }
+                // Streams that were cut are opened anew.
+                account.unfinished.retain(|_, one| !one.is_cut);
+            }
+        }
     }
 
     #[test]

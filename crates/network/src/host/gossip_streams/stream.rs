@@ -1,6 +1,6 @@
 //! The wrapping around a connection and its streams.
 
-use super::{BROKEN_OFF, GossipStreams, sniff::Sniff};
+use super::{BROKEN_OFF, GossipStreams, SPENT, STREAMS_PER_CONNECTION, sniff::Sniff};
 use crate::counters::{STREAM_GOSSIP, STREAM_NONE, STREAM_OTHER};
 use futures::io::{AsyncRead, AsyncWrite};
 use libp2p::{
@@ -10,6 +10,10 @@ use libp2p::{
 use std::{
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     task::{Context, Poll, ready},
     time::Instant,
 };
@@ -22,15 +26,41 @@ pub(in crate::host) struct Watched {
     muxer: StreamMuxerBox,
     peer: PeerId,
     streams: GossipStreams,
+    ended: Arc<Ended>,
+}
+
+/// Gossip's streams of one connection that have ended, for whatever reason.
+#[derive(Default)]
+struct Ended {
+    theirs: AtomicU32,
+    ours: AtomicU32,
+}
+
+impl Ended {
+    fn count(&self, is_theirs: bool) {
+        let side = if is_theirs { &self.theirs } else { &self.ours };
+        side.fetch_add(1, Relaxed);
+    }
+
+    /// Whether gossipsub would serve no further one.
+    fn is_spent(&self) -> bool {
+        self.theirs.load(Relaxed).max(self.ours.load(Relaxed)) >= STREAMS_PER_CONNECTION
+    }
 }
 
 impl Watched {
     pub(in crate::host) fn new(muxer: StreamMuxerBox, peer: PeerId, streams: GossipStreams) -> Self {
-        Self { muxer, peer, streams }
+        Self {
+            muxer,
+            peer,
+            streams,
+            ended: Arc::default(),
+        }
     }
 
     fn stream(&self, stream: SubstreamBox, is_theirs: bool) -> Stream<SubstreamBox> {
-        Stream::new(stream, self.peer, self.streams.clone(), is_theirs)
+        let ended = Arc::clone(&self.ended);
+        Stream::new(stream, self.peer, self.streams.clone(), is_theirs, ended)
     }
 }
 
@@ -54,8 +84,15 @@ impl StreamMuxer for Watched {
         Pin::new(&mut self.get_mut().muxer).poll_close(cx)
     }
 
+    /// Polled by its connection after whatever ends a stream. An error closes the connection.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
-        Pin::new(&mut self.get_mut().muxer).poll(cx)
+        let this = self.get_mut();
+        if this.ended.is_spent() {
+            tracing::debug!(peer = %this.peer, "too many of gossip's streams have ended: connection closed");
+            this.streams.counters.gossip_streams(SPENT, 1);
+            return Poll::Ready(Err(io::Error::other("gossipsub would serve no further stream")));
+        }
+        Pin::new(&mut this.muxer).poll(cx)
     }
 }
 
@@ -67,6 +104,8 @@ pub(in crate::host) struct Stream<S> {
     /// Once the account knows of it.
     id: Option<u64>,
     is_theirs: bool,
+    /// Of its connection.
+    ended: Arc<Ended>,
     /// Whether it was counted, as what it is for.
     is_counted: bool,
     sniff: Sniff,
@@ -77,13 +116,14 @@ pub(in crate::host) struct Stream<S> {
 }
 
 impl<S> Stream<S> {
-    fn new(stream: S, peer: PeerId, streams: GossipStreams, is_theirs: bool) -> Self {
+    fn new(stream: S, peer: PeerId, streams: GossipStreams, is_theirs: bool, ended: Arc<Ended>) -> Self {
         Self {
             stream,
             peer,
             streams,
             id: None,
             is_theirs,
+            ended,
             is_counted: false,
             sniff: Sniff::default(),
             told: 0,
@@ -117,6 +157,9 @@ impl<S> Stream<S> {
 impl<S> Drop for Stream<S> {
     fn drop(&mut self) {
         self.count(STREAM_NONE);
+        if self.sniff.is_gossip() {
+            self.ended.count(self.is_theirs);
+        }
         let was_given_up = self.id.is_some_and(|id| self.streams.closed(id));
         if self.is_theirs && self.sniff.unfinished() > 0 && !was_given_up {
             self.streams.counters.gossip_streams(BROKEN_OFF, 1);
@@ -188,12 +231,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::{super::GIVEN_UP_REASONS, *};
     use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
     use std::time::Duration;
     use tokio::io::duplex;
-    use tokio_util::compat::TokioAsyncReadCompatExt;
+    use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
     const NAMES: &[u8] = b"\x13/multistream/1.0.0\n\x0f/meshsub/1.2.0\n";
 
@@ -202,7 +245,7 @@ mod tests {
         let streams = GossipStreams::default();
         let (peer, later) = (PeerId::random(), Instant::now() + Duration::from_secs(61));
         let (mut theirs, ours) = duplex(1 << 20);
-        let mut ours = Stream::new(ours.compat(), peer, streams.clone(), true);
+        let mut ours = Stream::new(ours.compat(), peer, streams.clone(), true, Arc::default());
         tokio::io::AsyncWriteExt::write_all(&mut theirs, NAMES)
             .await
             .unwrap();
@@ -223,26 +266,32 @@ mod tests {
         assert_eq!(streams.sweep(later).0, [peer]);
         assert_eq!(next.await, Err(io::ErrorKind::TimedOut));
         drop(ours);
-        assert_eq!(given_up(&streams), [1, 0, 0]);
+        assert_eq!(given_up(&streams), [1, 0, 0, 0, 0]);
         let account = streams.account.lock();
         assert_eq!((account.bytes, account.unfinished.len()), (0, 0));
     }
 
-    fn given_up(streams: &GossipStreams) -> [u64; 3] {
+    fn given_up(streams: &GossipStreams) -> [u64; 5] {
         GIVEN_UP_REASONS.map(|reason| streams.counters.gossip_streams_of(reason))
     }
 
     #[tokio::test]
     async fn a_stream_that_ends_within_a_message_is_counted() {
         for (said, expected) in [
-            (&[0xe0, 0xa7, 0x12, 7, 7][..], [0, 0, 1]),
-            (&[0xff], [0, 0, 1]),
-            (&[2, 7, 7], [0, 0, 0]),
-            (&[], [0, 0, 0]),
+            (&[0xe0, 0xa7, 0x12, 7, 7][..], [0, 0, 0, 1, 0]),
+            (&[0xff], [0, 0, 0, 1, 0]),
+            (&[2, 7, 7], [0, 0, 0, 0, 0]),
+            (&[], [0, 0, 0, 0, 0]),
         ] {
             let streams = GossipStreams::default();
             let (mut theirs, ours) = duplex(1 << 10);
-            let mut ours = Stream::new(ours.compat(), PeerId::random(), streams.clone(), true);
+            let mut ours = Stream::new(
+                ours.compat(),
+                PeerId::random(),
+                streams.clone(),
+                true,
+                Arc::default(),
+            );
             let wire = [NAMES, said].concat();
             tokio::io::AsyncWriteExt::write_all(&mut theirs, &wire)
                 .await
@@ -262,7 +311,13 @@ mod tests {
             (&b"\x13/multistream/1.0.0\n\x07/eth2/\n"[..], false),
         ] {
             let (mut theirs, ours) = duplex(1 << 20);
-            let mut ours = Stream::new(ours.compat(), PeerId::random(), streams.clone(), true);
+            let mut ours = Stream::new(
+                ours.compat(),
+                PeerId::random(),
+                streams.clone(),
+                true,
+                Arc::default(),
+            );
             tokio::io::AsyncWriteExt::write_all(&mut theirs, names)
                 .await
                 .unwrap();
@@ -299,7 +354,13 @@ mod tests {
                 expected[n] += 1;
             }
             let (mut theirs, ours) = duplex(1 << 10);
-            let mut ours = Stream::new(ours.compat(), PeerId::random(), streams.clone(), is_theirs);
+            let mut ours = Stream::new(
+                ours.compat(),
+                PeerId::random(),
+                streams.clone(),
+                is_theirs,
+                Arc::default(),
+            );
             tokio::io::AsyncWriteExt::write_all(&mut theirs, said)
                 .await
                 .unwrap();
@@ -315,7 +376,7 @@ mod tests {
         let streams = GossipStreams::default();
         let (peer, later) = (PeerId::random(), Instant::now() + Duration::from_secs(16));
         let (ours, mut theirs) = duplex(50_000);
-        let mut ours = Stream::new(ours.compat(), peer, streams.clone(), false);
+        let mut ours = Stream::new(ours.compat(), peer, streams.clone(), false, Arc::default());
         ours.write_all(NAMES).await.unwrap();
         let message = [&[0xc0, 0x9a, 0x0c][..], &vec![7; 200_000]].concat();
         {
@@ -332,5 +393,75 @@ mod tests {
         assert_eq!(streams.sweep(later).1, []);
         drop(ours);
         assert!(streams.account.lock().waiting.is_empty());
+    }
+
+    /// A connection whose streams are given.
+    struct Given(Vec<tokio::io::DuplexStream>);
+
+    impl StreamMuxer for Given {
+        type Substream = Compat<tokio::io::DuplexStream>;
+        type Error = io::Error;
+
+        fn poll_inbound(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<Self::Substream>> {
+            match self.get_mut().0.pop() {
+                Some(stream) => Poll::Ready(Ok(stream.compat())),
+                None => Poll::Pending,
+            }
+        }
+
+        fn poll_outbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Self::Substream>> {
+            self.poll_inbound(cx)
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_on_which_gossipsub_would_serve_no_further_stream_is_closed() {
+        const OTHER: &[u8] = b"\x13/multistream/1.0.0\n\x07/eth2/\n";
+        let table: [(&[&[u8]], bool, bool); 5] = [
+            (&[NAMES; 3], true, false),
+            (&[NAMES; 4], true, true),
+            (&[NAMES; 4], false, true),
+            (&[OTHER; 9], true, false),
+            (&[NAMES, OTHER, NAMES, OTHER, NAMES], true, false),
+        ];
+        for (n, (streams, is_theirs, is_closed)) in table.into_iter().enumerate() {
+            let (mut theirs, ours): (Vec<_>, Vec<_>) = streams.iter().map(|_| duplex(1 << 10)).unzip();
+            let account = GossipStreams::default();
+            let muxer = StreamMuxerBox::new(Given(ours));
+            let mut connection = Watched::new(muxer, PeerId::random(), account.clone());
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            for said in streams {
+                assert!(
+                    Pin::new(&mut connection).poll(&mut cx).is_pending(),
+                    "row {n}: too soon"
+                );
+                let mut end = theirs.pop().unwrap();
+                let polled = if is_theirs {
+                    Pin::new(&mut connection).poll_inbound(&mut cx)
+                } else {
+                    Pin::new(&mut connection).poll_outbound(&mut cx)
+                };
+                let Poll::Ready(Ok(mut stream)) = polled else {
+                    panic!("no stream");
+                };
+                if is_theirs {
+                    tokio::io::AsyncWriteExt::write_all(&mut end, said).await.unwrap();
+                    stream.read_exact(&mut vec![0; said.len()]).await.unwrap();
+                } else {
+                    stream.write_all(said).await.unwrap();
+                }
+            }
+            let polled = Pin::new(&mut connection).poll(&mut cx);
+            assert_eq!(matches!(polled, Poll::Ready(Err(_))), is_closed, "row {n}");
+            assert_eq!(given_up(&account), [0, 0, 0, 0, u64::from(is_closed)], "row {n}");
+        }
     }
 }
