@@ -77,6 +77,62 @@ fn a_setting_that_is_refused_is_named_wherever_it_came_from() {
 }
 
 #[test]
+fn what_file_and_flags_say_of_numbers_is_put_together() {
+    let file = "proof-engine-endpoint = [\"dev\"]\nrequired-proofs = 0\n\
+                [[proof-type]]\ntype = 1\nsystem = \"sp1\"\nname = \"a\"\n\
+                [[proof-type]]\ntype = 2\nsystem = \"zisk\"\nname = \"b\"\n";
+    let file_and = |by: &str| format!("assay.toml and \"{by}\"");
+    for (env, flags, says) in [
+        // Only what is wrong beside it is refused.
+        (
+            vec![],
+            vec!["--proof-type", "3:sp1:name=c"],
+            vec!["--required-proofs"],
+        ),
+        (
+            vec![],
+            vec!["--proof-type", "1:sp1:name=a:version=7"],
+            vec!["--required-proofs"],
+        ),
+        (
+            vec![],
+            vec!["--proof-type", "1:zisk:name=zzz"],
+            vec![
+                "proof type 1",
+                "proof-type in",
+                &file_and("zisk"),
+                "by --proof-type",
+            ],
+        ),
+        (
+            vec![("ASSAY_PROOF_TYPE", "2:name=c")],
+            vec![],
+            vec!["proof type 2", &file_and("c"), "by ASSAY_PROOF_TYPE"],
+        ),
+        (
+            vec![("ASSAY_PROOF_TYPE", "3:name=c")],
+            vec!["--proof-engine-types", "3=d"],
+            vec!["\"c\" by ASSAY_PROOF_TYPE and \"d\" by --proof-engine-types"],
+        ),
+        (
+            vec![],
+            vec!["--proof-engine-types", "2=c"],
+            vec![&file_and("c"), "by --proof-engine-types"],
+        ),
+    ] {
+        let output = node(file, &env, &flags);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{env:?} {flags:?}: {text}");
+        for says in says {
+            assert!(
+                text.contains(says),
+                "{env:?} {flags:?}: {says:?} is not in {text}"
+            );
+        }
+    }
+}
+
+#[test]
 fn help_is_grouped() {
     let output = binary().args(["node", "--help"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

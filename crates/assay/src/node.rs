@@ -154,7 +154,8 @@ impl Node {
         std::fs::create_dir_all(&config.datadir)
             .with_context(|| format!("--datadir {}", config.datadir.display()))?;
 
-        let bootstrap = network_file::connect(&config.datadir, &config.beacon_node, &overrides).await?;
+        let bootstrap =
+            network_file::connect(&config.datadir, &config.beacon_node, &overrides, &config.spec).await?;
         Self::with_network(
             &config,
             bootstrap,

@@ -3,7 +3,7 @@
 use crate::{
     config::{
         ConfigError, NodeConfig, ProverIs, SignerArgs, check_engines, check_proof_types, check_signer,
-        spec_overrides,
+        setting_of, spec_overrides,
     },
     logging,
     logging::LogFormat,
@@ -237,7 +237,10 @@ async fn prove(
     let overrides = spec_overrides(args.network_config.as_deref(), args.revision, &args.spec)?;
     let told = assay_chain::connect(&args.beacon_node, &overrides)
         .await
-        .context("--beacon-node")?;
+        .map_err(|error| {
+            let setting = setting_of(&error, &overrides, &args.spec);
+            anyhow::Error::new(error).context(setting)
+        })?;
     if let Err(why) = endpoint.check().await {
         let whose = if args.post_to.is_some() {
             "--post-to"

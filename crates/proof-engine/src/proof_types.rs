@@ -21,6 +21,7 @@ pub use record::{Difference, Judge, ProofTypeRecord, ProofTypeRecords};
 
 use crate::{RevisionNames, revision_names::TypeNames};
 use assay_types::{ProofType, Revision, Root};
+use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -51,10 +52,15 @@ impl VerificationKey {
 pub struct JudgedBy {
     /// A proof node is asked, and by the type's name: so the name is part of what the number stands for.
     pub name: bool,
-    /// The development engine is: such proofs prove nothing.
-    pub dev: bool,
+    /// The development engine is, with a seed of this digest (`dev_seed_digest`): such proofs prove nothing.
+    pub dev: Option<Root>,
     /// Anything else is.
     pub other: bool,
+}
+
+/// SHA-256 of a seed of development proofs: proofs of one seed are none of another.
+pub fn dev_seed_digest(seed: &str) -> Root {
+    Root::from(<[u8; 32]>::from(Sha256::digest(seed)))
 }
 
 /// What stands behind a number: name, verifier, verification key, guest and version. Made with the settings, never changed.
@@ -72,6 +78,7 @@ pub struct ProofTypeEntry {
     guest: Option<GuestFamily>,
     version: Option<String>,
     is_insecure: bool,
+    dev_seed: Option<Root>,
 }
 
 impl ProofTypeEntry {
@@ -124,6 +131,7 @@ impl ProofTypeEntry {
             guest: self.guest.as_ref().map(ToString::to_string),
             version: self.version.clone(),
             proves_nothing: self.is_insecure,
+            dev_seed_sha256: self.dev_seed,
             ..ProofTypeRecord::default()
         }
     }
@@ -200,7 +208,7 @@ impl ProofTypes {
             let proof_type = *proof_type;
             let defined = merged.get(&proof_type).cloned().unwrap_or_default();
             let judged = judged_by(proof_type);
-            let only_dev = judged.dev && !judged.name && !judged.other;
+            let only_dev = judged.dev.is_some() && !judged.name && !judged.other;
             let name_binds = defined.name.is_some() || judged.name;
             // Development proofs are no proofs of the program that has the name.
             let names = match only_dev {
@@ -220,9 +228,11 @@ impl ProofTypes {
                     file: defined.vk,
                     sha256,
                 }),
-                is_insecure: judged.dev || defined.guest.as_ref().is_some_and(GuestFamily::is_insecure),
+                is_insecure: judged.dev.is_some()
+                    || defined.guest.as_ref().is_some_and(GuestFamily::is_insecure),
                 guest: defined.guest,
                 version: defined.version,
+                dev_seed: judged.dev,
             }
         };
         Ok(Self(types.iter().map(entry).collect()))

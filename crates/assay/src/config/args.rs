@@ -12,7 +12,9 @@ use std::{net::IpAddr, path::PathBuf};
 #[serde(rename_all = "kebab-case")]
 #[command(
     after_help = "Every flag is also an environment variable (--http-port: ASSAY_HTTP_PORT) and a key of the TOML file \
-                  (http-port). Flags win over the environment, the environment over the file, the file over defaults."
+                  (http-port). Flags win over the environment, the environment over the file, the file over defaults. \
+                  What they say of proof types' numbers (--proof-type, --native-verifier, --proof-engine-types) is put \
+                  together instead."
 )]
 pub struct NodeArgs {
     /// Settings file (TOML)

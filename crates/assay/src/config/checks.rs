@@ -2,7 +2,7 @@
 
 use super::{
     ConfigError, ImportPolicyName, NodeConfig, ProverIs, check_engines, check_proof_types, check_signer,
-    policy::check_gate, shown_endpoint,
+    policy::check_gate, ports::check_ports, shown_endpoint,
 };
 
 /// Beacon nodes beside the primary at most.
@@ -91,6 +91,7 @@ fn check_with_types(config: &NodeConfig) -> Result<(), ConfigError> {
     check_engines(config)?;
     check_signer(config, ProverIs::InNode)?;
     check_gate(config)?;
+    check_ports(config)?;
     if !(0.0..=1.0).contains(&config.dev_failure_rate) {
         return wrong("dev-failure-rate", "between 0 and 1");
     }

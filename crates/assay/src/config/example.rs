@@ -67,7 +67,8 @@ const WIDTH: usize = 116;
 const HEAD: &str = "\
 # Settings of `assay node`, for --config FILE. Every line below that sets something is a comment and shows the default,
 # or an example where there is none: uncomment what you change. Each setting is also a flag (--http-port) and an
-# environment variable (ASSAY_HTTP_PORT); flags win over the environment, the environment over this file.
+# environment variable (ASSAY_HTTP_PORT); flags win over the environment, the environment over this file. What
+# they say of proof types' numbers (proof-type, native-verifier, proof-engine-types) is put together instead.
 #
 # On SIGHUP the settings of the gate (import-policy to alert-after-slots) are read again and take effect at once.
 # Made by `assay example-config`.

@@ -1,9 +1,10 @@
 //! Protocol values laid over the beacon node's: a config.yaml, then `KEY=VALUE`.
 
 use anyhow::{Context, bail};
+use assay_chain::ConnectError;
 use assay_types::{
     Revision,
-    spec::{ConfigMap, is_setting},
+    spec::{ConfigMap, SpecError, is_setting},
 };
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use std::path::Path;
 const MAX_NETWORK_CONFIG_BYTES: u64 = 1 << 20;
 
 /// The file's values, over them the revision, and over that the `KEY=VALUE`s. Keys that no setting of the protocol is called after are left out
-/// of the file, which has many more, and refused by `Spec::from_config` where they were given by hand.
+/// of the file, which has many more, and refused where they were given by hand.
 pub fn spec_overrides(
     file: Option<&Path>,
     revision: Option<Revision>,
@@ -29,9 +30,27 @@ pub fn spec_overrides(
         let Some((key, value)) = pair.split_once('=') else {
             bail!("--spec {pair:?}: KEY=VALUE expected");
         };
-        overrides.insert(key.trim().to_ascii_uppercase(), value.trim().into());
+        let key = key.trim().to_ascii_uppercase();
+        if !is_setting(&key) {
+            return Err(SpecError::UnknownKey(key)).context(format!("--spec {pair}"));
+        }
+        overrides.insert(key, value.trim().into());
     }
     Ok(overrides)
+}
+
+/// The setting that a network's values cannot be used because of: `--spec` or `--network-config` where what they lay over is
+/// wrong, else `--beacon-node`.
+pub(crate) fn setting_of(error: &ConnectError, overrides: &ConfigMap, pairs: &[String]) -> &'static str {
+    let ConnectError::Spec(SpecError::Value { key, .. } | SpecError::UnknownKey(key)) = error else {
+        return "--beacon-node";
+    };
+    let keys = pairs.iter().filter_map(|pair| pair.split_once('='));
+    match keys.map(|(k, _)| k.trim()).any(|k| k.eq_ignore_ascii_case(key)) {
+        true => "--spec",
+        false if overrides.contains_key(key) => "--network-config",
+        false => "--beacon-node",
+    }
 }
 
 fn read_file(path: &Path) -> anyhow::Result<ConfigMap> {
@@ -100,8 +119,40 @@ mod tests {
     #[test]
     fn a_pair_that_is_none_or_names_nothing_is_refused() {
         assert!(spec_overrides(None, None, &["MAX_PROOF_SIZE".to_owned()]).is_err());
-        let overrides = spec_overrides(None, None, &["MAX_PROF_SIZE=1".to_owned()]).unwrap();
-        let error = Spec::from_config(&Spec::minimal().to_config(), &overrides).unwrap_err();
-        assert!(error.to_string().contains("MAX_PROF_SIZE"), "{error}");
+        let error = spec_overrides(None, None, &["max_prof_size=1".to_owned()]).unwrap_err();
+        assert_eq!(
+            format!("{error:#}"),
+            "--spec max_prof_size=1: no setting of the protocol is called MAX_PROF_SIZE"
+        );
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_used_is_blamed_on_the_setting_it_came_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.yaml");
+        std::fs::write(&path, "MAX_PROOF_SIZE: abc\n").unwrap();
+        let (right, wrong) = (Spec::minimal().to_config(), "max_proof_size=abc".to_owned());
+        let mut theirs = right.clone();
+        theirs.insert("MAX_PROOF_SIZE".to_owned(), "abc".into());
+        for (node, file, pairs, flag) in [
+            (&right, false, vec![wrong.clone()], "--spec"),
+            (&right, true, vec![], "--network-config"),
+            (&right, true, vec![wrong.clone()], "--spec"),
+            (&theirs, false, vec![], "--beacon-node"),
+            (
+                &theirs,
+                false,
+                vec!["FULU_FORK_EPOCH=3".to_owned()],
+                "--beacon-node",
+            ),
+        ] {
+            let overrides = spec_overrides(file.then_some(path.as_path()), None, &pairs).unwrap();
+            let error = Spec::from_config(node, &overrides).unwrap_err();
+            assert_eq!(
+                setting_of(&error.into(), &overrides, &pairs),
+                flag,
+                "{file} {pairs:?}"
+            );
+        }
     }
 }

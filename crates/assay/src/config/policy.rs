@@ -68,6 +68,15 @@ impl NodeConfig {
         }
     }
 
+    /// Under `observe`, where no answer depends on it: more proofs are required than types count. The other policies refuse it.
+    /// The settings are settled.
+    pub(crate) fn never_proven(&self) -> Option<String> {
+        let (required, counted) = (self.required_proofs, self.counted_types().len());
+        (!self.proof_engine_endpoint.is_empty() && required > counted).then(|| {
+            format!("--required-proofs {required}, and {counted} proof types count: no payload is ever called proven")
+        })
+    }
+
     /// The gate's settings. `verifies`: whether any proof can be verified; where none can, none is missing.
     pub fn gate(&self, verifies: bool) -> Result<GateConfig, ConfigError> {
         let required_proofs = u8::try_from(self.required_proofs).ok().and_then(NonZeroU8::new);
@@ -191,6 +200,35 @@ pub(super) fn check_gate(config: &NodeConfig) -> Result<(), ConfigError> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    #[test]
+    fn more_required_proofs_than_types_that_count_are_told() {
+        for (required, types, counted, engine, told) in [
+            (3, &[1][..], &[][..], "dev", true),
+            (2, &[1, 2], &[2], "dev", true),
+            (1, &[1], &[], "dev", false),
+            (2, &[1, 2], &[], "dev", false),
+            (3, &[1], &[], "", false),
+        ] {
+            let config = NodeConfig {
+                required_proofs: required,
+                proof_types: types.to_vec(),
+                required_proof_types: counted.to_vec(),
+                proof_engine_endpoint: [engine]
+                    .iter()
+                    .filter(|e| !e.is_empty())
+                    .map(|e| (*e).to_owned())
+                    .collect(),
+                ..NodeConfig::default()
+            };
+            check_gate(&config).unwrap();
+            assert_eq!(
+                config.never_proven().is_some(),
+                told,
+                "{required} {types:?} {counted:?}"
+            );
+        }
+    }
 
     #[test]
     fn a_trusted_checkpoint_is_read() {

@@ -209,7 +209,7 @@ impl NodeConfig {
             let mut by = JudgedBy::default();
             for endpoint in endpoints.iter().filter(|e| e.types(self).contains(&proof_type)) {
                 match endpoint.kind {
-                    EngineKind::Dev => by.dev = true,
+                    EngineKind::Dev => by.dev = Some(proof_types::dev_seed_digest(&self.dev_seed)),
                     EngineKind::ProofNode(_) => by.name = true,
                     EngineKind::Native | EngineKind::EngineApi(_) => by.other = true,
                 }

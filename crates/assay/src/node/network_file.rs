@@ -1,6 +1,7 @@
 //! The network as the beacon node told it last, in the data directory: a node that starts again serves its Engine API
 //! even where the beacon node's HTTP API is not there, so that Assay is never why a beacon node has no execution client.
 
+use crate::config::setting_of;
 use anyhow::Context;
 use assay_chain::{
     NodeApi,
@@ -28,10 +29,20 @@ struct NetworkFile {
 
 /// Asks the beacon node for its network. Waits for as long as it takes where none is known from before; else for
 /// `PATIENCE`, and goes on with what is known: the follower finds out whether the node is still on it.
-pub(super) async fn connect(datadir: &Path, url: &str, overrides: &ConfigMap) -> anyhow::Result<Bootstrap> {
+/// `pairs` are those of `--spec`, for an error to name what it comes from.
+pub(super) async fn connect(
+    datadir: &Path,
+    url: &str,
+    overrides: &ConfigMap,
+    pairs: &[String],
+) -> anyhow::Result<Bootstrap> {
     let connecting = follower::connect(url, overrides);
     let Some(known) = read(datadir, url, overrides) else {
-        let told = connecting.await.context("--beacon-node")?;
+        let told = connecting.await;
+        let told = told.map_err(|error| {
+            let setting = setting_of(&error, overrides, pairs);
+            anyhow::Error::new(error).context(setting)
+        })?;
         return keep(datadir, told);
     };
     match tokio::time::timeout(PATIENCE, connecting).await {

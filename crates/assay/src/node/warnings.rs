@@ -54,6 +54,9 @@ pub(super) fn tell(
     for text in of_policy(config, spec.fork_epoch(ForkName::Gloas).is_some()) {
         tracing::warn!("{text}");
     }
+    if let Some(text) = config.never_proven() {
+        tracing::warn!("{text}");
+    }
     tracing::info!(
         http = %endpoints.http,
         engine = %endpoints.engine,

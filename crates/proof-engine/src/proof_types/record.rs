@@ -11,6 +11,8 @@ use std::{
 
 /// The part that is compared by revision.
 const NAME: &str = "the name";
+/// The part that is hashed where it is said alone: digests of all other entries are as they were without it.
+const DEV_SEED: &str = "the SHA-256 of the development proofs' seed";
 const DIGEST_DOMAIN: &[u8] = b"assay proof type entry";
 
 /// By whom proofs of a type are judged: no part of what the number stands for, but what vouches for it.
@@ -55,6 +57,9 @@ pub struct ProofTypeRecord {
     pub version: Option<String>,
     /// Development proofs, or a table of statements in place of a guest.
     pub proves_nothing: bool,
+    /// SHA-256 of the seed, where the development engine judges: another seed's proofs are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dev_seed_sha256: Option<Root>,
     /// By whom such proofs are judged; empty: by nobody, or it was not recorded. No part of the digest.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub judged_by: BTreeSet<Judge>,
@@ -79,7 +84,7 @@ impl fmt::Display for Difference {
 }
 
 impl ProofTypeRecord {
-    fn parts(&self) -> [(&'static str, Option<String>); 6] {
+    fn parts(&self) -> [(&'static str, Option<String>); 7] {
         let worth = match self.proves_nothing {
             true => "proofs that prove nothing",
             false => "proofs of execution",
@@ -94,6 +99,7 @@ impl ProofTypeRecord {
             ("the guest", self.guest.clone()),
             ("the version", self.version.clone()),
             ("what it stands for", Some(worth.to_owned())),
+            (DEV_SEED, self.dev_seed_sha256.map(|digest| digest.to_string())),
         ]
     }
 
@@ -148,6 +154,7 @@ impl ProofTypeRecord {
             guest: self.guest.or(before.guest),
             version: self.version.or(before.version),
             proves_nothing: self.proves_nothing,
+            dev_seed_sha256: self.dev_seed_sha256.or(before.dev_seed_sha256),
             judged_by: match self.judged_by.is_empty() {
                 true => before.judged_by,
                 false => self.judged_by,
@@ -160,7 +167,8 @@ impl ProofTypeRecord {
         let mut hash = Sha256::new()
             .chain_update(DIGEST_DOMAIN)
             .chain_update([proof_type]);
-        for (_, value) in self.parts() {
+        let said = |(part, value): &(&str, Option<String>)| *part != DEV_SEED || value.is_some();
+        for (_, value) in self.parts().into_iter().filter(said) {
             // A part that is not said is another thing than an empty one.
             hash.update([u8::from(value.is_some())]);
             let value = value.unwrap_or_default();

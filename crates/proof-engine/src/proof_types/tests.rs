@@ -91,7 +91,11 @@ fn what_judges_decides_what_the_number_stands_for() {
         let entry = entries.get(1).unwrap();
         (entry.name().map(str::to_owned), entry.record())
     };
-    let by = |name, dev, other| JudgedBy { name, dev, other };
+    let by = |name, dev: bool, other| JudgedBy {
+        name,
+        dev: dev.then(|| dev_seed_digest("assay-dev")),
+        other,
+    };
     // A label alone is no part of it: the key is.
     let (name, record) = judged(by(false, false, true));
     assert_eq!((name.as_deref(), &record.name), (Some("ethrex-openvm"), &None));
@@ -103,6 +107,24 @@ fn what_judges_decides_what_the_number_stands_for() {
     );
     let (name, record) = judged(by(false, true, false));
     assert_eq!((name, record.name, record.proves_nothing), (None, None, true));
+    // Another seed is another statement, and nobody else's entry has one.
+    let seeded = |seed| {
+        let by = JudgedBy {
+            dev: Some(dev_seed_digest(seed)),
+            ..JudgedBy::default()
+        };
+        judged(by).1
+    };
+    let (default, other) = (seeded("assay-dev"), seeded("other"));
+    assert_eq!(default.digest(1), seeded("assay-dev").digest(1));
+    assert_ne!(default.digest(1), other.digest(1));
+    let [difference] = &default.differences(&other)[..] else {
+        unreachable!("one part differs")
+    };
+    assert!(difference.to_string().contains("seed was 0x"), "{difference}");
+    assert_eq!(judged(by(true, false, true)).1.dev_seed_sha256, None);
+    let kept = ProofTypeRecord::default().with(other.clone());
+    assert_eq!(kept.dev_seed_sha256, other.dev_seed_sha256);
     let statements = [(
         "proof-type",
         definition("1:sp1:guest=unsafe-statements:statements=t"),

@@ -271,7 +271,7 @@ fn forks(spec: &Spec, epoch: Epoch, report: &mut Report) {
             "nothing to prove before Bellatrix",
         );
     } else if let Some((next, _, at)) = spec.next_fork(epoch) {
-        let mut found = format!("{fork} at epoch {epoch}, {next} from epoch {at}");
+        let mut found = format!("{fork} now (epoch {epoch}), {next} from epoch {at}");
         let (now, then) = (spec.revision_at(fork), spec.revision_at(next));
         if now != then {
             found.push_str(&format!("; revision {then} of EIP-8025 from there, {now} before"));
@@ -280,7 +280,7 @@ fn forks(spec: &Spec, epoch: Epoch, report: &mut Report) {
     } else {
         report.ok(
             CHECK,
-            format_args!("{fork} at epoch {epoch}, no further one is scheduled"),
+            format_args!("{fork} now (epoch {epoch}), no further one is scheduled"),
         );
     }
 }
@@ -288,6 +288,22 @@ fn forks(spec: &Spec, epoch: Epoch, report: &mut Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_present_epoch_is_not_the_forks_own() {
+        let mut spec = Spec::minimal();
+        for (gloas, says) in [
+            (0, "gloas now (epoch 18), no further one is scheduled"),
+            (19, "fulu now (epoch 18), gloas from epoch 19; revision beta"),
+        ] {
+            for (fork, _, epoch) in &mut spec.fork_schedule {
+                *epoch = Epoch(if *fork == ForkName::Gloas { gloas } else { 0 });
+            }
+            let mut report = Report::default();
+            forks(&spec, Epoch(18), &mut report);
+            assert!(format!("{report:?}").contains(says), "{report:?}");
+        }
+    }
 
     #[test]
     fn dates_of_answers() {

@@ -36,6 +36,13 @@ pub(super) async fn look(config: &NodeConfig, network: Option<&Network>, report:
             return;
         }
     };
+    if let Some(text) = config.never_proven() {
+        report.warn(
+            "required proofs",
+            text,
+            "lower --required-proofs, or let more types count by --proof-types and --required-proof-types",
+        );
+    }
     for entry in entries.iter().filter(|_| !endpoints.is_empty()) {
         report.ok(format_args!("proof type {}", entry.proof_type()), entry);
     }
