@@ -37,9 +37,8 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use support::{NodeProcess, World, assay, post_ssz, until};
+use support::{NodeProcess, PROOFS, World, assay, post_ssz, until};
 
-const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 const SP1: ProofType = 5;
 const ZISK: ProofType = 6;
 /// Payloads that are proven.

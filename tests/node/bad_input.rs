@@ -1,10 +1,8 @@
 //! What is wrong is said to whoever caused it, and nothing else is lost.
 
-use crate::support::{NodeProcess, World, get, post, post_ssz, until};
+use crate::support::{NodeProcess, PROOFS, World, get, post, post_ssz, until};
 use futures::StreamExt;
 use serde_json::json;
-
-const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_that_are_wrong_get_indexed_failures_and_good_ones_are_kept() {
@@ -267,9 +265,7 @@ async fn thousands_of_posts_are_each_answered_and_keep_nobody_out() {
     let world = World::new(1).await;
     let node = NodeProcess::start(&world.datadir(1), &world.flags(0, "observe", &[]));
     world.connect(&[&node]);
-    let block = world.block().await;
-    let by_root = node.http(&format!("{PROOFS}/{}", block.block_root));
-    until("the block", &by_root, |status, _| status == 200).await;
+    let (block, by_root) = world.block_known_to(&node).await;
     let url = node.http(PROOFS);
     let template = world.signed_proof(&block, 2, 3000, 5);
     let client = reqwest::Client::new();

@@ -1,10 +1,8 @@
 //! The chain's id is part of what a proof of revision `beta` states: made for another chain it is invalid, however well it is
 //! signed.
 
-use crate::support::{NodeProcess, World, get, post_ssz, until};
+use crate::support::{NodeProcess, PROOFS, World, get, post_ssz, until};
 use serde_json::json;
-
-const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proof_made_for_another_chain_is_invalid() {

@@ -1,12 +1,10 @@
 //! The dashboard of a running node: the page and its headers, and what the one route behind it says of each state. Its
 //! metrics are those of the table.
 
-use crate::support::{NodeProcess, PATIENCE, World, get, post_ssz};
+use crate::support::{NodeProcess, PATIENCE, PROOFS, World, get, post_ssz};
 use assay::commands::metrics::{all, read};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-
-const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 
 /// Asks until it is so.
 async fn until(node: &NodeProcess, what: &str, is: impl Fn(&Value) -> bool) -> Value {

@@ -2,7 +2,7 @@
 //! proxy sees, and has the node for its beacon endpoint. Its envelopes are written from the texts, not by the code under test.
 
 use crate::support::{
-    NodeProcess, PATIENCE, World,
+    NodeProcess, PATIENCE, PROOFS, World,
     envelope_prover::{EnvelopeProver, Proxy, Settings, SignedEnvelope},
     until,
 };
@@ -10,7 +10,6 @@ use assay_simulator::SimBlock;
 use assay_types::{ForkName, Revision, Root, SecretKey, SignedProof};
 use serde_json::Value;
 
-const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 const VALIDATOR: u64 = 5;
 
 /// Two nodes, the second a peer of the first; the first node's execution client stands behind the prover.

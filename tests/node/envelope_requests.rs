@@ -1,8 +1,6 @@
 //! `--envelope-requests`, the extension between Assay nodes: whoever comes late asks for envelopes by range and by root.
 
-use crate::support::{NodeProcess, World, get, post_ssz, until};
-
-const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
+use crate::support::{NodeProcess, PROOFS, World, get, post_ssz, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn envelopes_are_asked_for_and_served_where_that_is_wanted() {

@@ -1,7 +1,7 @@
 //! A prover that was not written here: it has the node's HTTP API for its beacon endpoint (protocol.md section 9), reads
 //! what it needs from there, and posts what it has made. And one that asks over the Engine API and brings proofs unsigned.
 
-use crate::support::{NodeProcess, PATIENCE, World, get, post, post_ssz, until};
+use crate::support::{NodeProcess, PATIENCE, PROOFS, World, get, post, post_ssz, until};
 use assay_engine_api::{
     EngineClient, JwtSecret,
     proof_json::{
@@ -15,7 +15,6 @@ use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// A list in SSZ.

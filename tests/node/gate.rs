@@ -1,13 +1,11 @@
 //! The gate as an operator meets it: without an execution client, explained, and told other settings while it runs.
 
-use crate::support::{NodeProcess, PATIENCE, World, get, post, post_ssz, until};
+use crate::support::{NodeProcess, PATIENCE, PROOFS, World, get, post, post_ssz, until};
 use assay_engine_api::{ClientError, EngineClient, JwtSecret};
 use assay_simulator::SimBlock;
 use assay_types::Hash256;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-
-const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 
 /// Flags of a node that has no execution client.
 fn proofs_only(world: &World) -> Vec<String> {

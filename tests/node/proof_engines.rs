@@ -1,13 +1,12 @@
 //! A node whose proofs are judged by proof engines elsewhere: what they say counts, what goes wrong there loses nothing.
 
-use crate::support::{NodeProcess, World, get, post_ssz, until};
+use crate::support::{NodeProcess, PROOFS, World, get, post_ssz, until};
 use assay_proof_engine::{
     ProofTypeNames,
     testing::{Faults, StubConfig, StubProofNode},
 };
 use std::time::Duration;
 
-const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 const VERIFICATIONS: &str = "POST /v1/execution_proof_verifications";
 
 async fn stub(world: &World) -> StubProofNode {
@@ -45,9 +44,7 @@ async fn a_proof_nodes_word_counts_and_its_silence_loses_nothing() {
     let endpoints = format!("{},5@{}", one.url(), two.url());
     let node = NodeProcess::start(&world.datadir(1), &flags(&world, &endpoints, "6,5"));
     world.connect(&[&node]);
-    let block = world.block().await;
-    let by_root = node.http(&format!("{PROOFS}/{}", block.block_root));
-    until("the block", &by_root, |status, _| status == 200).await;
+    let (block, by_root) = world.block_known_to(&node).await;
     let stored =
         |n: usize| move |_: u16, b: &serde_json::Value| b["data"].as_array().is_some_and(|d| d.len() == n);
 
@@ -114,9 +111,7 @@ async fn an_engine_api_endpoint_that_has_no_such_methods_is_no_verdict() {
     flags.extend(["--proof-engine-jwt".into(), world.jwt_file.display().to_string()]);
     let node = NodeProcess::start(&world.datadir(1), &flags);
     world.connect(&[&node]);
-    let block = world.block().await;
-    let by_root = node.http(&format!("{PROOFS}/{}", block.block_root));
-    until("the block", &by_root, |status, _| status == 200).await;
+    let (block, _) = world.block_known_to(&node).await;
     let signed = world.signed_proof(&block, 1, 1000, 1);
     let (status, body) = post_ssz(&node.http(PROOFS), signed.to_ssz_bytes()).await;
     assert_eq!(status, 503, "{body}");

@@ -1,11 +1,9 @@
 //! One proof's whole way: posted to one node, seen at the other, a verdict that changes, and everything there after
 //! both were killed.
 
-use crate::support::{NodeProcess, World, get, post, post_ssz, until};
+use crate::support::{NodeProcess, PROOFS, World, get, post, post_ssz, until};
 use serde_json::{Value, json};
 use std::time::Duration;
-
-const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 
 fn payload<'a>(body: &'a Value, block_hash: &str) -> Option<&'a Value> {
     body["data"]

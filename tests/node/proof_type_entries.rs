@@ -1,7 +1,7 @@
 //! What stands behind the number of a proof type is one entry: shown, never changed while a node runs, and found out where it
 //! is another at a restart.
 
-use crate::support::{NodeProcess, World, assay, get, post_ssz, until};
+use crate::support::{NodeProcess, PROOFS, World, assay, get, post_ssz, until};
 use assay_engine_api::{
     EngineClient, JwtSecret,
     proof_json::{ExecutionProofJson, ProofStatusV1, ProofValidity},
@@ -11,7 +11,6 @@ use assay_types::{ExecutionProof, PublicInput, Root};
 use serde_json::{Value, json};
 use std::{path::Path, process::Stdio};
 
-const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 const KEY: &str = "0xaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const OTHER_KEY: &str = "0xbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
@@ -65,9 +64,7 @@ async fn another_key_under_the_same_number_is_found_out_at_the_start() {
     let as_it_was = flags(&world, &[entry(1, KEY)]);
     let node = NodeProcess::start(&datadir, &as_it_was);
     world.connect(&[&node]);
-    let block = world.block().await;
-    let url = node.http(&format!("{PROOFS}/{}", block.block_root));
-    until("the block", &url, |status, _| status == 200).await;
+    let (block, _) = world.block_known_to(&node).await;
     for proof_type in [1, 2] {
         let proof = world.signed_proof(&block, proof_type, 3000, 3);
         let (status, answer) = post_ssz(&node.http(PROOFS), proof.to_ssz_bytes()).await;
@@ -228,9 +225,7 @@ async fn an_export_says_what_its_proofs_are_of() {
     let as_it_was = flags(&world, &[entry(1, KEY)]);
     let node = NodeProcess::start(&datadir, &as_it_was);
     world.connect(&[&node]);
-    let block = world.block().await;
-    let url = node.http(&format!("{PROOFS}/{}", block.block_root));
-    until("the block", &url, |status, _| status == 200).await;
+    let (block, _) = world.block_known_to(&node).await;
     let proof = world.signed_proof(&block, 1, 3000, 3);
     let (status, answer) = post_ssz(&node.http(PROOFS), proof.to_ssz_bytes()).await;
     assert_eq!(status, 200, "{answer}");

@@ -1,15 +1,13 @@
 //! Which proof types a node verifies is said once, by its settings: what they name is supported where `beta` holds, and where
 //! nobody judges there is nothing that stands behind a number.
 
-use crate::support::{NodeProcess, World, get, post_ssz, until};
+use crate::support::{NodeProcess, PROOFS, World, get, post_ssz};
 use assay_proof_engine::{
     ProofTypeNames,
     testing::{StubConfig, StubProofNode},
 };
 use assay_types::{Revision, Spec};
 use serde_json::json;
-
-const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 
 /// The world's flags with these in the place of one, or without it.
 fn replaced(flags: Vec<String>, flag: &str, by: &[&str]) -> Vec<String> {
@@ -29,9 +27,7 @@ async fn what_a_node_is_set_up_to_verify_is_supported_in_beta() {
     );
     let node = NodeProcess::start(&world.datadir(1), &flags);
     world.connect(&[&node]);
-    let block = world.block().await;
-    let url = node.http(&format!("{PROOFS}/{}", block.block_root));
-    until("the block", &url, |status, _| status == 200).await;
+    let (block, _) = world.block_known_to(&node).await;
     let proof = world.envelope(&block, 5, 1000, 3);
     let (status, answer) = post_ssz(&node.http(PROOFS), proof.to_ssz_bytes()).await;
     assert_eq!(status, 200, "{answer}");
@@ -51,9 +47,7 @@ async fn without_a_proof_engine_nothing_stands_behind_a_number() {
     let flags = world.flags(0, "observe", &[]);
     let node = NodeProcess::start(&datadir, &flags);
     world.connect(&[&node]);
-    let block = world.block().await;
-    let url = node.http(&format!("{PROOFS}/{}", block.block_root));
-    until("the block", &url, |status, _| status == 200).await;
+    let (block, _) = world.block_known_to(&node).await;
     let proof = world.signed_proof(&block, 1, 1000, 3);
     let (status, answer) = post_ssz(&node.http(PROOFS), proof.to_ssz_bytes()).await;
     assert_eq!(status, 200, "{answer}");
@@ -103,9 +97,7 @@ async fn another_revision_is_no_other_entry_where_a_proof_node_is_asked() {
     let datadir = world.datadir(1);
     let node = NodeProcess::start(&datadir, &flags(&["--revision", "alpha"]));
     world.connect(&[&node]);
-    let block = world.block().await;
-    let url = node.http(&format!("{PROOFS}/{}", block.block_root));
-    until("the block", &url, |status, _| status == 200).await;
+    let (block, _) = world.block_known_to(&node).await;
     let proof = world.signed_proof(&block, 1, 1000, 3);
     let (status, answer) = post_ssz(&node.http(PROOFS), proof.to_ssz_bytes()).await;
     assert_eq!(status, 200, "{answer}");

@@ -1,7 +1,7 @@
 //! Provers, in processes of their own and inside a node: every payload is proven once a type, by the validator whose key
 //! they have, whatever goes wrong on the way.
 
-use crate::support::{NodeProcess, PATIENCE, World, assay, get, until};
+use crate::support::{NodeProcess, PATIENCE, PROOFS, World, assay, get, until};
 use assay_engine_api::JwtSecret;
 use assay_proof_engine::{
     ProofTypeNames,
@@ -14,8 +14,6 @@ use std::{
     process::{Child, Stdio},
     time::{Duration, Instant},
 };
-
-const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 
 /// Keystores (pbkdf2 with one round, password "password") of the interop keys of validator 3, and of 99, who is in no
 /// registry here: encrypted key and checksum.

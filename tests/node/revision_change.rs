@@ -1,14 +1,13 @@
 //! `--revision` changed node by node while the chain goes on at Gloas: nothing that was stored or decided is lost, whichever
 //! way, and what a block's proofs are served as follows the revision of the day.
 
-use crate::support::{NodeProcess, World, get, post, post_ssz, until};
+use crate::support::{NodeProcess, PROOFS, World, get, post, post_ssz, until};
 use assay_proof_engine::DevProver;
 use assay_simulator::SimBlock;
 use assay_types::{ProofMessage, Revision, SecretKey, SignedProof, StatedInput};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 const POOL: &str = "/eth/v1/beacon/pool/execution_proofs";
 
 /// A proof of a block's payload as a prover of `revision` makes it.

@@ -1,11 +1,10 @@
 //! Proof sync: whoever was away, came late, or did not listen holds in the end what its peers serve.
 
-use crate::support::{NodeProcess, World, get, metric, post_ssz, until};
+use crate::support::{NodeProcess, PROOFS, World, get, metric, post_ssz, until};
 use assay_simulator::SimBlock;
 use serde_json::Value;
 use std::sync::Arc;
 
-const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 const STATUS: &str = "/assay/v1/status";
 /// Bytes of a proof, as real ones: what a node that catches up does with them must not look like a flood.
 const PROOF_SIZE: usize = 1_000_000;

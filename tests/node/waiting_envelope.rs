@@ -1,10 +1,8 @@
 //! An envelope that comes before its block is not lost to sight: what it waits for is shown.
 
-use crate::support::{NodeProcess, World, get, post_ssz, until};
+use crate::support::{NodeProcess, PROOFS, World, get, post_ssz, until};
 use assay_types::Root;
 use serde_json::json;
-
-const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_envelope_that_waits_for_its_block_is_shown() {

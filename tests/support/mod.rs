@@ -287,6 +287,14 @@ impl World {
         self.simulation.produce(Slot(slot), None).await.unwrap()
     }
 
+    /// The next block on the head, once a node knows it, and where that node has its proofs.
+    pub(crate) async fn block_known_to(&self, node: &NodeProcess) -> (Arc<SimBlock>, String) {
+        let block = self.block().await;
+        let url = node.http(&format!("{PROOFS}/{}", block.block_root));
+        until("the block", &url, |status, _| status == 200).await;
+        (block, url)
+    }
+
     /// A block on `parent`, beside the head where another block is on it already.
     pub(crate) async fn block_on(&self, parent: assay_types::Root) -> Arc<SimBlock> {
         let slot = self.next_slot.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -436,6 +444,9 @@ pub(crate) async fn metric(node: &NodeProcess, name: &str) -> u64 {
     });
     values.sum::<f64>() as u64
 }
+
+/// Where proofs are posted, and by block served (protocol.md section 8).
+pub(crate) const PROOFS: &str = "/eth/v1/beacon/execution_proofs";
 
 /// Asks until an answer pleases; the answer. Panics with what was asked for after `PATIENCE`.
 pub(crate) async fn until(what: &str, url: &str, pleases: impl Fn(u16, &Value) -> bool) -> Value {

@@ -46,6 +46,10 @@ const PROOF: Envelope = Envelope {
     wrong: None,
 };
 
+const fn of_type(proof_type: u8) -> Envelope {
+    Envelope { proof_type, ..PROOF }
+}
+
 enum Step {
     /// What it is told: the verdict, or why it waits.
     Sends(Envelope, &'static str),
@@ -114,20 +118,8 @@ const ROWS: &[Row] = &[
                 },
                 ALREADY,
             ),
-            Sends(
-                Envelope {
-                    proof_type: 2,
-                    ..PROOF
-                },
-                "accept",
-            ),
-            Sends(
-                Envelope {
-                    proof_type: 3,
-                    ..PROOF
-                },
-                "accept",
-            ),
+            Sends(of_type(2), "accept"),
+            Sends(of_type(3), "accept"),
             Kept(&[1, 2, 3]),
         ],
     },
@@ -219,13 +211,7 @@ const ROWS: &[Row] = &[
         name: "gossip_rejects_malformed_execution_proof_fields_without_caching",
         steps: &[
             Sends(Envelope { data: "", ..PROOF }, EMPTY),
-            Sends(
-                Envelope {
-                    proof_type: 0,
-                    ..PROOF
-                },
-                UNSUPPORTED,
-            ),
+            Sends(of_type(0), UNSUPPORTED),
             Sends(
                 Envelope {
                     proof_type: 4,
@@ -256,13 +242,7 @@ const ROWS: &[Row] = &[
             Kept(&[1]),
             // Called invalid: the message is not judged again whoever signs it, and its prover has had its try.
             EngineSays(false),
-            Sends(
-                Envelope {
-                    proof_type: 2,
-                    ..PROOF
-                },
-                "reject invalid_proof",
-            ),
+            Sends(of_type(2), "reject invalid_proof"),
             EngineSays(true),
             Sends(
                 Envelope {
@@ -282,20 +262,8 @@ const ROWS: &[Row] = &[
             ),
             Kept(&[1]),
             Forgets,
-            Sends(
-                Envelope {
-                    proof_type: 2,
-                    ..PROOF
-                },
-                "accept",
-            ),
-            Sends(
-                Envelope {
-                    proof_type: 3,
-                    ..PROOF
-                },
-                "accept",
-            ),
+            Sends(of_type(2), "accept"),
+            Sends(of_type(3), "accept"),
             Kept(&[2, 3]),
         ],
     },
@@ -330,27 +298,9 @@ const ROWS: &[Row] = &[
     Row {
         name: "signed_execution_proof_envelope_rejects_unassigned_proof_type",
         steps: &[
-            Sends(
-                Envelope {
-                    proof_type: 0,
-                    ..PROOF
-                },
-                UNSUPPORTED,
-            ),
-            Sends(
-                Envelope {
-                    proof_type: 4,
-                    ..PROOF
-                },
-                UNSUPPORTED,
-            ),
-            Sends(
-                Envelope {
-                    proof_type: 255,
-                    ..PROOF
-                },
-                UNSUPPORTED,
-            ),
+            Sends(of_type(0), UNSUPPORTED),
+            Sends(of_type(4), UNSUPPORTED),
+            Sends(of_type(255), UNSUPPORTED),
             Kept(&[]),
         ],
     },
@@ -358,20 +308,8 @@ const ROWS: &[Row] = &[
         name: "signed_execution_proof_envelope_admits_assigned_proof_type",
         steps: &[
             Sends(PROOF, "accept"),
-            Sends(
-                Envelope {
-                    proof_type: 2,
-                    ..PROOF
-                },
-                "accept",
-            ),
-            Sends(
-                Envelope {
-                    proof_type: 3,
-                    ..PROOF
-                },
-                "accept",
-            ),
+            Sends(of_type(2), "accept"),
+            Sends(of_type(3), "accept"),
         ],
     },
 ];
