@@ -157,6 +157,11 @@ fn what_is_made_is_read_back_and_the_key_is_never_shown() {
             vec!["--key-file", "node.key", "--beacon-node", "nonsense"],
             "beacon node URL",
         ),
+        (
+            // A port that nobody may listen on: said at once, with the reason.
+            vec!["--key-file", "node.key", "--beacon-node", "http://127.0.0.1:1"],
+            "the beacon node at http://127.0.0.1:1 does not tell its network: ",
+        ),
     ] {
         std::fs::write(dir.path().join("bad.key"), "0".repeat(64)).unwrap();
         std::fs::write(dir.path().join("short.key"), &KEY[1..]).unwrap();

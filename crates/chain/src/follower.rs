@@ -20,7 +20,7 @@ pub mod machine;
 pub mod step;
 mod wants;
 
-pub use bootstrap::{Anchor, Bootstrap, ConnectError, connect};
+pub use bootstrap::{Anchor, Bootstrap, ConnectError, ask_network, connect};
 
 use crate::{
     chain_view::ChainView,

@@ -31,7 +31,7 @@ pub mod view;
 pub use block_source::{BlockAt, BlockSource, ChainStatus, KnownNode, KnownNodes, RawBlock, SourceError};
 pub use chain_view::ChainView;
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use follower::{Anchor, Bootstrap, ConnectError, Follower, PayloadObserver, connect};
+pub use follower::{Anchor, Bootstrap, ConnectError, Follower, PayloadObserver, ask_network, connect};
 pub use node_api::NodeApi;
 pub use node_blocks::{NodeBlocks, NodeBlocksConfig};
 pub use seen::PayloadSeen;

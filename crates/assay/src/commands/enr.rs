@@ -16,11 +16,9 @@ use serde_json::{Map, Value, json};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Longest wait for the beacon node.
-const BEACON_NODE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of `attnets` (64 subnets) and of `syncnets` (4).
 const ATTNETS_BYTES: usize = 8;
 const SYNCNETS_BYTES: usize = 1;
@@ -327,24 +325,16 @@ fn bits(flag: &str, text: Option<&str>, len: usize) -> anyhow::Result<Option<Vec
 /// `eth2` and `nfd`: as given, or as the beacon node's network has them now.
 fn forks(args: &MakeArgs) -> anyhow::Result<(Option<EnrForkId>, Option<ForkDigest>)> {
     if let Some(url) = &args.beacon_node {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let overrides = Default::default();
-        let told = runtime
-            .block_on(async {
-                tokio::time::timeout(BEACON_NODE_TIMEOUT, assay_chain::connect(url, &overrides)).await
-            })
-            .context("--beacon-node: no answer")??;
-        let root = told.genesis.genesis_validators_root;
+        let (spec, genesis) = super::signing_context::from_beacon_node(url, &Default::default())?;
+        let root = genesis.genesis_validators_root;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_secs());
-        let ms = now.saturating_sub(told.genesis.genesis_time).saturating_mul(1000);
-        let slot = ms.checked_div(told.spec.slot_duration_ms).unwrap_or_default();
-        let epoch = told.spec.epoch_at_slot(assay_types::Slot(slot));
-        let id = EnrForkId::at(&told.spec, &root, epoch);
-        return Ok((Some(id), Some(next_fork_digest(&told.spec, &root, epoch))));
+        let ms = now.saturating_sub(genesis.genesis_time).saturating_mul(1000);
+        let slot = ms.checked_div(spec.slot_duration_ms).unwrap_or_default();
+        let epoch = spec.epoch_at_slot(assay_types::Slot(slot));
+        let id = EnrForkId::at(&spec, &root, epoch);
+        return Ok((Some(id), Some(next_fork_digest(&spec, &root, epoch))));
     }
     let id = args
         .fork_digest

@@ -1,6 +1,7 @@
 //! Under which domain `sign` and `verify` work: given by hand, or asked of a beacon node.
 
 use anyhow::{Context, bail};
+use assay_chain::{ConnectError, node_api::NodeError};
 use assay_types::{
     Epoch, ForkName, ForkVersion, Revision, Root, Slot, Spec,
     spec::{ConfigMap, Genesis},
@@ -79,16 +80,20 @@ impl SigningContextArgs {
     }
 }
 
-fn from_beacon_node(url: &str, overrides: &ConfigMap) -> anyhow::Result<(Spec, Genesis)> {
+/// A beacon node's network, asked for once.
+pub(super) fn from_beacon_node(url: &str, overrides: &ConfigMap) -> anyhow::Result<(Spec, Genesis)> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let connecting = assay_chain::follower::connect(url, overrides);
-    let bootstrap = runtime
-        .block_on(async { tokio::time::timeout(BEACON_NODE_TIMEOUT, connecting).await })
-        .with_context(|| {
+    let asking = assay_chain::ask_network(url, overrides);
+    let told = runtime
+        .block_on(async { tokio::time::timeout(BEACON_NODE_TIMEOUT, asking).await })
+        .unwrap_or(Err(ConnectError::Node(NodeError::Timeout(BEACON_NODE_TIMEOUT))));
+    match told {
+        Err(ConnectError::Node(error)) => {
             let shown = crate::config::shown_endpoint(url);
-            format!("the beacon node at {shown} does not answer")
-        })??;
-    Ok(((*bootstrap.spec).clone(), bootstrap.genesis))
+            bail!("the beacon node at {shown} does not tell its network: {error}")
+        }
+        told => Ok(told?),
+    }
 }

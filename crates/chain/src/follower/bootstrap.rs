@@ -42,9 +42,12 @@ pub struct Anchor {
     pub block: SeenBlock,
 }
 
-/// Why there is no point in trying again.
+/// Why nothing is known of the network, and, of `connect`, why there is no point in trying again.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
+    /// The node does not answer, or not as it should: of `ask_network` alone.
+    #[error(transparent)]
+    Node(NodeError),
     /// The URL cannot be used.
     #[error(transparent)]
     Url(NodeError),
@@ -59,11 +62,7 @@ pub async fn connect(url: &str, overrides: &ConfigMap) -> Result<Bootstrap, Conn
     let api = Arc::new(NodeApi::new(url).map_err(ConnectError::Url)?);
     let mut waiting = false;
     let (genesis, config) = loop {
-        let asked = async {
-            let genesis = fetch::genesis(&api).await?;
-            Ok::<_, NodeError>((genesis, fetch::config(&api).await?))
-        };
-        match asked.await {
+        match told(&api).await {
             Ok(told) => break told,
             Err(error) => {
                 if !std::mem::replace(&mut waiting, true) {
@@ -98,6 +97,20 @@ pub async fn connect(url: &str, overrides: &ConfigMap) -> Result<Bootstrap, Conn
         node_version,
         anchor,
     })
+}
+
+/// Asks a beacon node once for its network's values, overrides last, and for its genesis.
+///
+/// Errors: those of `connect`, and whatever the node does not answer.
+pub async fn ask_network(url: &str, overrides: &ConfigMap) -> Result<(Spec, Genesis), ConnectError> {
+    let api = NodeApi::new(url).map_err(ConnectError::Url)?;
+    let (genesis, config) = told(&api).await.map_err(ConnectError::Node)?;
+    Ok((Spec::from_config(&config, overrides)?, genesis))
+}
+
+async fn told(api: &NodeApi) -> Result<(Genesis, ConfigMap), NodeError> {
+    let genesis = fetch::genesis(api).await?;
+    Ok((genesis, fetch::config(api).await?))
 }
 
 async fn node_version(api: &NodeApi) -> Option<String> {

@@ -72,13 +72,20 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<()> {
         ),
     };
     let mut lines = Lines::new();
+    // A node answers alike to a proof that it had.
+    let by_node = args.to_node.is_some();
     if args.json {
         lines.line(json!({
             "taken": outcome.taken,
-            "known": outcome.known,
+            "known": (!by_node).then_some(outcome.known),
             "too_old": outcome.too_old,
             "refused": outcome.refused_count,
         }))?;
+    } else if by_node {
+        lines.line(format_args!(
+            "{} taken or known to the node already, {} refused",
+            outcome.taken, outcome.refused_count
+        ))?;
     } else {
         lines.line(format_args!(
             "{} taken, {} known already, {} below what is kept, {} refused",
