@@ -32,6 +32,7 @@ pub(crate) struct Counters {
     pub(crate) bytes_received: Counter,
     pub(crate) bytes_sent: Counter,
     pub(crate) messages_received: Counter,
+    pub(crate) messages_duplicate: Counter,
     pub(crate) messages_undecodable: Family<ReasonLabels, Counter>,
     pub(crate) messages_forwarded: Counter,
     pub(crate) messages_published: Counter,
@@ -42,7 +43,7 @@ pub(crate) struct Counters {
     pub(crate) wrong_digest: Counter,
     pub(crate) late_accepts: Counter,
     pub(crate) over_budget: Counter,
-    pub(crate) passed_over: Counter,
+    passed_over: Family<ReasonLabels, Counter>,
     pub(crate) undecided: Gauge,
     peer_streams: Family<StreamLabels, Counter>,
     pub(crate) streams_given_up: Family<ReasonLabels, Counter>,
@@ -82,8 +83,13 @@ impl Counters {
             self.messages_received.clone(),
         );
         r.register(
+            "gossip_messages_duplicate",
+            "Gossip messages that had come before, from the same peer or another: unpacked, and known by their ids",
+            self.messages_duplicate.clone(),
+        );
+        r.register(
             "gossip_messages_undecodable",
-            "Gossip data that was no message: not snappy, too long, or of a topic this node has not joined",
+            "Gossip data that was no message: not snappy, too long unpacked or packed, of a topic this node has not joined, or with an author, number or signature",
             self.messages_undecodable.clone(),
         );
         r.register(
@@ -133,7 +139,7 @@ impl Counters {
         );
         r.register(
             "gossip_passed_over",
-            "What peers said on gossip that was passed over unread: their score was too low, until they were let go, or one RPC held more than is looked at",
+            "Gossip messages passed over unread: their peer's score is too low, until it is let go (of RPCs with control, which are passed over too, each counts once as graylisted_control), one RPC held more than is looked at, or the peer brings more than any honest one, repeats included; beyond these limits they are not seen and may come again",
             self.passed_over.clone(),
         );
         r.register(
@@ -216,6 +222,9 @@ impl Counters {
         for reason in UNDECODABLE_REASONS {
             drop(self.messages_undecodable.get_or_create(&ReasonLabels { reason }));
         }
+        for reason in PASSED_OVER_REASONS {
+            drop(self.passed_over.get_or_create(&ReasonLabels { reason }));
+        }
         for protocol in [STREAM_GOSSIP, STREAM_OTHER, STREAM_NONE] {
             drop(self.peer_streams.get_or_create(&StreamLabels { protocol }));
         }
@@ -243,6 +252,15 @@ impl Counters {
             .inc();
     }
 
+    /// Messages passed over unread, for one of `PASSED_OVER_REASONS`.
+    pub(crate) fn passed_over(&self, reason: &'static str, messages: usize) {
+        if messages > 0 {
+            self.passed_over
+                .get_or_create(&ReasonLabels { reason })
+                .inc_by(messages as u64);
+        }
+    }
+
     pub(crate) fn publish_failure(&self, reason: &'static str) {
         self.publish_failed.get_or_create(&ReasonLabels { reason }).inc();
     }
@@ -267,6 +285,16 @@ impl Counters {
     #[cfg(test)]
     pub(crate) fn peer_streams_of(&self, protocol: &'static str) -> u64 {
         self.peer_streams.get_or_create(&StreamLabels { protocol }).get()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn passed_over_of(&self, reason: &'static str) -> u64 {
+        sum_of(&self.passed_over, &[reason])
+    }
+
+    #[cfg(test)]
+    pub(crate) fn undecodable_of(&self, reason: &'static str) -> u64 {
+        sum_of(&self.messages_undecodable, &[reason])
     }
 
     #[cfg(test)]
@@ -302,14 +330,8 @@ impl Counters {
             bytes_received: self.bytes_received.get(),
             bytes_sent: self.bytes_sent.get(),
             messages_received: self.messages_received.get(),
-            messages_undecodable: UNDECODABLE_REASONS
-                .iter()
-                .filter_map(|reason| {
-                    self.messages_undecodable
-                        .get(&ReasonLabels { reason })
-                        .map(|c| c.get())
-                })
-                .sum(),
+            messages_duplicate: self.messages_duplicate.get(),
+            messages_undecodable: sum_of(&self.messages_undecodable, &UNDECODABLE_REASONS),
             messages_forwarded: self.messages_forwarded.get(),
             messages_published: self.messages_published.get(),
             published_without_peers: self.published_without_peers.get(),
@@ -320,10 +342,17 @@ impl Counters {
             wrong_digest: self.wrong_digest.get(),
             late_accepts: self.late_accepts.get(),
             over_budget: self.over_budget.get(),
-            passed_over: self.passed_over.get(),
+            passed_over: sum_of(&self.passed_over, &PASSED_OVER_REASONS),
             undecided: u64::try_from(self.undecided.get()).unwrap_or_default(),
         }
     }
+}
+
+fn sum_of(family: &Family<ReasonLabels, Counter>, reasons: &[&'static str]) -> u64 {
+    reasons
+        .iter()
+        .filter_map(|reason| family.get(&ReasonLabels { reason }).map(|c| c.get()))
+        .sum()
 }
 
 /// Stands in the table of all metrics for values that are not listed.
@@ -343,17 +372,39 @@ pub fn all_metrics(registry: &mut Registry) {
 }
 
 /// Every reason `undecodable` is counted under.
-pub(crate) const UNDECODABLE_REASONS: [&str; 4] = [
+pub(crate) const UNDECODABLE_REASONS: [&str; 6] = [
     UNDECODABLE_TOPIC,
     UNDECODABLE_TOLERATED,
     UNDECODABLE_TOO_LONG,
     UNDECODABLE_SNAPPY,
+    UNDECODABLE_PACKED_TOO_LONG,
+    UNDECODABLE_NOT_ANONYMOUS,
 ];
 /// Not joined, but close to a boundary where peers may have: costs nothing.
 pub(crate) const UNDECODABLE_TOLERATED: &str = "topic_tolerated";
 pub(crate) const UNDECODABLE_TOPIC: &str = "topic_not_joined";
 pub(crate) const UNDECODABLE_TOO_LONG: &str = "too_long";
 pub(crate) const UNDECODABLE_SNAPPY: &str = "not_snappy";
+/// As it came; refused where RPCs are read.
+pub(crate) const UNDECODABLE_PACKED_TOO_LONG: &str = "packed_too_long";
+/// Author, sequence number or signature (protocol.md section 4); refused where RPCs are read.
+pub(crate) const UNDECODABLE_NOT_ANONYMOUS: &str = "not_anonymous";
+
+/// Every reason messages are passed over unread for.
+pub(crate) const PASSED_OVER_REASONS: [&str; 4] = [
+    PASSED_OVER_GRAYLISTED,
+    PASSED_OVER_CONTROL,
+    PASSED_OVER_RPC_LIMIT,
+    PASSED_OVER_BUDGET,
+];
+/// Of a peer whose score is below the graylist's threshold.
+pub(crate) const PASSED_OVER_GRAYLISTED: &str = "graylisted";
+/// Of such a peer too: RPCs with control (announcements, requests, grafts and prunes).
+pub(crate) const PASSED_OVER_CONTROL: &str = "graylisted_control";
+/// More than is looked at of one RPC.
+pub(crate) const PASSED_OVER_RPC_LIMIT: &str = "rpc_limit";
+/// More than one peer may bring.
+pub(crate) const PASSED_OVER_BUDGET: &str = "over_budget";
 
 /// Gossip's.
 pub(crate) const STREAM_GOSSIP: &str = "gossip";
@@ -390,6 +441,8 @@ pub struct NetworkCounters {
     pub bytes_sent: u64,
     /// Gossip messages taken in, once each.
     pub messages_received: u64,
+    /// Gossip messages that had come before.
+    pub messages_duplicate: u64,
     /// Gossip data that was no message at all.
     pub messages_undecodable: u64,
     /// Messages accepted in time to go on to those of the mesh that lack them, if any do.
@@ -412,7 +465,7 @@ pub struct NetworkCounters {
     pub late_accepts: u64,
     /// Messages ignored unjudged, because their peer brought too many.
     pub over_budget: u64,
-    /// What was passed over unread: said by peers of too low a score, or too much for one RPC.
+    /// What was passed over unread: said by peers of too low a score, too much for one RPC, or too much of one peer.
     pub passed_over: u64,
     /// Messages taken in that have no verdict yet.
     pub undecided: u64,

@@ -1,6 +1,6 @@
 //! Gossip of execution proofs (protocol.md section 4): what goes through gossipsub, and how.
 //!
-//! A message's way: `transform` unpacks it, bounded; gossipsub names it (message id over the unpacked data) and passes
+//! A message's way: `passed_over` takes out what is too much; `transform` unpacks the rest, bounded; gossipsub names it (message id over the unpacked data) and passes
 //! over what it has seen; `validation` gives it to the verifier in a task of its own; the verdict goes back to
 //! gossipsub, which forwards, forgets, or makes the sender pay. What this node itself brings goes through `publisher`
 //! to the host, and waits in the `outbox` while nobody listens.
@@ -15,9 +15,9 @@
 //! | `validation` | from a message to a verdict |
 //! | `rooms` | room for messages being judged, and the line for wanted ones |
 //! | `publisher` | the `ProofSink` for proofs that did not come by gossip |
-//! | `budget` | what one peer may bring |
+//! | `budget` | what one peer may bring, and what of it may be new |
 //! | `outbox` | proofs that nobody listened for yet |
-//! | `passed_over` | what is passed over unread, counted; what of one RPC is looked at |
+//! | `passed_over` | what is passed over unread, counted; what of one RPC, and of one peer, is looked at; repeats counted |
 //! | `echo` | this node's own proofs, brought by a peer before they were published |
 //! | `retry` | proofs published while every queue was full |
 
@@ -35,7 +35,7 @@ mod topics;
 mod transform;
 mod validation;
 
-pub(crate) use budget::{Budgets, Taken};
+pub(crate) use budget::{Budgets, NEW, Taken};
 pub(crate) use echo::Echoes;
 pub(crate) use filter::ProofTopicsOnly;
 pub(crate) use outbox::Outbox;
@@ -52,6 +52,7 @@ use crate::{NetworkError, counters::Counters};
 use assay_types::{ForkDigest, Spec, digest::execution_proof_topic};
 use libp2p::gossipsub::{self, IdentTopic, MessageAuthenticity, MetricsConfig};
 use prometheus_client::registry::Registry;
+use std::sync::Arc;
 
 /// Gossipsub as this node runs it.
 type Gossipsub = gossipsub::Behaviour<ProofTransform, ProofTopicsOnly>;
@@ -75,7 +76,9 @@ pub(crate) fn behaviour(
     counters: Counters,
     registry: &mut Registry,
 ) -> Result<GossipBehaviour, NetworkError> {
-    let transform = ProofTransform::new(joined, spec.max_signed_proof_size(), counters.clone());
+    let unpacked = transform::Unpacked::default();
+    let largest = spec.max_signed_proof_size();
+    let transform = ProofTransform::new(joined, largest, Arc::clone(&unpacked), counters.clone());
     let mut behaviour = Gossipsub::new_with_subscription_filter_and_transform(
         MessageAuthenticity::Anonymous,
         params::config(spec, schedule, parameters)?,
@@ -90,6 +93,5 @@ pub(crate) fn behaviour(
     behaviour
         .with_peer_score(score::params(spec, schedule), score::thresholds())
         .map_err(NetworkError::Settings)?;
-    let limits = passed_over::RpcLimits::new(spec);
-    Ok(GossipBehaviour::new(behaviour, limits, counters))
+    Ok(GossipBehaviour::new(behaviour, spec, unpacked, counters))
 }

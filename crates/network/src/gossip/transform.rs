@@ -6,7 +6,14 @@ use crate::counters::{
 use assay_types::gossip::{self, SnappyError};
 use libp2p::gossipsub::{DataTransform, Message, RawMessage, TopicHash};
 use parking_lot::RwLock;
-use std::{collections::HashSet, io, sync::Arc};
+use std::{
+    collections::HashSet,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 /// Topics as host and transform share them.
 #[derive(Default)]
@@ -20,6 +27,10 @@ pub(crate) struct Topics {
 /// `Topics`, shared.
 pub(crate) type JoinedTopics = Arc<RwLock<Topics>>;
 
+/// How many messages of joined topics were unpacked: those of them that gossipsub does not hand on, it had seen before
+/// (`passed_over`).
+pub(super) type Unpacked = Arc<AtomicU64>;
+
 /// Unpacks what comes, bounded by the largest signed proof before anything is allocated, and packs what goes.
 ///
 /// Data that does not unpack is an error here, which gossipsub counts as an invalid message of its sender (REJECT):
@@ -30,14 +41,21 @@ pub(crate) type JoinedTopics = Arc<RwLock<Topics>>;
 pub(crate) struct ProofTransform {
     topics: JoinedTopics,
     max_ssz_len: usize,
+    unpacked: Unpacked,
     counters: Counters,
 }
 
 impl ProofTransform {
-    pub(super) fn new(topics: JoinedTopics, max_ssz_len: usize, counters: Counters) -> Self {
+    pub(super) fn new(
+        topics: JoinedTopics,
+        max_ssz_len: usize,
+        unpacked: Unpacked,
+        counters: Counters,
+    ) -> Self {
         Self {
             topics,
             max_ssz_len,
+            unpacked,
             counters,
         }
     }
@@ -53,10 +71,12 @@ impl ProofTransform {
                 return Err((UNDECODABLE_TOPIC, format!("topic {topic} is not joined")));
             }
         }
-        gossip::decompress(data, self.max_ssz_len).map_err(|e| match e {
+        let data = gossip::decompress(data, self.max_ssz_len).map_err(|e| match e {
             SnappyError::TooLong { .. } => (UNDECODABLE_TOO_LONG, e.to_string()),
             SnappyError::Invalid(_) => (UNDECODABLE_SNAPPY, e.to_string()),
-        })
+        })?;
+        self.unpacked.fetch_add(1, Ordering::Relaxed);
+        Ok(data)
     }
 }
 
@@ -106,7 +126,8 @@ mod tests {
         let counters = Counters::default();
         let joined = JoinedTopics::default();
         joined.write().joined.insert(topic.clone());
-        let transform = ProofTransform::new(joined, 100, counters.clone());
+        let unpacked = Unpacked::default();
+        let transform = ProofTransform::new(joined, 100, Arc::clone(&unpacked), counters.clone());
         let packed = |len: usize| transform.outbound_transform(&topic, vec![7; len]).unwrap();
 
         assert_eq!(
@@ -148,5 +169,6 @@ mod tests {
             reason: UNDECODABLE_TOLERATED,
         };
         assert_eq!(counters.messages_undecodable.get_or_create(&tolerated).get(), 2);
+        assert_eq!(unpacked.load(Ordering::Relaxed), 1, "what of joined topics did");
     }
 }

@@ -3,6 +3,7 @@
 
 use super::task::Host;
 use crate::{
+    counters::UNDECODABLE_TOPIC,
     gossip::{GossipBehaviour, GossipMessage, Report, Retry, Taken, TopicChange, proof_topic},
     peers::Fault,
 };
@@ -47,6 +48,10 @@ impl Host {
         let now = Instant::now();
         self.give_up_streams(now);
         self.budgets.expire(now);
+        for (peer, times) in self.gossip().flooders(now) {
+            tracing::debug!(%peer, times, "brings far more than any honest peer");
+            (0..times).for_each(|_| self.on_fault(peer, Fault::Flooding));
+        }
         self.slow
             .retain(|_, (_, last)| now.saturating_duration_since(*last) < SLOW_MEMORY);
         for digest in self.outbox.digests() {
@@ -127,11 +132,12 @@ impl Host {
                 message_id,
                 message,
             } => {
-                self.parts.shared.counters.messages_received.inc();
                 // The transform lets no other topics through.
                 let Some(digest) = self.digests.get(&message.topic) else {
+                    self.parts.shared.counters.undecodable(UNDECODABLE_TOPIC);
                     return;
                 };
+                self.parts.shared.counters.messages_received.inc();
                 let now = Instant::now();
                 let message = GossipMessage {
                     id: message_id,

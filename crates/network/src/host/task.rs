@@ -5,7 +5,9 @@ use super::{
     record::Record, requests::Requests,
 };
 use crate::{
-    gossip::{Budgets, Echoes, JoinedTopics, Outbox, Report, Retries, TopicManager, Validation, proof_topic},
+    gossip::{
+        Budgets, Echoes, JoinedTopics, NEW, Outbox, Report, Retries, TopicManager, Validation, proof_topic,
+    },
     peers::{Fault, PeerFile},
 };
 use assay_chain::Chain;
@@ -69,7 +71,7 @@ impl Host {
             .map(|digest| (proof_topic(digest).hash(), digest))
             .collect();
         Self {
-            budgets: Budgets::new(parts.chain.spec()),
+            budgets: Budgets::new(parts.chain.spec(), NEW),
             slow: HashMap::new(),
             parts,
             digests,

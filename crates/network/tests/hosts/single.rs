@@ -11,7 +11,10 @@ use assay_types::Epoch;
 use futures::StreamExt;
 use libp2p::{SwarmBuilder, gossipsub, noise, swarm::SwarmEvent, tcp, yamux};
 use prometheus_client::registry::Registry;
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 
 const SLOT: u64 = 30;
@@ -239,20 +242,28 @@ async fn peers_of_another_network_share_no_topic() {
 type BarePeer =
     libp2p::Swarm<gossipsub::Behaviour<gossipsub::IdentityTransform, gossipsub::AllowAllSubscriptionFilter>>;
 
-/// A peer that is gossipsub and nothing else, and sends whatever it is told.
-fn bare_peer(mut config: gossipsub::ConfigBuilder) -> BarePeer {
+/// A peer that is gossipsub and nothing else, and sends whatever it is told, as often as it is told.
+fn bare_peer(config: gossipsub::ConfigBuilder) -> BarePeer {
+    bare_peer_as(config, gossipsub::MessageAuthenticity::Anonymous)
+}
+
+fn bare_peer_as(
+    mut config: gossipsub::ConfigBuilder,
+    authenticity: gossipsub::MessageAuthenticity,
+) -> BarePeer {
+    static NEXT_ID: AtomicU64 = AtomicU64::new(0);
     let config = config
-        .validation_mode(gossipsub::ValidationMode::Anonymous)
-        .message_id_fn(|m: &gossipsub::Message| gossipsub::MessageId::new(&m.data))
+        .validation_mode(gossipsub::ValidationMode::None)
+        .message_id_fn(|_: &gossipsub::Message| {
+            gossipsub::MessageId::new(&NEXT_ID.fetch_add(1, Ordering::Relaxed).to_be_bytes())
+        })
         .build()
         .unwrap();
     SwarmBuilder::with_new_identity()
         .with_tokio()
         .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
         .unwrap()
-        .with_behaviour(|_| {
-            gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Anonymous, config).unwrap()
-        })
+        .with_behaviour(|_| gossipsub::Behaviour::new(authenticity, config).unwrap())
         .unwrap()
         .build()
 }
@@ -357,4 +368,102 @@ async fn what_does_not_unpack_is_refused_counted_and_paid_for() {
         "what comes after the third is counted too"
     );
     node.stop().await;
+}
+
+/// gossipsub's codec refuses it, before anything of ours sees it.
+#[tokio::test]
+async fn what_is_not_anonymous_is_refused_counted_and_paid_for() {
+    let (node, _dir) = Node::start(vec![]).await;
+    let topic = proof_topic(&node, Epoch(3));
+    let mut peer = bare_peer_as(
+        gossipsub::ConfigBuilder::default(),
+        gossipsub::MessageAuthenticity::RandomAuthor,
+    );
+    peer.dial(node.network.identity().p2p_addresses[0].clone())
+        .unwrap();
+    let mut published = 0;
+    let talk = async {
+        loop {
+            peer.select_next_some().await;
+            while published < 2
+                && peer
+                    .behaviour_mut()
+                    .publish(topic.clone(), vec![published])
+                    .is_ok()
+            {
+                published += 1;
+            }
+        }
+    };
+    let counted = wait_for(|| (node.network.counters().messages_undecodable == 2).then_some(()));
+    let counted = tokio::select! { counted = counted => counted, () = talk => None };
+    assert!(counted.is_some());
+    // Two cost 40: half of what takes a peer's word.
+    let paid = wait_for(|| node.network.peers().first().filter(|p| p.score == -10.0).cloned());
+    assert!(paid.await.is_some());
+    assert_eq!(node.network.counters().messages_received, 0);
+    node.stop().await;
+}
+
+/// What gossipsub has seen before costs as much as what it has not: each copy is counted, what is too much is passed over
+/// unread, and whoever goes on is let go.
+#[tokio::test]
+async fn the_same_message_over_and_over_is_counted_then_passed_over_and_then_flooding() {
+    /// More than a burst, and less than two.
+    const COPIES: u64 = 1000;
+    let (node, _dir) = Node::start(vec![]).await;
+    let (honest, _dir_honest) = Node::start(vec![node.address()]).await;
+    let topic = proof_topic(&node, Epoch(3));
+    let (payload, other) = (root(1), root(2));
+    for chain in [&node.chain, &honest.chain] {
+        chain.see_payload(payload, SLOT);
+        chain.see_payload(other, SLOT);
+    }
+    let proof = signed_proof(&node.chain, payload, SLOT, 1000);
+    let data = assay_types::gossip::compress(&proof.to_ssz_bytes());
+    let mut peer = bare_peer(gossipsub::ConfigBuilder::default());
+    peer.dial(node.network.identity().p2p_addresses[0].clone())
+        .unwrap();
+    let id = *peer.local_peer_id();
+
+    let enough = AtomicU64::new(COPIES);
+    let talk = async {
+        let mut published = 0;
+        loop {
+            tokio::select! {
+                _ = peer.select_next_some() => {}
+                () = tokio::time::sleep(Duration::from_millis(2)) => {
+                    let left = enough.load(Ordering::Relaxed).saturating_sub(published);
+                    for _ in 0..left.min(20) {
+                        let sent = peer.behaviour_mut().publish(topic.clone(), data.clone());
+                        published += u64::from(sent.is_ok());
+                    }
+                }
+            }
+        }
+    };
+    let test = async {
+        let counted = wait_for(|| {
+            let counters = node.network.counters();
+            let came = counters.messages_received + counters.messages_duplicate + counters.passed_over;
+            (came == COPIES).then_some(counters)
+        });
+        let counters = counted.await.unwrap();
+        assert_eq!(counters.messages_received, 1);
+        assert!(counters.passed_over > 0, "{counters:?}");
+        let proof = signed_proof(&node.chain, other, SLOT, 1000);
+        honest.post(proof.clone()).await;
+        assert_eq!(node.gets(&proof.key()).await, Some("gossip"));
+
+        enough.store(u64::MAX, Ordering::Relaxed);
+        let let_go = wait_for(|| {
+            let peers = node.network.peers().into_iter();
+            peers.filter(|p| p.peer_id == id).find(|p| p.score < -20.0)
+        });
+        let_go.await.unwrap();
+    };
+    tokio::select! { () = test => (), () = talk => () }
+    for node in [node, honest] {
+        node.stop().await;
+    }
 }
