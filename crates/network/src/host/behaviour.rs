@@ -1,7 +1,7 @@
 //! What runs on every connection.
 
-use super::admission;
-use crate::{NetworkConfig, counters::Counters, gossip, peers::Peers, rpc};
+use super::{admission, gossip_streams::CountedGossip};
+use crate::{NetworkConfig, counters::Counters, peers::Peers, rpc};
 use libp2p::{
     connection_limits::{self, ConnectionLimits},
     identify,
@@ -28,7 +28,7 @@ pub(super) struct Behaviour {
     limits: connection_limits::Behaviour,
     /// Who may connect, by address, number and conduct.
     admission: admission::Behaviour,
-    pub(super) gossip: gossip::GossipBehaviour,
+    pub(super) gossip: CountedGossip,
     requests: rpc::Behaviour,
     identify: identify::Behaviour,
     /// Finds connections that died without a word. Peers that do not know the protocol (Lighthouse) are let be.
@@ -39,7 +39,7 @@ impl Behaviour {
     pub(super) fn new(
         config: &NetworkConfig,
         keypair: &Keypair,
-        gossip: gossip::GossipBehaviour,
+        gossip: CountedGossip,
         requests: rpc::Behaviour,
         peers: Arc<Mutex<Peers>>,
         counters: &Counters,

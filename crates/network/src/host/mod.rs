@@ -41,7 +41,7 @@ use assay_chain::{BlockSource, Chain};
 use assay_store::Store;
 use assay_verification::Intake;
 use behaviour::Behaviour;
-use gossip_streams::GossipStreams;
+use gossip_streams::{CountedGossip, GossipStreams};
 use libp2p::{Multiaddr, PeerId, Swarm, multiaddr::Protocol, swarm};
 pub(crate) use listen::probe;
 use listen::{Learned, Reachability};
@@ -65,7 +65,8 @@ const REPORT_QUEUE_LEN: usize = 256;
 /// ping, unwanted ones by the connection limits.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Events of one connection that wait for the host beside the one being handed over: each may be a message of 4 MiB, and
-/// the library's seven of a hundred peers would be gigabytes.
+/// the library's seven of a hundred peers would be gigabytes. What all connections together bring of gossip is bounded
+/// too (`gossip_streams::in_hand`).
 const CONNECTION_EVENTS: usize = 1;
 /// Streams of one connection whose protocol is not agreed on yet; further ones are dropped. Each may hold a window of
 /// 256 KiB that nobody reads.
@@ -253,15 +254,15 @@ pub async fn start(
         counters.clone(),
         registry,
     )?;
+    let streams = GossipStreams::new(counters.clone());
     let behaviour = Behaviour::new(
         &config,
         &keypair,
-        gossip,
+        CountedGossip::new(gossip, streams.clone()),
         request_behaviour,
         Arc::clone(&peers),
         &counters,
     );
-    let streams = GossipStreams::new(counters.clone());
     let known = Arc::clone(&peers);
     let is_alike = move |peer: &PeerId| known.lock().may_be_alike(peer);
     let mut swarm = Swarm::new(

@@ -1,6 +1,10 @@
 //! The wrapping around a connection and its streams.
 
-use super::{BROKEN_OFF, GossipStreams, SPENT, STREAMS_PER_CONNECTION, sniff::Sniff};
+use super::{
+    BROKEN_OFF, GossipStreams, SPENT, STREAMS_PER_CONNECTION,
+    in_hand::{Reading, TURN},
+    sniff::Sniff,
+};
 use crate::counters::{STREAM_GOSSIP, STREAM_NONE, STREAM_OTHER};
 use futures::io::{AsyncRead, AsyncWrite};
 use libp2p::{
@@ -31,7 +35,7 @@ pub(in crate::host) struct Watched {
 
 /// Gossip's streams of one connection that have ended, for whatever reason.
 #[derive(Default)]
-struct Ended {
+pub(super) struct Ended {
     theirs: AtomicU32,
     ours: AtomicU32,
 }
@@ -111,12 +115,20 @@ pub(in crate::host) struct Stream<S> {
     sniff: Sniff,
     /// Unfinished bytes as last told.
     told: usize,
+    /// Bytes that are left of its turn, where it has one (`in_hand`).
+    turn: usize,
     /// Whether a message of ours waits to be taken.
     waits: bool,
 }
 
 impl<S> Stream<S> {
-    fn new(stream: S, peer: PeerId, streams: GossipStreams, is_theirs: bool, ended: Arc<Ended>) -> Self {
+    pub(super) fn new(
+        stream: S,
+        peer: PeerId,
+        streams: GossipStreams,
+        is_theirs: bool,
+        ended: Arc<Ended>,
+    ) -> Self {
         Self {
             stream,
             peer,
@@ -127,6 +139,7 @@ impl<S> Stream<S> {
             is_counted: false,
             sniff: Sniff::default(),
             told: 0,
+            turn: 0,
             waits: false,
         }
     }
@@ -147,10 +160,34 @@ impl<S> Stream<S> {
     fn tell(&mut self, cx: &Context<'_>) -> bool {
         let id = self.id();
         self.told = self.sniff.unfinished();
-        self.streams
-            .account
-            .lock()
-            .holds(id, self.peer, self.told, cx.waker(), Instant::now())
+        self.streams.holds(id, self.peer, self.told, cx.waker())
+    }
+
+    /// Whether it may read on. Where it may not, its reader is woken when it may.
+    fn may_read(&mut self, cx: &Context<'_>) -> bool {
+        if !self.is_theirs || !self.sniff.is_gossip() || self.turn > 0 {
+            return true;
+        }
+        let id = self.id();
+        let reading = self.streams.asks(id, cx.waker());
+        if reading == Reading::Turn {
+            self.turn = TURN;
+        }
+        reading != Reading::Waits
+    }
+
+    /// Has read so many bytes, and whether what was read ended a message.
+    fn has_read(&mut self, n: usize, is_whole: bool) {
+        if self.turn > 0 {
+            self.turn = self.turn.saturating_sub(n);
+            if n == 0 || is_whole {
+                self.turn = 0;
+            }
+            if self.turn == 0 {
+                let id = self.id();
+                self.streams.turn_ends(id);
+            }
+        }
     }
 }
 
@@ -175,9 +212,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
         if this.told > 0 && this.tell(cx) {
             return Poll::Ready(Err(given_up()));
         }
-        let n = ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        if !this.may_read(cx) {
+            return Poll::Pending;
+        }
+        let n = match Pin::new(&mut this.stream).poll_read(cx, buffer) {
+            Poll::Ready(Ok(n)) => n,
+            other => {
+                this.has_read(0, false);
+                return other;
+            }
+        };
         if this.is_theirs && !matches!(this.sniff, Sniff::Other) {
+            let before = this.sniff.unfinished();
             this.sniff.push(&buffer[..n]);
+            this.has_read(n, this.sniff.unfinished() != before + n);
             match this.sniff {
                 Sniff::Gossip(_) => this.count(STREAM_GOSSIP),
                 Sniff::Other => this.count(STREAM_OTHER),
@@ -200,6 +248,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
             Poll::Ready(Ok(n)) => {
                 if !this.is_theirs && !this.sniff.is_gossip() && !matches!(this.sniff, Sniff::Other) {
                     this.sniff.push(&bytes[..n]);
+                }
+                if this.waits {
+                    let id = this.id();
+                    this.streams.takes(id, n);
                 }
                 Poll::Ready(Ok(n))
             }
@@ -258,7 +310,7 @@ mod tests {
             .unwrap();
         let mut read = vec![0; NAMES.len() + 3 + 200_000];
         ours.read_exact(&mut read).await.unwrap();
-        assert_eq!(streams.account.lock().bytes, 200_003);
+        assert_eq!(streams.accounts.unfinished.lock().all(), (200_003, 1));
         assert_eq!(streams.sweep(Instant::now()), (Vec::new(), Vec::new()));
         let mut byte = [0];
         let mut next = Box::pin(async { ours.read(&mut byte).await.map_err(|e| e.kind()) });
@@ -267,8 +319,7 @@ mod tests {
         assert_eq!(next.await, Err(io::ErrorKind::TimedOut));
         drop(ours);
         assert_eq!(given_up(&streams), [1, 0, 0, 0, 0]);
-        let account = streams.account.lock();
-        assert_eq!((account.bytes, account.unfinished.len()), (0, 0));
+        assert_eq!(streams.accounts.unfinished.lock().all(), (0, 0));
     }
 
     fn given_up(streams: &GossipStreams) -> [u64; 5] {
@@ -330,7 +381,7 @@ mod tests {
                 .unwrap();
             let mut read = vec![0; names.len() + 3 + 200_000];
             ours.read_exact(&mut read).await.unwrap();
-            assert_eq!(streams.account.lock().bytes, 0);
+            assert_eq!(streams.accounts.unfinished.lock().all(), (0, 0));
             assert_eq!(ours.sniff.is_gossip(), whole);
         }
     }
@@ -386,13 +437,20 @@ mod tests {
             });
             assert!(send.as_mut().now_or_never().is_none());
             assert_eq!(streams.sweep(later).1, [peer]);
-            let mut read = vec![0; NAMES.len() + message.len()];
+            assert_eq!(streams.accounts.takers.lock().all(), (1, 0));
+            let mut read = vec![0; 20_000];
+            tokio::io::AsyncReadExt::read_exact(&mut theirs, &mut read)
+                .await
+                .unwrap();
+            assert!(send.as_mut().now_or_never().is_none());
+            assert_eq!(streams.accounts.takers.lock().all(), (1, 20_000));
+            let mut read = vec![0; NAMES.len() + message.len() - 20_000];
             let take = tokio::io::AsyncReadExt::read_exact(&mut theirs, &mut read);
             futures::join!(send, async { take.await.map(drop).unwrap() });
         }
         assert_eq!(streams.sweep(later).1, []);
         drop(ours);
-        assert!(streams.account.lock().waiting.is_empty());
+        assert_eq!(streams.accounts.takers.lock().all(), (0, 0));
     }
 
     /// A connection whose streams are given.
