@@ -251,6 +251,14 @@ impl Intake {
         self.inner.state.lock().trail.waiting()
     }
 
+    /// For what a proof of this name that comes by gossip would be ignored, whatever is in it, because it names this
+    /// validator: it is contained, or has tried already (rule 4). Look-ups alone, and nothing is counted. An outsider can
+    /// name any validator: what is not ignored for it has its signature checked.
+    pub fn turns_away(&self, name: &ProofName, validator: ValidatorIndex) -> Option<IgnoreReason> {
+        let state = self.inner.state.lock();
+        state.machine.turned_away(*name, validator, self.inner.as_ref())
+    }
+
     /// Until (not including) which slot a validator's unsolicited proofs are ignored, where they are.
     pub fn contained_until(&self, validator: ValidatorIndex) -> Option<Slot> {
         self.inner.parts.containment.contained_until(validator)

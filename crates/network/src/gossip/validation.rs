@@ -87,21 +87,25 @@ impl Validation {
         })
     }
 
-    /// Whether a message names a known payload that has no valid proof of that type yet. Look-ups alone, nothing is
-    /// hashed: whoever names one falsely has it rejected, which costs more than a flood does.
+    /// Whether a message names a known payload that has no valid proof of that type yet, and a validator whose proof would
+    /// be judged. Look-ups alone, nothing is hashed. Nobody has signed what a message names until its signature is
+    /// checked: whoever names a payload, or a validator that is neither contained nor has tried, falsely has it rejected,
+    /// which costs more than a flood does; what names one that is contained or has tried costs its peer nothing, and so
+    /// has no claim to anything.
     pub(crate) fn is_wanted(&self, digest: ForkDigest, ssz: &Bytes) -> bool {
-        let Some(name) = self.name(digest, ssz) else {
+        let Some(proof) = self.read(digest, ssz) else {
             return false;
         };
+        let name = proof.name();
         self.wanted.proof_types.contains(&name.proof_type)
             && payload_of(self.chain.as_ref(), &name)
                 .is_some_and(|payload| !self.wanted.known.has_valid_named(&name, &payload))
+            && self.intake.turns_away(&name, proof.validator_index).is_none()
     }
 
-    /// What a message is known by. The topic says the revision: the bytes do not.
-    fn name(&self, digest: ForkDigest, ssz: &Bytes) -> Option<ProofName> {
-        let revision = self.schedule.revision_of(digest);
-        Some(SignedProof::from_ssz_bytes(ssz, revision).ok()?.name())
+    /// The topic says the revision: the bytes do not.
+    fn read(&self, digest: ForkDigest, ssz: &Bytes) -> Option<SignedProof> {
+        SignedProof::from_ssz_bytes(ssz, self.schedule.revision_of(digest)).ok()
     }
 
     /// The slot of the payload or block that is named, where it is known.
@@ -180,7 +184,7 @@ impl Validation {
     /// The digest a message should have come on, where its payload is known already: before anything is recorded as
     /// seen, so that a message on the wrong topic takes nothing from the same proof on the right one.
     fn digest_of_known_payload(&self, message: &GossipMessage) -> Option<ForkDigest> {
-        let name = self.name(message.digest, &message.ssz)?;
+        let name = self.read(message.digest, &message.ssz)?.name();
         let slot = self.slot_of(&name).or_else(|| {
             // Of the other revision: then it is its topic that is wrong.
             let other = match name.revision {
@@ -268,6 +272,7 @@ mod tests {
     /// Payload 1 of Fulu, and block 8 of Gloas with payload 2; types 1 and 2 are verified.
     struct House {
         chain: Arc<MemoryChain>,
+        engine: Arc<ScriptedEngine>,
         verifier: Verifier,
         validation: Arc<Validation>,
         reports: mpsc::Receiver<Report>,
@@ -287,9 +292,10 @@ mod tests {
             chain.add_block_of(root(8), GLOAS, root(2));
             chain.set_slot(GLOAS);
             let store = Arc::new(MemorySink::new("store"));
+            let engine = Arc::new(ScriptedEngine::new([1, 2]));
             let parts = VerifierParts {
                 chain: chain.clone(),
-                engine: Arc::new(ScriptedEngine::new([1, 2])),
+                engine: engine.clone(),
                 known: store.clone(),
                 containment: Arc::new(MemoryContainment::default()),
                 store: store.clone(),
@@ -310,6 +316,7 @@ mod tests {
             );
             Self {
                 chain,
+                engine,
                 verifier,
                 validation,
                 reports,
@@ -318,12 +325,16 @@ mod tests {
 
         /// SSZ of a proof of payload `n` in `alpha`'s words, of a payload of `slot`.
         fn alpha(&self, n: u8, slot: Slot) -> Bytes {
+            self.signed(n, slot, 1, b"V", 1)
+        }
+
+        fn signed(&self, n: u8, slot: Slot, proof_type: u8, data: &'static [u8], validator: u64) -> Bytes {
             let key = ProofKey {
                 new_payload_request_root: root(n),
-                proof_type: 1,
+                proof_type,
             };
             let (spec, genesis) = (self.chain.spec(), self.chain.genesis());
-            sign(spec, &genesis, key, slot, Bytes::from_static(b"V"), 1).to_ssz_bytes()
+            sign(spec, &genesis, key, slot, Bytes::from_static(data), validator).to_ssz_bytes()
         }
 
         fn envelope(&self, block: u8, slot: Slot) -> Bytes {
@@ -333,20 +344,28 @@ mod tests {
 
         /// What gossipsub is told of a message on the topic of `topic`'s digest.
         async fn hears(&mut self, topic: Slot, ssz: Bytes) -> Report {
-            let message = GossipMessage {
+            let message = self.message(topic, ssz);
+            let at_once = self.validation.bad_by_itself(&message);
+            match at_once.or_else(|| self.validation.begin(message)) {
+                Some(report) => report,
+                None => self.report().await,
+            }
+        }
+
+        fn message(&self, topic: Slot, ssz: Bytes) -> GossipMessage {
+            GossipMessage {
                 id: MessageId::from(vec![0]),
                 peer: PeerId::random(),
                 digest: self.validation.schedule.digest_at_slot(topic),
                 ssz,
-            };
-            let at_once = self.validation.bad_by_itself(&message);
-            match at_once.or_else(|| self.validation.begin(message)) {
-                Some(report) => report,
-                None => tokio::time::timeout(Duration::from_secs(20), self.reports.recv())
-                    .await
-                    .unwrap()
-                    .unwrap(),
             }
+        }
+
+        async fn report(&mut self) -> Report {
+            tokio::time::timeout(Duration::from_secs(20), self.reports.recv())
+                .await
+                .unwrap()
+                .unwrap()
         }
 
         fn wrong_digests(&self) -> u64 {
@@ -445,6 +464,46 @@ mod tests {
         assert!(!validation.is_wanted(digest(GLOAS), &house.envelope(9, GLOAS)));
         house.hears(GLOAS, envelope.clone()).await;
         assert!(!validation.is_wanted(digest(GLOAS), &envelope), "known by now");
+        house.verifier.shutdown().await;
+    }
+
+    /// What names a validator whose proof nobody would judge has no right to room, nor to pass a budget.
+    #[tokio::test]
+    async fn what_names_a_validator_that_is_contained_or_has_tried_is_not_wanted() {
+        use MessageAcceptance::{Accept, Ignore, Reject};
+        let mut house = House::new();
+        house.chain.add_payload(root(3), FULU);
+        let digest = house.validation.schedule.digest_at_slot(FULU);
+        let wanted = |house: &House, n, proof_type, validator| {
+            let ssz = house.signed(n, FULU, proof_type, b"V", validator);
+            house.validation.is_wanted(digest, &ssz)
+        };
+        // Validator 1 tries while the engine is away: no proof is known, but its try is.
+        assert!(wanted(&house, 1, 1, 1));
+        house.engine.set_down(true);
+        let message = house.message(FULU, house.alpha(1, FULU));
+        assert!(house.validation.begin(message).is_none());
+        let tried = async {
+            while wanted(&house, 1, 1, 1) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), tried)
+            .await
+            .unwrap();
+        assert!(wanted(&house, 1, 1, 2), "of another validator");
+        assert!(wanted(&house, 1, 2, 1), "of another type");
+        house.engine.set_down(false);
+        assert_eq!(house.report().await.acceptance, Accept);
+
+        // Validator 2 signs what is invalid.
+        assert!(wanted(&house, 3, 2, 2));
+        let invalid = house.signed(3, FULU, 1, b"I", 2);
+        assert_eq!(house.hears(FULU, invalid).await.acceptance, Reject);
+        assert!(!wanted(&house, 3, 2, 2), "contained");
+        assert!(wanted(&house, 3, 1, 3));
+        let contained = house.signed(3, FULU, 2, b"V", 2);
+        assert_eq!(house.hears(FULU, contained).await.acceptance, Ignore);
         house.verifier.shutdown().await;
     }
 

@@ -234,10 +234,7 @@ impl Machine {
             return Err(IgnoreReason::UnsupportedType);
         }
         if unsolicited {
-            if view
-                .contained_until(validator)
-                .is_some_and(|until| view.current_slot() < until)
-            {
+            if is_contained(validator, view) {
                 return Err(IgnoreReason::Contained);
             }
             if self.observed.has_tried(key, validator) {
@@ -245,6 +242,23 @@ impl Machine {
             }
         }
         Ok(payload)
+    }
+
+    /// What gossip's proofs of this name are ignored for where they name this validator, whatever else they say:
+    /// containment, and rule 4.
+    pub(crate) fn turned_away(
+        &self,
+        name: ProofName,
+        validator: ValidatorIndex,
+        view: &dyn View,
+    ) -> Option<IgnoreReason> {
+        if is_contained(validator, view) {
+            Some(IgnoreReason::Contained)
+        } else if self.observed.is_tried(name, validator) {
+            Some(IgnoreReason::SeenFromValidator)
+        } else {
+            None
+        }
     }
 
     /// What is known of a message, signed or not.
@@ -551,4 +565,10 @@ impl ParkReason {
             Self::EngineUnavailable => IgnoreReason::EngineUnavailable,
         }
     }
+}
+
+/// Whether the validator signed an invalid proof lately.
+fn is_contained(validator: ValidatorIndex, view: &dyn View) -> bool {
+    view.contained_until(validator)
+        .is_some_and(|until| view.current_slot() < until)
 }

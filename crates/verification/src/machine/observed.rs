@@ -84,6 +84,11 @@ impl Observed {
         self.tries.get(&(key, validator)).is_some()
     }
 
+    /// The same for whoever only asks: nothing is remembered the longer for it.
+    pub(crate) fn is_tried(&self, key: ProofName, validator: ValidatorIndex) -> bool {
+        self.tries.contains(&(key, validator))
+    }
+
     /// Rule 1.
     pub(crate) fn seen(&mut self, proof_root: &Root) -> Option<Judgement> {
         self.seen.get(proof_root).map(|s| s.judgement)

@@ -165,6 +165,21 @@ async fn an_invalid_proof_contains_its_signer() {
     let verdict = house.verdict(house.ssz(key(1, 1), "I", 1), gossip(1)).await;
     assert_eq!(word(&verdict), "reject invalid_proof");
     assert_eq!(house.containment.contained_until(1), Some(Slot(44 + 64 * 8)));
+    // What is asked before a candidate is brought says the same.
+    let turned_away = |payload, validator| {
+        let name = assay_types::ProofName {
+            revision: assay_types::Revision::Alpha,
+            root: root(payload),
+            proof_type: 1,
+        };
+        house.intake.turns_away(&name, validator)
+    };
+    assert_eq!(turned_away(2, 1), Some(IgnoreReason::Contained));
+    assert_eq!(turned_away(2, 2), None);
+    house.chain.set_slot(Slot(44 + 64 * 8));
+    assert_eq!(turned_away(2, 1), None, "it ends");
+    assert_eq!(turned_away(1, 1), Some(IgnoreReason::SeenFromValidator));
+    house.chain.set_slot(Slot(44));
     let (gossiped, posted) = (house.ssz(key(2, 1), "V", 1), house.ssz(key(2, 1), "V", 1));
     assert_eq!(
         word(&house.verdict(gossiped, gossip(1)).await),
