@@ -14,6 +14,7 @@
 //! | `transform` | raw snappy, both ways |
 //! | `validation` | from a message to a verdict |
 //! | `rooms` | room for messages being judged, and the line for wanted ones |
+//! | `places` | which wanted messages have room, which wait, who goes first: a state machine |
 //! | `publisher` | the `ProofSink` for proofs that did not come by gossip |
 //! | `budget` | what one peer may bring, and what of it may be new |
 //! | `outbox` | proofs that nobody listened for yet |
@@ -27,6 +28,7 @@ mod filter;
 mod outbox;
 mod params;
 mod passed_over;
+mod places;
 mod publisher;
 mod retry;
 mod rooms;

@@ -2,7 +2,7 @@
 
 use super::{
     TopicSchedule,
-    rooms::{Room, Rooms},
+    rooms::{Permit, Room, Rooms},
 };
 use crate::counters::{Counters, VerdictLabels};
 use assay_chain::Chain;
@@ -16,7 +16,7 @@ use libp2p::{
     gossipsub::{MessageAcceptance, MessageId},
 };
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 /// What says whether a message may bring something new: whose loss would be this node's.
 pub(crate) struct Wanted {
@@ -93,14 +93,18 @@ impl Validation {
     /// which costs more than a flood does; what names one that is contained or has tried costs its peer nothing, and so
     /// has no claim to anything.
     pub(crate) fn is_wanted(&self, digest: ForkDigest, ssz: &Bytes) -> bool {
-        let Some(proof) = self.read(digest, ssz) else {
-            return false;
-        };
+        self.wanted_as(digest, ssz).is_some()
+    }
+
+    /// The name of a message that is wanted.
+    fn wanted_as(&self, digest: ForkDigest, ssz: &Bytes) -> Option<ProofName> {
+        let proof = self.read(digest, ssz)?;
         let name = proof.name();
-        self.wanted.proof_types.contains(&name.proof_type)
+        let is_wanted = self.wanted.proof_types.contains(&name.proof_type)
             && payload_of(self.chain.as_ref(), &name)
                 .is_some_and(|payload| !self.wanted.known.has_valid_named(&name, &payload))
-            && self.intake.turns_away(&name, proof.validator_index).is_none()
+            && self.intake.turns_away(&name, proof.validator_index).is_none();
+        is_wanted.then_some(name)
     }
 
     /// The topic says the revision: the bytes do not.
@@ -131,8 +135,8 @@ impl Validation {
     /// Starts judging a message; its report comes over the channel. Where too much is being judged already, what is
     /// wanted waits in line; of the rest the report is returned at once: IGNORE.
     pub(crate) fn begin(self: &Arc<Self>, message: GossipMessage) -> Option<Report> {
-        let is_wanted = self.is_wanted(message.digest, &message.ssz);
-        let room = self.rooms.take(message.peer, message.ssz.len(), is_wanted);
+        let wanted = self.wanted_as(message.digest, &message.ssz);
+        let room = self.rooms.take(message.peer, message.ssz.len(), wanted);
         if matches!(room, Room::Full) {
             return Some(self.report(&message, Verdict::Ignore(IgnoreReason::Overloaded)));
         }
@@ -155,7 +159,7 @@ impl Validation {
         None
     }
 
-    async fn judge(&self, message: GossipMessage, permit: OwnedSemaphorePermit) -> Report {
+    async fn judge(&self, message: GossipMessage, permit: Permit) -> Report {
         if self
             .digest_of_known_payload(&message)
             .is_some_and(|digest| digest != message.digest)
@@ -432,7 +436,7 @@ mod tests {
         assert_eq!(house.wrong_digests(), 1);
         // All room for what nobody waits for is taken.
         let mut taken = Vec::new();
-        while let Room::Here(permit) = house.validation.rooms.take(PeerId::random(), 0, false) {
+        while let Room::Here(permit) = house.validation.rooms.take(PeerId::random(), 0, None) {
             taken.push(permit);
         }
         for (ssz, acceptance) in [(unknown, Ignore), (full, Reject)] {
