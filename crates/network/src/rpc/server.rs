@@ -1,7 +1,7 @@
 //! Answers to peers' requests.
 //!
-//! Every stream is a task of its own, within bounds (`streams`). A request is read within its time, judged, and answered
-//! chunk by chunk as fast as the peer's limits and the peer itself let it; what is in memory for responses is bounded
+//! Every stream is a task of its own, within bounds (`streams`). A request is read within its time, judged, and answered,
+//! while nothing may follow it (phase0 p2p: the requester closes its half, or writes no more), chunk by chunk as fast as the peer's limits and the peer itself let it; what is in memory for responses is bounded
 //! over all of them together (`Room`).
 
 mod base;
@@ -15,12 +15,16 @@ use super::{
     behaviour::Host,
     rate::RateLimits,
     streams::{Full, Place, Streams},
-    wire::{ChunkWriter, Pace, RequestReadError, WriteError, read_request},
+    wire::{ChunkWriter, Pace, RequestReadError, WriteError, nothing_more, read_request},
 };
-use crate::{Fault, framing::ErrorCode};
+use crate::{
+    Fault,
+    framing::{ErrorCode, FramingError, max_frames_len},
+};
 use assay_chain::{BlockSource, Chain};
 use assay_store::Store;
 use assay_types::ForkDigest;
+use futures::{AsyncReadExt, io::WriteHalf};
 use libp2p::{PeerId, Stream};
 use parking_lot::Mutex;
 use room::{Room, Shares, SlowReaders, Taken, is_slow};
@@ -29,6 +33,9 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
+
+/// A request without content is no bytes at all; its length, one byte, is no fault.
+const EMPTY_REQUEST_LEN: usize = 1;
 
 /// What answers are made from.
 pub(crate) struct ServerParts {
@@ -101,6 +108,8 @@ impl Refusal {
 enum Stop {
     /// With an error chunk.
     Refused(Refusal),
+    /// The peer wrote on behind its request: with an error chunk where nothing has been answered yet.
+    WroteOn(FramingError),
     /// The peer is gone, or too slow.
     Lost(WriteError),
 }
@@ -111,13 +120,23 @@ impl From<Refusal> for Stop {
     }
 }
 
+impl From<RequestReadError> for Stop {
+    fn from(error: RequestReadError) -> Self {
+        match error {
+            RequestReadError::Framing(error) => Self::WroteOn(error),
+            RequestReadError::Io(error) => Self::Lost(WriteError::Io(error)),
+            RequestReadError::TimedOut => Self::Lost(WriteError::TimedOut),
+        }
+    }
+}
+
 impl From<WriteError> for Stop {
     fn from(error: WriteError) -> Self {
         Self::Lost(error)
     }
 }
 
-type Writer = ChunkWriter<Stream>;
+type Writer = ChunkWriter<WriteHalf<Stream>>;
 
 impl Server {
     pub(crate) fn new(parts: ServerParts) -> Self {
@@ -182,13 +201,13 @@ impl Inner {
         self.gauge_streams();
     }
 
-    async fn answer(&self, peer: PeerId, protocol: Protocol, mut stream: Stream) {
+    async fn answer(&self, peer: PeerId, protocol: Protocol, stream: Stream) {
         let parts = &self.parts;
-        let spec = parts.chain.spec();
+        let bounds = protocol.request_bounds(parts.chain.spec());
+        let count = |n| parts.counters.read(protocol, THEIRS, n);
+        let (mut incoming, outgoing) = stream.split();
         let request = if protocol.has_request() {
-            let bounds = protocol.request_bounds(spec);
-            let count = |n| parts.counters.read(protocol, THEIRS, n);
-            match read_request(&mut stream, bounds, parts.config.timeouts.request_read, count).await {
+            match read_request(&mut incoming, bounds, parts.config.timeouts.request_read, count).await {
                 Ok(request) => Ok(request),
                 Err(RequestReadError::Framing(error)) => Err(Refusal::invalid(error.to_string())),
                 Err(RequestReadError::TimedOut) => {
@@ -205,6 +224,12 @@ impl Inner {
         } else {
             Ok(Vec::new())
         };
+        let passed_over = match &request {
+            Ok(_) if protocol.has_request() => 0,
+            Ok(_) => EMPTY_REQUEST_LEN,
+            // The rest of what was refused at its first wrong byte.
+            Err(_) => max_frames_len(bounds.max),
+        };
         let pace = Pace {
             peer,
             protocol,
@@ -212,11 +237,15 @@ impl Inner {
             timeouts: parts.config.timeouts,
             counters: parts.counters.clone(),
         };
-        pace.wait(1, 0).await;
-        let mut writer = ChunkWriter::new(stream, pace);
-        let outcome = match request {
-            Ok(request) => self.respond(&peer, protocol, &request, &mut writer).await,
-            Err(refusal) => Err(refusal.into()),
+        let mut writer = ChunkWriter::new(outgoing, pace.clone());
+        let outcome = tokio::select! {
+            // What has come is looked at first.
+            biased;
+            behind = nothing_more(&mut incoming, passed_over, count) => Err(behind.into()),
+            outcome = async {
+                pace.wait(1, 0).await;
+                self.respond(&peer, protocol, &request?, &mut writer).await
+            } => outcome,
         };
         let says_goodbye = protocol == Protocol::Goodbye && outcome.is_ok();
         let result = match outcome {
@@ -236,6 +265,15 @@ impl Inner {
                     Ok(()) => result,
                     Err(error) => error.label(),
                 }
+            }
+            Err(Stop::WroteOn(error)) => {
+                tracing::debug!(%peer, protocol = protocol.label(), %error, "request refused");
+                parts.peers.report(&peer, Fault::InvalidRequest);
+                // Nothing is in its way then; later, one that takes nothing would keep what it wrote unread.
+                if writer.is_untouched() {
+                    let _ = writer.error(ErrorCode::InvalidRequest, &error.to_string()).await;
+                }
+                "invalid_request"
             }
             Err(Stop::Lost(error)) => {
                 tracing::debug!(%peer, protocol = protocol.label(), %error, "response not taken");

@@ -11,24 +11,38 @@ use parking_lot::Mutex;
 use std::{collections::HashMap, future::pending, sync::Arc};
 use tokio::sync::oneshot;
 
-/// Places of the base protocols for each peer that may be connected: its status, its ping and one more at once.
-const BASE_SHARE: usize = 3;
-/// Places for proofs and blocks for each peer that may be connected: two requests of two protocols at once, as a peer that
-/// asks for proofs by range and by root does.
-const SHARE: usize = 4;
+/// Requests that a peer may have under way by each protocol (phase0 p2p, `MAX_CONCURRENT_REQUESTS`).
+const MAX_CONCURRENT_REQUESTS: usize = 2;
+/// Places of the base protocols for each peer that may be connected: all that the text allows it, by every one of them.
+const BASE_SHARE: usize = MAX_CONCURRENT_REQUESTS * protocols(true);
+/// As many for proofs and blocks.
+const SHARE: usize = MAX_CONCURRENT_REQUESTS * protocols(false);
 /// Peers that a node of the default target lets in.
 const USUAL_PEERS: usize = 110;
 
+/// How many protocols are of the base, or are not.
+const fn protocols(is_base: bool) -> usize {
+    let (mut count, mut n) = (0, 0);
+    while n < Protocol::ALL.len() {
+        if Protocol::ALL[n].is_base() == is_base {
+            count += 1;
+        }
+        n += 1;
+    }
+    count
+}
+
 /// Bounds of streams served at once. One beyond is dropped: it costs a look-up.
 ///
-/// What waits for its limits holds a task of 15 KiB, its request (at most 33 KiB) and what its peer sent behind that,
-/// within the 256 KiB that a stream may have unread: 220 MiB if all of 110 peers do their worst.
+/// What waits for its limits holds a task of at most 16 KiB and its request. Of a peer's 30 that is 570 KiB at the worst,
+/// 62 MiB of 110 peers: its roots of blocks are two times 33 KiB, of envelopes and of proofs two times 10, the others small.
+/// What comes behind a request is not left unread (`server`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamLimits {
     /// Of one peer and protocol. A peer may have two requests under way (phase0 p2p, `MAX_CONCURRENT_REQUESTS`); as many
     /// more are let in, because an answer ends here later than there.
     pub per_peer_and_protocol: usize,
-    /// Of one peer.
+    /// Of one peer: two by every protocol at once are fewer.
     pub per_peer: usize,
     /// In all, of status, ping, metadata, goodbye and proof status: what nobody takes by asking for proofs or blocks.
     pub base_total: usize,
@@ -51,8 +65,8 @@ impl StreamLimits {
 impl Default for StreamLimits {
     fn default() -> Self {
         Self {
-            per_peer_and_protocol: 4,
-            per_peer: 16,
+            per_peer_and_protocol: 2 * MAX_CONCURRENT_REQUESTS,
+            per_peer: 40,
             base_total: USUAL_PEERS * BASE_SHARE,
             total: USUAL_PEERS * SHARE,
         }
@@ -399,11 +413,65 @@ mod tests {
         assert_eq!(usual.for_peers(110), usual);
         assert_eq!(usual.for_peers(3), usual);
         let many = usual.for_peers(1000);
-        assert_eq!((many.base_total, many.total), (3000, 4000));
+        assert_eq!((many.base_total, many.total), (16_000, 14_000));
         assert_eq!(many.per_peer, usual.per_peer);
     }
 
+    /// Two requests by every protocol at once, beside peers that have all that they get.
+    #[test]
+    fn who_keeps_to_two_requests_by_each_protocol_is_never_refused() {
+        let streams = Streams::new(StreamLimits::default());
+        let mut held = Vec::new();
+        let greed = |held: &mut Vec<Place>, peer: PeerId| {
+            for protocol in Protocol::ALL {
+                held.extend((0..8).filter_map(|_| streams.enter(peer, protocol).ok()));
+            }
+        };
+        let others: Vec<PeerId> = (1..USUAL_PEERS).map(|_| PeerId::random()).collect();
+        for peer in &others {
+            greed(&mut held, *peer);
+        }
+        let polite = PeerId::random();
+        let mut own: Vec<Place> = Vec::new();
+        for protocol in Protocol::ALL.into_iter().chain(Protocol::ALL) {
+            own.push(streams.enter(polite, protocol).unwrap());
+            for peer in &others {
+                greed(&mut held, *peer);
+            }
+        }
+        assert_eq!(own.len(), 2 * Protocol::ALL.len());
+        assert!(own.iter_mut().all(|place| place.lost().now_or_never().is_none()));
+    }
+
     proptest! {
+        /// Whatever the others do, as long as there are no more than are let in.
+        #[test]
+        fn two_requests_by_each_protocol_are_safe_from_everybody(
+            steps in proptest::collection::vec((0usize..5, 0..Protocol::ALL.len(), 0u8..4), 1..600),
+        ) {
+            const PEERS: usize = 5;
+            let streams = Streams::new(StreamLimits { base_total: 0, total: 0, ..StreamLimits::default() }.for_peers(PEERS));
+            let ids: Vec<PeerId> = (0..PEERS).map(|_| PeerId::random()).collect();
+            let mut held: Vec<Vec<Place>> = (0..PEERS).map(|_| Vec::new()).collect();
+            for (who, protocol, what) in steps {
+                let protocol = Protocol::ALL[protocol];
+                let of_protocol = held[who].iter().filter(|place| place.protocol == protocol).count();
+                // The first keeps to what the text allows; the others take as much as they get.
+                match (who, what) {
+                    (_, 3) => drop(held[who].pop()),
+                    (0, _) if of_protocol < MAX_CONCURRENT_REQUESTS => {
+                        held[0].push(streams.enter(ids[0], protocol).map_err(|full| TestCaseError::fail(full.label()))?);
+                    }
+                    (0, _) => {}
+                    (_, _) => held[who].extend((0..4).filter_map(|_| streams.enter(ids[who], protocol).ok())),
+                }
+                prop_assert!(held[0].iter_mut().all(|place| place.lost().now_or_never().is_none()));
+                for places in &mut held[1..] {
+                    places.retain_mut(|place| place.lost().now_or_never().is_none());
+                }
+            }
+        }
+
         /// Whatever the others do and in which order: a peer's share is neither refused nor taken.
         #[test]
         fn a_share_is_safe_from_everybody(

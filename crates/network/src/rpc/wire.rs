@@ -25,6 +25,9 @@ const PACKED_WRITE: usize = 4 * WRITE_LEN;
 /// Requests are small: what is read of one at once.
 const REQUEST_BUFFER_LEN: usize = 2048;
 
+/// What is read at once of what must not come.
+const BEHIND_BUFFER_LEN: usize = 256;
+
 /// Why a request was not read.
 #[derive(Debug)]
 pub(crate) enum RequestReadError {
@@ -65,6 +68,29 @@ pub(crate) async fn read_request<S: AsyncRead + Unpin>(
     timeout(limit, whole)
         .await
         .unwrap_or(Err(RequestReadError::TimedOut))
+}
+
+/// Waits for what must not come: something behind a whole request, of which `passed_over` bytes are no fault. Its end is
+/// normal, at once or never; after it nothing is looked at any more.
+pub(crate) async fn nothing_more<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    mut passed_over: usize,
+    mut count: impl FnMut(usize),
+) -> RequestReadError {
+    let mut buffer = [0; BEHIND_BUFFER_LEN];
+    loop {
+        match stream.read(&mut buffer).await {
+            Ok(0) => return std::future::pending().await,
+            Ok(n) => {
+                count(n);
+                match passed_over.checked_sub(n) {
+                    Some(left) => passed_over = left,
+                    None => return RequestReadError::Framing(FramingError::Trailing("request")),
+                }
+            }
+            Err(error) => return RequestReadError::Io(error),
+        }
+    }
 }
 
 /// Why a response could not go on. The stream is lost.
@@ -127,6 +153,7 @@ pub(crate) struct ChunkWriter<S> {
     encoder: PayloadEncoder,
     staged: Vec<u8>,
     chunks: u64,
+    is_touched: bool,
 }
 
 impl<S: AsyncWrite + Unpin> ChunkWriter<S> {
@@ -142,7 +169,13 @@ impl<S: AsyncWrite + Unpin> ChunkWriter<S> {
             encoder: PayloadEncoder::default(),
             staged: Vec::new(),
             chunks: 0,
+            is_touched: false,
         }
+    }
+
+    /// Whether nothing of a response has been written.
+    pub(crate) const fn is_untouched(&self) -> bool {
+        !self.is_touched
     }
 
     /// Success chunks written.
@@ -215,6 +248,7 @@ impl<S: AsyncWrite + Unpin> ChunkWriter<S> {
     /// the limits is not the peer's.
     async fn write(&mut self, bytes: &[u8], left: &mut Duration) -> Result<(), WriteError> {
         self.pace.wait(0, bytes.len()).await;
+        self.is_touched = true;
         let began = Instant::now();
         self.within(*left, async |stream| stream.write_all(bytes).await)
             .await?;

@@ -134,7 +134,8 @@ async fn thousands_of_streams_hold_up_nobody() {
         })
         .sum();
     assert!(dropped > 1000, "{dropped} dropped, {refused} not even opened");
-    assert!(b.counters.streams.get() <= 16, "at most 16 of one peer are held");
+    let most = i64::try_from(StreamLimits::default().per_peer).unwrap();
+    assert!(b.counters.streams.get() <= most, "no more of one peer are held");
     assert!(b.book.faults.lock().contains(&(a.peer, Fault::Flooding)));
     assert_eq!(honest.requester.ping(b.peer, 1).await, Ok(0));
 }
@@ -151,13 +152,14 @@ async fn waiting_streams_of_many_peers_hold_up_nobody() {
         },
         bytes: Rate::UNLIMITED,
     };
+    // Few, so that a few peers take them all.
     let limits = StreamLimits {
-        base_total: 0,
-        total: 0,
+        base_total: 3 * (MANY + 1),
+        total: 4 * (MANY + 1),
         ..StreamLimits::default()
     };
     let b = Rig::start_with(with(RpcConfig {
-        streams: limits.for_peers(MANY + 1),
+        streams: limits,
         quotas: Quotas {
             base: quota,
             blocks: quota,
@@ -213,7 +215,7 @@ async fn waiting_streams_of_many_peers_hold_up_nobody() {
         greedy.push((peer, waiting));
     }
     // All places there are.
-    let all = i64::try_from((MANY + 1) * (3 + 4)).unwrap();
+    let all = i64::try_from(limits.base_total + limits.total).unwrap();
     wait_for(|| (b.counters.streams.get() == all).then_some(())).await;
 
     let honest = Rig::start().await;
@@ -249,6 +251,62 @@ async fn waiting_streams_of_many_peers_hold_up_nobody() {
 
     drop(greedy);
     wait_for(|| (b.counters.streams.get() == 0).then_some(())).await;
+}
+
+/// What comes behind a whole request ends its stream, also while the request waits for its turn: it would be left unread,
+/// as much of it as a window takes. An end of that half is normal, and so is none.
+#[tokio::test]
+async fn nothing_may_follow_a_request() {
+    let (a, b) = (Rig::start().await, Rig::start().await);
+    b.has_head(Slot(40));
+    b.blocks.hangs.store(true, Ordering::Relaxed);
+    a.connect(&b).await;
+    let (range, roots) = (Protocol::BlocksByRangeV2, Protocol::BlocksByRootV2);
+    let ask = async |protocol, closes: bool| {
+        let request = match protocol {
+            Protocol::BlocksByRootV2 => block_root(20).0.to_vec(),
+            _ => BlocksByRange {
+                start_slot: Slot(20),
+                count: 4,
+                step: 1,
+            }
+            .to_ssz_bytes()
+            .to_vec(),
+        };
+        let mut stream = a.open(&b, protocol).await;
+        stream.write_all(&encode_request(&request)).await.unwrap();
+        match closes {
+            true => stream.close().await.unwrap(),
+            false => stream.flush().await.unwrap(),
+        }
+        stream
+    };
+    // One is being answered, the other waits behind it.
+    let mut asked = [ask(range, false).await, ask(roots, false).await];
+    let (_closed, _open) = (ask(range, true).await, ask(roots, false).await);
+    wait_for(|| (b.counters.streams.get() == 4).then_some(())).await;
+    wait_for(|| (b.blocks.asked.load(Ordering::Relaxed) > 0).then_some(())).await;
+    for stream in &mut asked {
+        stream.write_all(&[0]).await.unwrap();
+        stream.flush().await.unwrap();
+        let mut answer = Vec::new();
+        let ended = tokio::time::timeout(PATIENCE / 4, stream.read_to_end(&mut answer)).await;
+        assert!(ended.is_ok());
+        assert_eq!(answer.first(), Some(&1), "{answer:?}");
+        assert!(String::from_utf8_lossy(&answer).contains("bytes follow the end of the request"));
+    }
+    for protocol in [range, roots] {
+        let counted = || b.counters.requests_of(protocol, THEIRS, "invalid_request");
+        wait_for(|| (counted() == 1).then_some(())).await;
+    }
+    assert_eq!(*b.book.faults.lock(), [(a.peer, Fault::InvalidRequest); 2]);
+    // The others wait on.
+    wait_for(|| (b.counters.streams.get() == 2).then_some(())).await;
+    // Some write the length of nothing where a request has no content.
+    for (wire, is_good) in [(&[][..], true), (&[0], true), (&[0, 0], false)] {
+        let answer = a.exchange(&b, Protocol::MetadataV1, wire).await;
+        assert_eq!(answer.first(), Some(&u8::from(!is_good)), "{wire:?}");
+    }
 }
 
 /// The bound of a peer does not depend on how fast it opens: two at once of one protocol are both served.
