@@ -59,6 +59,8 @@ pub struct PayloadEncoder {
 }
 
 impl PayloadEncoder {
+    /// Most bytes of a frame's data.
+    pub const FRAME_LEN: usize = MAX_FRAME_DATA;
     /// Bytes of a piece that make whole frames.
     pub const PIECE_LEN: usize = 2 * MAX_FRAME_DATA;
 

@@ -50,8 +50,7 @@ pub(super) fn build(parts: RequestParts, registry: &mut Registry) -> (rpc::Behav
     let counters = RpcCounters::default();
     counters.register(registry);
     let connections = Connections::default();
-    let mut config = parts.config;
-    config.streams = config.streams.for_peers(parts.peers.lock().most_connected());
+    let config = parts.config.for_peers(parts.peers.lock().most_connected());
     let peers: Arc<dyn PeerBook> = Arc::new(Book {
         peers: parts.peers,
         reports: parts.reports,

@@ -92,7 +92,7 @@ impl RpcCounters {
         );
         r.register(
             "slow_chunks",
-            "Chunks that peers took slowly, or not in time: for some minutes these peers share a part of the room",
+            "Chunks that peers took slowly, or not in time: for some minutes these peers get small places alone",
             self.slow_chunks.clone(),
         );
         r.register("streams", "Streams of peers being served", self.streams.clone());

@@ -51,6 +51,7 @@ use assay_types::{ExecutionProofStatus, Root};
 use async_trait::async_trait;
 use libp2p::PeerId;
 use std::time::Duration;
+use streams::USUAL_PEERS;
 
 /// Time for each stage of a request, ours or a peer's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,8 +90,11 @@ pub struct RpcConfig {
     pub quotas: Quotas,
     /// Time for each stage.
     pub timeouts: RpcTimeouts,
-    /// Bytes of proofs and blocks that may be in memory for responses, half of it for each. What finds no room waits.
+    /// Bytes of proofs and blocks that may be in memory for responses, half of it for each; more where the smallest places
+    /// of `peers` take more.
     pub response_memory: usize,
+    /// Peers that may be connected: each has a place in that memory, whatever the others do.
+    pub peers: usize,
     /// An extension of Assay's: proofs of `beta` are served by range and by root beside those of `alpha`, in the same
     /// protocols. No text of `beta` has any.
     pub envelopes: bool,
@@ -103,7 +107,20 @@ impl Default for RpcConfig {
             quotas: Quotas::default(),
             timeouts: RpcTimeouts::default(),
             response_memory: 96 * 1024 * 1024,
+            peers: USUAL_PEERS,
             envelopes: false,
+        }
+    }
+}
+
+impl RpcConfig {
+    /// With places for as many peers, or those there are.
+    #[must_use]
+    pub fn for_peers(self, most: usize) -> Self {
+        Self {
+            streams: self.streams.for_peers(most),
+            peers: self.peers.max(most),
+            ..self
         }
     }
 }

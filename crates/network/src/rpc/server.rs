@@ -1,13 +1,15 @@
 //! Answers to peers' requests.
 //!
-//! Every stream is a task of its own, within bounds (`streams`). A request is read within its time, judged, and answered,
-//! while nothing may follow it (phase0 p2p: the requester closes its half, or writes no more), chunk by chunk as fast as the peer's limits and the peer itself let it; what is in memory for responses is bounded
-//! over all of them together (`Room`).
+//! Every stream is a task of its own, within bounds (`streams`). A request is read within its time, judged, and answered
+//! chunk by chunk as fast as the peer's limits and the peer itself let it, while nothing may follow it (the requester
+//! closes its half, or writes no more). What is in memory for responses is bounded over all of them together, and nobody
+//! waits for what another peer takes slowly (`Room`).
 
 mod base;
 mod blocks;
 mod proofs;
 mod room;
+mod section;
 
 use super::{
     Connections, Conversations, DROP_ENDING, DROP_READ_FAILED, DROP_READ_TIMED_OUT, LocalProofStatus,
@@ -23,17 +25,25 @@ use crate::{
 };
 use assay_chain::{BlockSource, Chain};
 use assay_store::Store;
-use assay_types::ForkDigest;
 use futures::{AsyncReadExt, io::WriteHalf};
 use libp2p::{PeerId, Stream};
 use parking_lot::Mutex;
-use room::{Room, Shares, SlowReaders, Taken, is_slow};
+use room::{Division, Room, Shares, SlowReaders, Taken, is_slow};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
 
+/// Most frames of a proof in a small place: 256 KiB, of which the multiplexer makes two writes.
+const PROOF_FRAMES: usize = 4;
+/// And of a block: most blocks have fewer bytes.
+const BLOCK_FRAMES: usize = 2;
+/// Proofs being read for small places at once, and what each takes beside them: a page of the store, and what packs it.
+const READS: usize = 4;
+const READ_BYTES: usize = 512 * 1024;
+/// Blocks being fetched at once; each may be as large as any.
+const FETCHES: usize = 2;
 /// A request without content is no bytes at all; its length, one byte, is no fault.
 const EMPTY_REQUEST_LEN: usize = 1;
 
@@ -69,7 +79,7 @@ struct Inner {
     /// One place in each room for each peer, whatever it has under way.
     shares: Shares,
     block_shares: Shares,
-    /// Who holds room for long: these share a part of it.
+    /// Who holds room for long: these get no large places.
     slow_readers: SlowReaders,
 }
 
@@ -141,6 +151,8 @@ type Writer = ChunkWriter<WriteHalf<Stream>>;
 impl Server {
     pub(crate) fn new(parts: ServerParts) -> Self {
         let config = parts.config;
+        let (bytes, peers) = (config.response_memory / 2, config.peers);
+        let block = usize::try_from(parts.chain.spec().max_payload_size).unwrap_or(usize::MAX);
         Self {
             inner: Arc::new(Inner {
                 streams: Streams::new(config.streams),
@@ -148,8 +160,8 @@ impl Server {
                 shares: Shares::default(),
                 block_shares: Shares::default(),
                 slow_readers: SlowReaders::default(),
-                room: Room::new(config.response_memory / 2),
-                block_room: Room::new(config.response_memory / 2),
+                room: Room::new(Division::new(bytes, peers, PROOF_FRAMES, READS, READ_BYTES)),
+                block_room: Room::new(Division::new(bytes, peers, BLOCK_FRAMES, FETCHES, block)),
                 parts,
             }),
         }
@@ -230,6 +242,8 @@ impl Inner {
             // The rest of what was refused at its first wrong byte.
             Err(_) => max_frames_len(bounds.max),
         };
+        // A goodbye is heard although its peer hangs up behind it.
+        let is_watched = protocol != Protocol::Goodbye;
         let pace = Pace {
             peer,
             protocol,
@@ -241,7 +255,7 @@ impl Inner {
         let outcome = tokio::select! {
             // What has come is looked at first.
             biased;
-            behind = nothing_more(&mut incoming, passed_over, count) => Err(behind.into()),
+            behind = nothing_more(&mut incoming, passed_over, count), if is_watched => Err(behind.into()),
             outcome = async {
                 pace.wait(1, 0).await;
                 self.respond(&peer, protocol, &request?, &mut writer).await
@@ -318,23 +332,12 @@ impl Inner {
         Ok(())
     }
 
-    /// Writes one chunk that holds room, and notes who is slow to take it.
-    async fn send_chunk(
-        &self,
-        writer: &mut Writer,
-        context: Option<ForkDigest>,
-        ssz: &[u8],
-    ) -> Result<(), Stop> {
-        let taken = writer.success(context, ssz).await;
-        self.sent(writer.peer(), ssz.len(), taken)
-    }
-
     /// Notes who was slow to take a chunk of so many bytes.
     fn sent(&self, peer: PeerId, len: usize, taken: Result<Duration, WriteError>) -> Result<(), Stop> {
         let slow = match &taken {
             Ok(time) => is_slow(*time, len),
             Err(WriteError::TimedOut) => true,
-            Err(WriteError::Io(_)) => false,
+            Err(WriteError::Io(_) | WriteError::Gone) => false,
         };
         if slow {
             self.parts.counters.slow_chunks.inc();
@@ -344,19 +347,27 @@ impl Inner {
         Ok(())
     }
 
-    /// Room for what is sent to a peer next: its own part for whoever was slow lately.
-    ///
-    /// It is waited for without a time-out: a peer waits here with one stream at a time (`shares`), behind no more chunks
-    /// than there are peers, each of which has its own time; and a time-out would cut off those who wait for nothing of
-    /// theirs. The place held meanwhile is one of the peer's own share (`streams`).
-    async fn room_for(&self, peer: PeerId, room: &Room, most: usize) -> Taken {
-        let slow = self.slow_readers.contains(&peer, Instant::now());
-        room.take(most, slow).await
+    /// A large place, if there is one and the peer was not slow lately.
+    fn large_place(&self, peer: &PeerId, room: &Room, most: usize) -> Option<Taken> {
+        room.large(most).filter(|_| !self.is_slow(peer))
     }
 
-    /// Room to read a proof ahead into for a peer that is no slow reader, where there is plenty.
-    fn spare_room_for(&self, peer: &PeerId, most: usize) -> Option<Taken> {
-        let slow = self.slow_readers.contains(peer, Instant::now());
-        self.room.spare(most).filter(|_| !slow)
+    fn is_slow(&self, peer: &PeerId) -> bool {
+        self.slow_readers.contains(peer, Instant::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `StreamLimits` reckons with.
+    #[test]
+    fn a_stream_that_waits_takes_little() {
+        fn size_of_future<F>(_: impl Fn(Arc<Inner>, PeerId, Protocol, Stream, Place) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size_of_future(Inner::serve);
+        assert!(size <= 16 * 1024, "{size} bytes");
     }
 }

@@ -18,7 +18,7 @@ const BASE_SHARE: usize = MAX_CONCURRENT_REQUESTS * protocols(true);
 /// As many for proofs and blocks.
 const SHARE: usize = MAX_CONCURRENT_REQUESTS * protocols(false);
 /// Peers that a node of the default target lets in.
-const USUAL_PEERS: usize = 110;
+pub(super) const USUAL_PEERS: usize = 110;
 
 /// How many protocols are of the base, or are not.
 const fn protocols(is_base: bool) -> usize {
@@ -34,9 +34,9 @@ const fn protocols(is_base: bool) -> usize {
 
 /// Bounds of streams served at once. One beyond is dropped: it costs a look-up.
 ///
-/// What waits for its limits holds a task of at most 16 KiB and its request. Of a peer's 30 that is 570 KiB at the worst,
-/// 62 MiB of 110 peers: its roots of blocks are two times 33 KiB, of envelopes and of proofs two times 10, the others small.
-/// What comes behind a request is not left unread (`server`).
+/// What waits for its limits holds a task of at most 16 KiB, and its request as it was read and taken apart: for roots of
+/// blocks 66 KiB, of envelopes and of proofs 10, else little. Of a peer's 30 that is 660 KiB at the worst, 71 MiB of 110
+/// peers. What comes behind a request is not left unread (`server`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamLimits {
     /// Of one peer and protocol. A peer may have two requests under way (phase0 p2p, `MAX_CONCURRENT_REQUESTS`); as many

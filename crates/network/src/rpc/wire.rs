@@ -2,7 +2,7 @@
 
 use super::{Direction, Protocol, RpcTimeouts, counters::RpcCounters, rate::RateLimits};
 use crate::framing::{
-    ErrorCode, FramingError, LengthBounds, PayloadDecoder, PayloadEncoder, encode_error_chunk,
+    ErrorCode, FramingError, LengthBounds, PayloadDecoder, encode_error_chunk, encode_payload,
 };
 use assay_types::ForkDigest;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -17,11 +17,9 @@ use tokio::time::timeout;
 
 /// Most bytes read at once.
 pub(crate) const READ_BUFFER_LEN: usize = 128 * 1024;
-/// Bytes written at once until a chunk's end: what the multiplexer sends as one frame. A few bytes more would be a frame
-/// of their own, with a wake-up at the other end.
-const WRITE_LEN: usize = crate::host::FRAME_BODY;
-/// And of a chunk that is packed whole: so much is paid for at a time.
-const PACKED_WRITE: usize = 4 * WRITE_LEN;
+/// Bytes written and paid for at once until a chunk's end: four of what the multiplexer sends as one frame. A few bytes
+/// more would be a frame of their own, with a wake-up at the other end.
+const PACKED_WRITE: usize = 4 * crate::host::FRAME_BODY;
 /// Requests are small: what is read of one at once.
 const REQUEST_BUFFER_LEN: usize = 2048;
 
@@ -102,6 +100,9 @@ pub(crate) enum WriteError {
     /// The stream broke, or the peer reset it.
     #[error(transparent)]
     Io(io::Error),
+    /// The rest of a chunk is not there any more: pruned, or the beacon node does not give it again.
+    #[error("what is left of the chunk is gone")]
+    Gone,
 }
 
 impl WriteError {
@@ -109,6 +110,7 @@ impl WriteError {
         match self {
             Self::TimedOut => "write_timed_out",
             Self::Io(_) => "closed_by_peer",
+            Self::Gone => "rest_is_gone",
         }
     }
 }
@@ -146,14 +148,17 @@ pub(crate) fn begin_chunk(context: Option<ForkDigest>, out: &mut Vec<u8>) {
     }
 }
 
-/// Writes the chunks of one response. Holds one frame of a chunk at a time.
+/// Writes the chunks of one response. Holds none of them.
 pub(crate) struct ChunkWriter<S> {
     stream: S,
     pace: Pace,
-    encoder: PayloadEncoder,
-    staged: Vec<u8>,
     chunks: u64,
     is_touched: bool,
+}
+
+/// A chunk that is being written, and what is left of its time.
+pub(crate) struct Begun {
+    left: Duration,
 }
 
 impl<S: AsyncWrite + Unpin> ChunkWriter<S> {
@@ -166,8 +171,6 @@ impl<S: AsyncWrite + Unpin> ChunkWriter<S> {
         Self {
             stream,
             pace,
-            encoder: PayloadEncoder::default(),
-            staged: Vec::new(),
             chunks: 0,
             is_touched: false,
         }
@@ -188,54 +191,45 @@ impl<S: AsyncWrite + Unpin> ChunkWriter<S> {
         self.pace.wait(1, 0).await;
     }
 
-    /// Writes a success chunk, as fast as its peer's limits let it and within the time of one. The time that the peer
-    /// took for it, the limits' share left out.
+    /// Writes a small success chunk.
     pub(crate) async fn success(
         &mut self,
         context: Option<ForkDigest>,
         ssz: &[u8],
-    ) -> Result<Duration, WriteError> {
-        self.pace.wait(1, 0).await;
-        self.staged.clear();
-        begin_chunk(context, &mut self.staged);
-        self.encoder.begin(ssz.len(), &mut self.staged);
-        let mut left = self.pace.timeouts.chunk_write;
-        let mut pieces = ssz.chunks(PayloadEncoder::PIECE_LEN);
-        loop {
-            let piece = pieces.next();
-            // All of it at the end, until then what fills the multiplexer's frames.
-            let ready = match piece {
-                Some(piece) => {
-                    self.encoder.append(piece, &mut self.staged);
-                    self.staged.len() - self.staged.len() % WRITE_LEN
-                }
-                None => self.staged.len(),
-            };
-            let mut staged = std::mem::take(&mut self.staged);
-            if ready > 0 {
-                self.write(&staged[..ready], &mut left).await?;
-                staged.drain(..ready);
-            }
-            self.staged = staged;
-            if piece.is_none() {
-                break;
-            }
-        }
-        self.end_chunk(left).await
+    ) -> Result<(), WriteError> {
+        let mut chunk = Vec::new();
+        begin_chunk(context, &mut chunk);
+        chunk.extend(encode_payload(ssz));
+        self.packed(&chunk).await?;
+        Ok(())
     }
 
-    /// As `success`, of a chunk that is packed already: `begin_chunk`, and the payload.
+    /// Writes a success chunk that is packed already (`begin_chunk`, and the payload), as fast as its peer's limits let it
+    /// and within the time of one. The time that the peer took for it, the limits' share left out.
     pub(crate) async fn packed(&mut self, chunk: &[u8]) -> Result<Duration, WriteError> {
-        self.pace.wait(1, 0).await;
-        let mut left = self.pace.timeouts.chunk_write;
-        for part in chunk.chunks(PACKED_WRITE) {
-            self.write(part, &mut left).await?;
-        }
-        self.end_chunk(left).await
+        let mut begun = self.begin().await;
+        self.part(&mut begun, chunk).await?;
+        self.end(begun).await
     }
 
-    /// The rest of a chunk's time is `left`: how much of it was used.
-    async fn end_chunk(&mut self, mut left: Duration) -> Result<Duration, WriteError> {
+    /// Begins a chunk whose parts follow, none of which is written yet.
+    pub(crate) async fn begin(&mut self) -> Begun {
+        self.pace.wait(1, 0).await;
+        Begun {
+            left: self.pace.timeouts.chunk_write,
+        }
+    }
+
+    /// The next part of a chunk. What passes between two is not the peer's time.
+    pub(crate) async fn part(&mut self, begun: &mut Begun, part: &[u8]) -> Result<(), WriteError> {
+        for bytes in part.chunks(PACKED_WRITE) {
+            self.write(bytes, &mut begun.left).await?;
+        }
+        Ok(())
+    }
+
+    /// The end of a chunk: how much of its time the peer used.
+    pub(crate) async fn end(&mut self, Begun { mut left }: Begun) -> Result<Duration, WriteError> {
         let began = Instant::now();
         self.within(left, async |stream| stream.flush().await).await?;
         left = left.saturating_sub(began.elapsed());
@@ -288,6 +282,39 @@ impl<S: AsyncWrite + Unpin> ChunkWriter<S> {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(WriteError::Io(error)),
             Err(_) => Err(WriteError::TimedOut),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::{FutureExt, io::Cursor};
+
+    /// What follows a request, and how many bytes of it are passed over: whether that is a fault. The end never is.
+    #[test]
+    fn what_follows_a_request_is_a_fault() {
+        for (follows, passed_over, is_fault) in [
+            (0, 0, false),
+            (1, 0, true),
+            // The length of nothing, where a request has no content.
+            (1, 1, false),
+            (2, 1, true),
+            (1000, 1000, false),
+            (1001, 1000, true),
+        ] {
+            let mut read = 0;
+            let ended = {
+                let mut stream = Cursor::new(vec![0; follows]);
+                nothing_more(&mut stream, passed_over, |n| read += n).now_or_never()
+            };
+            let found = matches!(
+                ended,
+                Some(RequestReadError::Framing(FramingError::Trailing("request")))
+            );
+            assert_eq!(found, is_fault, "{follows} {passed_over}");
+            assert_eq!(ended.is_none(), !is_fault);
+            assert_eq!(read, follows, "counted");
         }
     }
 }

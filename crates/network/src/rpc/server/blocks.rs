@@ -1,12 +1,18 @@
 //! Blocks and Gloas envelopes, streamed from the beacon node one at a time.
 
-use super::{Inner, Refusal, Stop, Writer};
+use super::{
+    Inner, Refusal, Stop, Writer,
+    room::Taken,
+    section::{Packer, Section},
+};
 use crate::rpc::{
     messages::{BlocksByRange, decode_head, decode_range, decode_roots},
     protocol::{MAX_REQUEST_BLOCKS, MAX_REQUEST_PAYLOADS},
+    wire::WriteError,
 };
 use assay_chain::{BlockAt, ChainStatus, RawBlock, SourceError};
-use assay_types::{ForkName, Root, Slot, Spec};
+use assay_types::{ForkDigest, ForkName, Root, Slot, Spec};
+use std::time::Duration;
 
 /// What is sent of each block.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -151,9 +157,7 @@ impl Inner {
         }
         let block = {
             let _share = self.block_shares.take(&writer.peer()).await;
-            let _room = self
-                .room_for(writer.peer(), &self.block_room, self.most_bytes())
-                .await;
+            let _pass = self.block_room.pass().await;
             self.parts.blocks.block(BlockAt::Slot(slot)).await
         };
         let root = block.map_err(refusal)?.map(|block| block.root);
@@ -161,32 +165,99 @@ impl Inner {
         Ok(root)
     }
 
-    fn most_bytes(&self) -> usize {
-        usize::try_from(self.parts.chain.spec().max_payload_size).unwrap_or(usize::MAX)
-    }
-
     /// Sends what is there of a block, if anything is; the root of its parent, if it says one. Each look-up is a request of
     /// the beacon node, and is paid for as a chunk whether it brings one or not.
     async fn send(&self, what: What, at: BlockAt, writer: &mut Writer) -> Result<Option<Root>, Stop> {
-        let share = self.block_shares.take(&writer.peer()).await;
-        let mut room = self
-            .room_for(writer.peer(), &self.block_room, self.most_bytes())
-            .await;
-        let found: Option<RawBlock> = match (what, at) {
-            (What::Envelope, BlockAt::Root(root)) => self.parts.blocks.envelope(root).await,
-            (_, at) => self.parts.blocks.block(at).await,
-        }
-        .map_err(refusal)?;
+        let (peer, room) = (writer.peer(), &self.block_room);
+        let _share = self.block_shares.take(&peer).await;
+        let _place = room.small().await;
+        let pass = room.pass().await;
+        let found = self.fetch(what, at).await.map_err(refusal)?;
         let Some(found) = found else {
-            drop((room, share));
+            drop(pass);
             writer.pay().await;
             return Ok(None);
         };
-        room.shrink(found.ssz.len());
-        self.send_chunk(writer, Some(found.fork_digest), &found.ssz)
-            .await?;
-        Ok(found.parent_root)
+        let (parent, len) = (found.parent_root, found.ssz.len());
+        let first = Section::first(room.section());
+        // One that fits the small place needs no other.
+        let large = match first.is_short_of(len) {
+            true => self.large_place(&peer, room, len),
+            false => None,
+        };
+        let mut chunk = Vec::new();
+        pack(&found, first, &mut chunk);
+        let rest = Rest {
+            what,
+            root: found.root,
+            digest: found.fork_digest,
+            len,
+            kept: large.map(|place| (found, place)),
+        };
+        drop(pass);
+        let taken = self.write_block(rest, first, chunk, writer).await;
+        self.sent(peer, len, taken)?;
+        Ok(parent)
     }
+
+    async fn fetch(&self, what: What, at: BlockAt) -> Result<Option<RawBlock>, SourceError> {
+        match (what, at) {
+            (What::Envelope, BlockAt::Root(root)) => self.parts.blocks.envelope(root).await,
+            (_, at) => self.parts.blocks.block(at).await,
+        }
+    }
+
+    /// Writes a chunk whose first section is packed. What is not kept is fetched again for each of the others.
+    async fn write_block(
+        &self,
+        rest: Rest,
+        mut section: Section,
+        mut chunk: Vec<u8>,
+        writer: &mut Writer,
+    ) -> Result<Duration, WriteError> {
+        let mut begun = writer.begin().await;
+        writer.part(&mut begun, &chunk).await?;
+        while section.is_short_of(rest.len) {
+            section = section.next();
+            match &rest.kept {
+                Some((block, _)) => pack(block, section, &mut chunk),
+                None => {
+                    writer.pay().await;
+                    let _pass = self.block_room.pass().await;
+                    let again = self.fetch(rest.what, BlockAt::Root(rest.root)).await;
+                    let block = again.ok().flatten().filter(|block| rest.is_of(block));
+                    pack(&block.ok_or(WriteError::Gone)?, section, &mut chunk);
+                }
+            }
+            writer.part(&mut begun, &chunk).await?;
+        }
+        writer.end(begun).await
+    }
+}
+
+/// What there is of a block behind its first section.
+struct Rest {
+    what: What,
+    root: Root,
+    digest: ForkDigest,
+    len: usize,
+    /// The block in a large place.
+    kept: Option<(RawBlock, Taken)>,
+}
+
+impl Rest {
+    /// Whether a block is the same: its root says which, and what was signed is under one root.
+    fn is_of(&self, block: &RawBlock) -> bool {
+        (block.root, block.fork_digest, block.ssz.len()) == (self.root, self.digest, self.len)
+    }
+}
+
+/// A section of a block's chunk to `out`.
+fn pack(block: &RawBlock, section: Section, out: &mut Vec<u8>) {
+    let mut packer = Packer::default();
+    packer.begin(Some(block.fork_digest), block.ssz.len(), section, out);
+    packer.push(&block.ssz, section, out);
+    packer.finish(out);
 }
 
 /// What the beacon node cannot give now is unavailable; what it gives wrong is a fault on this side.

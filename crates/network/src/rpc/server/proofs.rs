@@ -1,16 +1,18 @@
-//! Proofs from the store (protocol.md section 5), one at a time from disk to socket.
+//! Proofs from the store (protocol.md section 5), one at a time from disk to socket, each whole or section by section.
 
-use super::{Inner, Refusal, Stop, Writer, room::Taken};
-use crate::{
-    framing::{PayloadEncoder, plain_payload_len},
-    rpc::wire::begin_chunk,
+use super::{
+    Inner, Refusal, Stop, Writer,
+    room::{Pass, Small, Taken},
+    section::{Packer, Section, chunk_len},
 };
+use crate::rpc::wire::WriteError;
 use assay_chain::Chain;
-use assay_store::{ProofPiece, ProofStream, StoreError};
+use assay_store::{ProofPiece, ProofStream, Reader, RecordKey, StoreError};
 use assay_types::{
     ExecutionProofsByRange, ProofByRootIdentifiers, ProofType, Revision, Root, Slot, Spec, SszContainer,
 };
-use std::collections::HashMap;
+use libp2p::PeerId;
+use std::{collections::HashMap, time::Duration};
 use tokio::task::JoinHandle;
 
 /// A range request that may be served.
@@ -138,26 +140,26 @@ impl Inner {
         }
     }
 
-    /// Proof after proof: the next is read while one is on its way, where there is room to spare for it; else after it.
+    /// Proof after proof. In a large place the next is read while one is on its way, where there is room to spare for it;
+    /// else after it.
     async fn send_proofs(&self, proofs: ProofStream, most: u64, writer: &mut Writer) -> Result<(), Stop> {
         let spec = self.parts.chain.spec();
         let largest = spec.max_signed_proof_size();
-        let room = chunk_len(largest);
+        let peer = writer.peer();
         let mut payload = (Root::ZERO, 0);
-        let (mut ahead, mut source) = (None, Some(Source::new(proofs)));
+        let (mut ahead, mut source) = (None, Some(proofs));
         let mut used: Option<Buffer> = None;
         while writer.chunks() < most {
-            let _share = self.shares.take(&writer.peer()).await;
+            let _share = self.shares.take(&peer).await;
             let reading = match (ahead.take(), source.take()) {
                 (Some(reading), _) => reading,
                 (None, Some(source)) => {
                     drop(used.take());
-                    let room = self.room_for(writer.peer(), &self.room, room).await;
-                    read(source, largest, Buffer::new(room))
+                    self.read(source, largest, &peer).await
                 }
                 (None, None) => break,
             };
-            let Ok((buffer, rest, proof)) = reading.await else {
+            let Ok((mut buffer, rest, proof)) = reading.await else {
                 return Err(Refusal::server_error("the proofs cannot be read").into());
             };
             let proof = match proof {
@@ -168,112 +170,231 @@ impl Inner {
                     return Err(Refusal::server_error("the proofs cannot be read").into());
                 }
             };
-            payload = match proof.root == payload.0 {
-                true => (proof.root, payload.1 + 1),
-                false => (proof.root, 1),
+            let root = proof.key.root;
+            payload = match root == payload.0 {
+                true => (root, payload.1 + 1),
+                false => (root, 1),
             };
             // However many types are kept, a payload has this many in a response.
             if payload.1 > spec.max_execution_proofs_per_payload || proof.ssz_len > largest {
                 source = Some(rest);
                 continue;
             }
-            match self.spare_room_for(&writer.peer(), room) {
-                Some(room) if writer.chunks() + 1 < most => {
-                    // Memory that was touched a moment ago: new pages cost more than the copy into them.
-                    let bytes = used.take().map(|used| used.bytes).unwrap_or_default();
-                    ahead = Some(read(rest, largest, Buffer { room, bytes }));
-                }
-                _ => source = Some(rest),
+            let is_last = writer.chunks() + 1 >= most;
+            match self.spare_buffer(&buffer, is_last, largest, used.take(), &peer) {
+                Some(spare) => ahead = Some(read(rest, largest, spare, None)),
+                None => source = Some(rest),
             }
-            let taken = writer.packed(&buffer.bytes).await;
-            self.sent(writer.peer(), proof.ssz_len, taken)?;
-            // What is kept for the next while this peer's other streams have their turn takes none from who waits.
+            let taken = self.write_proof(&proof, &mut buffer, writer).await;
+            self.sent(peer, proof.ssz_len, taken)?;
+            // What is kept for the next while this peer's other streams have their turn takes none from who has none.
             used = (ahead.is_some() && self.room.is_plenty()).then_some(buffer);
         }
         Ok(())
     }
-}
 
-/// The proofs of a response that are still to be read, and what packs them.
-struct Source {
-    proofs: ProofStream,
-    encoder: PayloadEncoder,
-}
-
-/// A proof whose chunk is in a buffer.
-struct Packed {
-    /// Of its payload.
-    root: Root,
-    /// Bytes of its SSZ; of one that is too large nothing is packed.
-    ssz_len: usize,
-}
-
-/// All of a proof's chunk, and the room it takes, which is given back with it.
-struct Buffer {
-    room: Taken,
-    bytes: Vec<u8>,
-}
-
-impl Buffer {
-    fn new(room: Taken) -> Self {
-        Self {
-            room,
-            bytes: Vec::new(),
+    /// Reads the next proof, whole where there is a large place, else its first section.
+    async fn read(&self, proofs: ProofStream, largest: usize, peer: &PeerId) -> Reading {
+        match self.large_place(peer, &self.room, chunk_len(largest)) {
+            Some(place) => read(proofs, largest, Buffer::large(place, None), None),
+            None => {
+                let place = self.room.small().await;
+                let pass = self.room.pass().await;
+                let buffer = Buffer::small(place, self.room.section());
+                read(proofs, largest, buffer, Some(pass))
+            }
         }
+    }
+
+    /// A buffer to read ahead into beside one in a large place, if there is plenty of room.
+    fn spare_buffer(
+        &self,
+        beside: &Buffer,
+        is_last: bool,
+        largest: usize,
+        used: Option<Buffer>,
+        peer: &PeerId,
+    ) -> Option<Buffer> {
+        if is_last || beside.section != Section::WHOLE || self.is_slow(peer) {
+            return None;
+        }
+        // Memory that was touched a moment ago: new pages cost more than the copy into them. Its place is given back, for
+        // the next proof may be larger.
+        let used = used.map(|used| (used.bytes, used.packer));
+        let place = self.room.spare(chunk_len(largest))?;
+        Some(Buffer::large(place, used))
+    }
+
+    /// Writes a proof's chunk: what is in the buffer, and section after section what is not.
+    async fn write_proof(
+        &self,
+        proof: &Packed,
+        buffer: &mut Buffer,
+        writer: &mut Writer,
+    ) -> Result<Duration, WriteError> {
+        let mut begun = writer.begin().await;
+        writer.part(&mut begun, &buffer.bytes).await?;
+        let mut section = buffer.section;
+        while section.is_short_of(proof.ssz_len) {
+            section = section.next();
+            let pass = self.room.pass().await;
+            let (reader, proof, mut bytes) = (
+                self.parts.store.reader().clone(),
+                *proof,
+                std::mem::take(&mut buffer.bytes),
+            );
+            let reading = tokio::task::spawn_blocking(move || {
+                let is_there = proof.read_blocking(&reader, section, &mut bytes);
+                drop(pass);
+                is_there.map(|is_there| (is_there, bytes))
+            });
+            match reading.await {
+                Ok(Ok((true, bytes))) => buffer.bytes = bytes,
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "a proof could not be read on for a peer");
+                    return Err(WriteError::Gone);
+                }
+                _ => return Err(WriteError::Gone),
+            }
+            writer.part(&mut begun, &buffer.bytes).await?;
+        }
+        writer.end(begun).await
     }
 }
 
-/// The chunk of the next proof, the rest of them, and what is in the buffer.
-type Reading = JoinHandle<(Buffer, Source, Result<Option<Packed>, StoreError>)>;
-
-/// Most bytes of the chunk of a proof.
-fn chunk_len(ssz_len: usize) -> usize {
-    1 + plain_payload_len(ssz_len)
+/// A proof whose chunk, or the first section of it, is in a buffer.
+#[derive(Clone, Copy)]
+struct Packed {
+    key: RecordKey,
+    /// Bytes of its SSZ; of one that is too large nothing is packed.
+    ssz_len: usize,
+    /// Over its SSZ, where not all is packed at once.
+    checksum: u64,
 }
 
-impl Source {
-    fn new(proofs: ProofStream) -> Self {
+impl Packed {
+    /// Packs another section of it; whether it is still there.
+    fn read_blocking(
+        &self,
+        reader: &Reader,
+        section: Section,
+        chunk: &mut Vec<u8>,
+    ) -> Result<bool, StoreError> {
+        let (mut packer, mut checksum) = (Packer::default(), checksum());
+        let mut len = 0;
+        let is_whole = reader.read_pieces(&self.key, |piece| match piece {
+            ProofPiece::Begins(ssz_len) => {
+                len = ssz_len;
+                packer.begin(None, ssz_len, section, chunk);
+            }
+            ProofPiece::Bytes(bytes) if len == self.ssz_len => {
+                checksum.update(bytes);
+                packer.push(bytes, section, chunk);
+            }
+            ProofPiece::Bytes(_) => {}
+        })?;
+        packer.finish(chunk);
+        Ok(is_whole && len == self.ssz_len && checksum.finalize() == self.checksum)
+    }
+}
+
+/// Tells whether a proof that is read again is the same.
+fn checksum() -> crc_fast::Digest {
+    crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi)
+}
+
+/// A section of a proof's chunk, and its place, which is given back with it.
+struct Buffer {
+    place: Held,
+    section: Section,
+    bytes: Vec<u8>,
+    packer: Packer,
+}
+
+enum Held {
+    Large(Taken),
+    Small { _place: Small },
+}
+
+impl Buffer {
+    /// For a whole proof; with memory that was used before.
+    fn large(place: Taken, used: Option<(Vec<u8>, Packer)>) -> Self {
+        let (bytes, packer) = used.unwrap_or_default();
         Self {
-            proofs,
-            encoder: PayloadEncoder::default(),
+            place: Held::Large(place),
+            section: Section::WHOLE,
+            bytes,
+            packer,
+        }
+    }
+
+    /// For the first section of a proof.
+    fn small(place: Small, section: usize) -> Self {
+        Self {
+            place: Held::Small { _place: place },
+            section: Section::first(section),
+            bytes: Vec::new(),
+            packer: Packer::default(),
         }
     }
 
     /// The next proof, packed piece by piece as it is read: what is handed over to be written is not copied again.
-    fn next_blocking(&mut self, largest: usize, chunk: &mut Vec<u8>) -> Result<Option<Packed>, StoreError> {
-        let Self { proofs, encoder } = self;
-        let mut ssz_len = 0;
+    fn fill_blocking(
+        &mut self,
+        proofs: &mut ProofStream,
+        largest: usize,
+    ) -> Result<Option<Packed>, StoreError> {
+        let Self {
+            section,
+            bytes: chunk,
+            packer,
+            ..
+        } = self;
+        let (mut len, mut sum) = (0, checksum());
         let key = proofs.next_pieces_blocking(|piece| match piece {
-            ProofPiece::Begins(len) => {
-                ssz_len = len;
-                chunk.clear();
-                begin_chunk(None, chunk);
-                encoder.begin(len, chunk);
+            ProofPiece::Begins(ssz_len) => {
+                len = ssz_len;
+                sum = checksum();
+                packer.begin(None, len, *section, chunk);
             }
-            ProofPiece::Bytes(bytes) if ssz_len <= largest => {
-                // Now, when there is something: a damaged length alone allocates nothing.
-                chunk.reserve_exact(chunk_len(ssz_len).saturating_sub(chunk.len()));
-                encoder.push(bytes, chunk);
+            ProofPiece::Bytes(bytes) if len <= largest => {
+                if section.is_short_of(len) {
+                    sum.update(bytes);
+                }
+                packer.push(bytes, *section, chunk);
             }
             ProofPiece::Bytes(_) => {}
         })?;
-        encoder.finish(chunk);
+        packer.finish(chunk);
         Ok(key.map(|key| Packed {
-            root: key.root,
-            ssz_len,
+            key,
+            ssz_len: len,
+            checksum: sum.finalize(),
         }))
+    }
+
+    /// Gives back what is not needed while it is written.
+    fn settle(&mut self) {
+        match &mut self.place {
+            Held::Large(taken) => taken.shrink(self.bytes.capacity()),
+            Held::Small { .. } => self.packer = Packer::default(),
+        }
     }
 }
 
-/// Reads the next proof on a thread that may block, into a buffer whose room is enough for any.
-fn read(mut source: Source, largest: usize, mut buffer: Buffer) -> Reading {
+/// What is in the buffer, the rest of the proofs, and which proof it is.
+type Reading = JoinHandle<(Buffer, ProofStream, Result<Option<Packed>, StoreError>)>;
+
+/// Reads the next proof on a thread that may block, into a buffer whose place is enough for any.
+fn read(mut proofs: ProofStream, largest: usize, mut buffer: Buffer, pass: Option<Pass>) -> Reading {
     tokio::task::spawn_blocking(move || {
-        let next = source.next_blocking(largest, &mut buffer.bytes);
+        let next = buffer.fill_blocking(&mut proofs, largest);
         if !matches!(next, Ok(Some(_))) {
             buffer.bytes = Vec::new();
         }
-        buffer.room.shrink(buffer.bytes.capacity());
-        (buffer, source, next)
+        buffer.settle();
+        drop(pass);
+        (buffer, proofs, next)
     })
 }
 

@@ -1,6 +1,13 @@
-//! Memory for responses: a proof or block is read into it, written, and its room given back.
+//! Memory for responses: a small place for each peer, and large ones where there is room to spare.
+//!
+//! What a peer takes slowly stays in memory for as long as that lasts, and no new peer says how fast it will be. So nobody
+//! waits for what another one holds: a chunk is written in sections of a few frames, and there is a place for a section
+//! (`Room::small`) for each peer that may be connected. Where a large place is free, a whole proof or block stays in it and
+//! is read once. Without one it is read again for each section, a few at a time over all peers (`Room::pass`): that is
+//! waited for, but ends as fast as disk or beacon node are, whatever the peers do. No stream is cut short for another's
+//! sake.
 
-use crate::bounded;
+use crate::{bounded, framing::PayloadEncoder};
 use libp2p::PeerId;
 use parking_lot::Mutex;
 use std::{
@@ -12,26 +19,27 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of one permit: small enough for small proofs to take little, large enough for permits to fit their type.
 const UNIT: usize = 1024;
+/// What a section has beside the SSZ bytes of its frames: result, context bytes, length prefix, stream identifier, and what
+/// is in front of each frame.
+const SECTION_EXTRA: usize = 1024;
 
-/// The slow readers' part of a room: one in so many.
-const SLOW_PART: usize = 4;
 /// A chunk may take this long, whatever its size.
 const PROMPT_WITHIN: Duration = Duration::from_secs(1);
 /// And as long as so many bytes a second need: 8 Mbit/s.
 const PROMPT_RATE: f64 = 1024.0 * 1024.0;
-/// How long a peer is a slow reader after its last slow chunk: many times what one chunk may take, or a few dozen that
-/// take turns could hold the prompt ones' part.
+/// How long a peer is a slow reader after its last slow chunk: many times what one chunk may take, or a few that take turns
+/// could keep the large places.
 const SLOW_MEMORY: Duration = Duration::from_secs(600);
 /// Slow readers remembered; beyond them the one forgotten next goes.
 const MAX_SLOW_READERS: usize = 1024;
 
-/// Whether a peer that took so long for a chunk held its room for longer than others should wait.
+/// Whether a peer that took so long for a chunk held a place for longer than large ones should be.
 pub(super) fn is_slow(took: Duration, bytes: usize) -> bool {
     took > PROMPT_WITHIN + Duration::from_secs_f64(bytes as f64 / PROMPT_RATE)
 }
 
 /// Peers that were slow to take a chunk lately. It is no fault: links are slow, and over yamux a peer that wants no more
-/// cannot say so. But what they hold, others wait for, so they wait for each other alone.
+/// cannot say so. They get no large places.
 #[derive(Default)]
 pub(super) struct SlowReaders {
     until: Mutex<HashMap<PeerId, Instant>>,
@@ -52,93 +60,118 @@ impl SlowReaders {
     }
 }
 
-/// Room for what is being written to peers, in two parts: slow readers have one of their own. First come, first served
-/// in each.
-#[derive(Clone)]
-pub(super) struct Room {
-    prompt: Part,
-    slow: Part,
+/// How a room is divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Division {
+    /// Small places: one for each peer that may be connected.
+    pub(super) places: usize,
+    /// SSZ bytes of a section: whole frames.
+    pub(super) section: usize,
+    /// How many read or fetch at once, beside the large places.
+    pub(super) passes: usize,
+    /// Bytes of the large places together.
+    pub(super) large: usize,
 }
 
+impl Division {
+    /// Divides so many bytes: `passes` that take `pass_bytes` each; small places for `peers` of at most `frames`; large ones
+    /// of what is left. Small places have a frame at least, and take more than there is where peers are very many.
+    pub(super) fn new(bytes: usize, peers: usize, frames: usize, passes: usize, pass_bytes: usize) -> Self {
+        let places = peers.max(1);
+        let left = bytes.saturating_sub(passes.saturating_mul(pass_bytes));
+        // A quarter is for large places, so that those who wait for nothing are as fast as they can be.
+        let of_each = (left - left / 4) / places;
+        let frames =
+            (of_each.saturating_sub(SECTION_EXTRA) / PayloadEncoder::FRAME_LEN).clamp(1, frames.max(1));
+        let section = frames * PayloadEncoder::FRAME_LEN;
+        Self {
+            places,
+            section,
+            passes,
+            large: left.saturating_sub(places.saturating_mul(section + SECTION_EXTRA)),
+        }
+    }
+}
+
+/// Room for what is being written to peers. Each has a place at a time (`Shares`).
 #[derive(Clone)]
-struct Part {
-    units: Arc<Semaphore>,
-    total: u32,
+pub(super) struct Room {
+    section: usize,
+    small: Arc<Semaphore>,
+    passes: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+    /// Units of all large places.
+    large_total: usize,
+}
+
+/// A small place; given back when dropped.
+pub(super) struct Small {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Leave to read or fetch; given back when dropped.
+pub(super) struct Pass {
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Room {
-    pub(super) fn new(bytes: usize) -> Self {
-        let slow = bytes / SLOW_PART;
+    pub(super) fn new(division: Division) -> Self {
+        let large_total = (division.large / UNIT).min(Semaphore::MAX_PERMITS);
         Self {
-            prompt: Part::new(bytes - slow),
-            slow: Part::new(slow),
+            section: division.section,
+            small: Arc::new(Semaphore::new(division.places.min(Semaphore::MAX_PERMITS))),
+            passes: Arc::new(Semaphore::new(division.passes.max(1))),
+            large: Arc::new(Semaphore::new(large_total)),
+            large_total,
         }
     }
 
-    /// Waits for room for `most` bytes, or for all there is where that is less: of the slow readers' part for one of
-    /// them.
-    pub(super) async fn take(&self, most: usize, slow: bool) -> Taken {
-        let part = if slow { &self.slow } else { &self.prompt };
-        part.take(most).await
+    /// SSZ bytes of a section: what a small place is for.
+    pub(super) const fn section(&self) -> usize {
+        self.section
     }
 
-    /// Room of the prompt readers' part to read ahead into, where there is plenty.
-    pub(super) fn spare(&self, most: usize) -> Option<Taken> {
-        self.prompt.spare(most)
-    }
-
-    /// Whether at least half of the prompt readers' part is free.
-    pub(super) fn is_plenty(&self) -> bool {
-        self.prompt.is_plenty()
-    }
-}
-
-impl Part {
-    fn new(bytes: usize) -> Self {
-        let total = u32::try_from((bytes / UNIT).max(1)).unwrap_or(u32::MAX / 2);
-        Self {
-            units: Arc::new(Semaphore::new(total as usize)),
-            total,
-        }
-    }
-
-    async fn take(&self, most: usize) -> Taken {
-        let units = u32::try_from(most.div_ceil(UNIT))
-            .unwrap_or(u32::MAX)
-            .clamp(1, self.total);
+    /// A peer's small place. There is one for each, so nobody waits unless there are more peers than there may be.
+    pub(super) async fn small(&self) -> Small {
         // The semaphore is never closed.
-        Taken(Arc::clone(&self.units).acquire_many_owned(units).await.ok())
-    }
-}
-
-impl Part {
-    fn is_plenty(&self) -> bool {
-        self.units.available_permits() >= self.total as usize / 2
+        let permit = Arc::clone(&self.small).acquire_owned().await;
+        Small { _permit: permit.ok() }
     }
 
-    /// Room for `most` bytes, if at least half of all is free beside it: what is read ahead takes none from who waits.
-    fn spare(&self, most: usize) -> Option<Taken> {
+    /// Waits for leave to read or fetch. Never kept while a peer takes its time.
+    pub(super) async fn pass(&self) -> Pass {
+        let permit = Arc::clone(&self.passes).acquire_owned().await;
+        Pass { _permit: permit.ok() }
+    }
+
+    /// A large place for `most` bytes, if there is one.
+    pub(super) fn large(&self, most: usize) -> Option<Taken> {
         let units = u32::try_from(most.div_ceil(UNIT)).ok()?.max(1);
-        let needed = (self.total / 2).checked_add(units)? as usize;
-        if self.units.available_permits() < needed {
-            return None;
-        }
-        let permit = Arc::clone(&self.units).try_acquire_many_owned(units).ok()?;
-        Some(Taken(Some(permit)))
+        let permit = Arc::clone(&self.large).try_acquire_many_owned(units).ok()?;
+        Some(Taken(permit))
+    }
+
+    /// A large place to read ahead into, if at least half of all is free beside it: it takes none from who has none yet.
+    pub(super) fn spare(&self, most: usize) -> Option<Taken> {
+        let needed = (self.large_total / 2).checked_add(most.div_ceil(UNIT))?;
+        (self.large.available_permits() >= needed).then(|| self.large(most))?
+    }
+
+    /// Whether at least half of the large places is free.
+    pub(super) fn is_plenty(&self) -> bool {
+        self.large.available_permits() >= self.large_total / 2
     }
 }
 
-/// Room taken; given back when dropped.
-pub(super) struct Taken(Option<OwnedSemaphorePermit>);
+/// A large place; given back when dropped.
+pub(super) struct Taken(OwnedSemaphorePermit);
 
 impl Taken {
     /// Gives back what is not needed after all.
     pub(super) fn shrink(&mut self, bytes: usize) {
-        if let Some(permit) = &mut self.0 {
-            let needed = bytes.div_ceil(UNIT);
-            if let Some(excess) = permit.num_permits().checked_sub(needed) {
-                drop(permit.split(excess));
-            }
+        let needed = bytes.div_ceil(UNIT);
+        if let Some(excess) = self.0.num_permits().checked_sub(needed) {
+            drop(self.0.split(excess));
         }
     }
 }
@@ -178,91 +211,4 @@ impl Shares {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use futures::FutureExt;
-
-    #[tokio::test]
-    async fn each_peer_has_one_place() {
-        let shares = Shares::default();
-        let (one, two) = (PeerId::random(), PeerId::random());
-        let first = shares.take(&one).await;
-        let mut second = Box::pin(shares.take(&one));
-        assert!((&mut second).now_or_never().is_none());
-        assert!(shares.take(&two).now_or_never().is_some());
-        drop(first);
-        let second = (&mut second).now_or_never().unwrap();
-        assert!(shares.take(&one).now_or_never().is_none());
-        drop(second);
-        let _other = shares.take(&two).await;
-        assert_eq!(shares.peers.lock().len(), 1, "what nobody holds is forgotten");
-    }
-
-    #[tokio::test]
-    async fn who_finds_no_room_waits_for_it() {
-        let room = Part::new(10 * UNIT);
-        let mut first = room.take(8 * UNIT).await;
-        let mut second = Box::pin(room.take(4 * UNIT));
-        assert!((&mut second).now_or_never().is_none());
-        first.shrink(6 * UNIT);
-        let second = (&mut second).now_or_never().unwrap();
-        assert!(room.take(1).now_or_never().is_none());
-        drop((first, second));
-        // What is read ahead leaves half of it.
-        assert!(room.spare(6 * UNIT).is_none());
-        let ahead = room.spare(3 * UNIT).unwrap();
-        let second = room.spare(2 * UNIT).unwrap();
-        assert!(room.spare(1).is_none());
-        assert!(room.is_plenty(), "what is kept may stay");
-        let third = room.take(5 * UNIT).now_or_never().unwrap();
-        assert!(!room.is_plenty());
-        drop((ahead, second, third));
-        // More than there is: all of it.
-        assert!(room.take(100 * UNIT).now_or_never().is_some());
-    }
-
-    /// However many slow readers there are: the others find room.
-    #[tokio::test]
-    async fn slow_readers_wait_for_each_other_alone() {
-        let (room, readers, now) = (Room::new(48 * UNIT), SlowReaders::default(), Instant::now());
-        let slow: Vec<PeerId> = (0..11).map(|_| PeerId::random()).collect();
-        for peer in &slow {
-            assert!(!readers.contains(peer, now), "nobody is before it was");
-            readers.note(*peer, now);
-        }
-        let take = |peer: &PeerId| {
-            let is_slow = readers.contains(peer, now);
-            room.take(4 * UNIT, is_slow).now_or_never()
-        };
-        let held: Vec<Taken> = slow.iter().filter_map(take).collect();
-        assert_eq!(held.len(), 3);
-        let prompt: Vec<Taken> = (0..11).filter_map(|_| take(&PeerId::random())).collect();
-        assert_eq!(prompt.len(), 9);
-        assert!(readers.contains(&slow[0], now + SLOW_MEMORY - Duration::from_millis(1)));
-        assert!(!readers.contains(&slow[0], now + SLOW_MEMORY));
-        for _ in 0..MAX_SLOW_READERS {
-            readers.note(PeerId::random(), now + Duration::from_secs(1));
-        }
-        assert_eq!(readers.until.lock().len(), MAX_SLOW_READERS);
-        assert!(!readers.contains(&slow[0], now), "the oldest went first");
-    }
-
-    #[test]
-    fn slow_is_what_holds_room_for_longer_than_a_common_link() {
-        for (seconds, mebibytes, slow) in [
-            (1, 0, false),
-            (2, 0, true),
-            (4, 4, false),
-            (6, 4, true),
-            (19, 4, true),
-        ] {
-            let took = Duration::from_secs(seconds);
-            assert_eq!(
-                is_slow(took, mebibytes << 20),
-                slow,
-                "{seconds} s for {mebibytes} MiB"
-            );
-        }
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use crate::{
 use assay_chain::{ChainStatus, Checkpoint, RawBlock, SourceError};
 use assay_types::{Epoch, ForkDigest, ForkName, Root, Slot};
 
-fn raw(slot: u64, kind: u8) -> RawBlock {
+pub(super) fn raw(slot: u64, kind: u8) -> RawBlock {
     RawBlock {
         slot: Slot(slot),
         root: block_root(slot),
@@ -23,11 +23,11 @@ fn raw(slot: u64, kind: u8) -> RawBlock {
 type Chunk = Result<(ForkDigest, Vec<u8>), (u8, String)>;
 
 /// Chunks of a response with context bytes: digest and SSZ, or code and message.
-fn chunks(mut wire: &[u8]) -> Vec<Chunk> {
+pub(super) fn chunks(mut wire: &[u8]) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     while let Some((result, rest)) = wire.split_first() {
         wire = rest;
-        let mut decoder = PayloadDecoder::new(LengthBounds::new(0, 1 << 20));
+        let mut decoder = PayloadDecoder::new(LengthBounds::new(0, 10 << 20));
         if *result == 0 {
             let (digest, rest) = wire.split_first_chunk().unwrap();
             wire = rest;
@@ -43,7 +43,7 @@ fn chunks(mut wire: &[u8]) -> Vec<Chunk> {
     chunks
 }
 
-fn sent(blocks: &[RawBlock]) -> Vec<Chunk> {
+pub(super) fn sent(blocks: &[RawBlock]) -> Vec<Chunk> {
     blocks
         .iter()
         .map(|block| Ok((block.fork_digest, block.ssz.to_vec())))

@@ -6,6 +6,7 @@ mod base;
 mod blocks;
 mod bounds;
 mod lies;
+mod pressure;
 mod proofs;
 mod rig;
 mod wires;
