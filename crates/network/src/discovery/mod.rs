@@ -59,12 +59,21 @@ const VOTES: usize = 3;
 const PING_EVERY: Duration = Duration::from_secs(300);
 /// Known nodes that are asked at once while the table is empty.
 const MAX_CONTACTS: usize = 64;
-/// Packets a second that nobody asked for: in all, from one address, from one node. What is above is dropped, and who
-/// sends it is not listened to for `PACKET_BAN`; loopback has the total alone.
+/// Packets a second that nobody asked for, in all: what is above is dropped. From one address: what is above is dropped,
+/// and so is all from there for `PACKET_BAN`, before it is looked at; else one host that sends some kilobytes a second
+/// would leave no room for others. Loopback has neither limit. Answers to what we asked for pass in any case, so our own
+/// queries go on; so does whatever comes from an address and port whose proof is awaited, for a second or two.
+///
+/// Neither limit may be turned against others, for nothing of such a packet is proven. discv5's limit by node goes by the
+/// id that a packet names: anybody could ban anybody's node with 31 packets, so there is none. An address can be
+/// another's where its sender's network lets such packets out: so the ban of an address at which we know a node is taken
+/// back every `BANS_LIFTED_EVERY`, and is a rate limit. What is left to who can send under any address: to have packets
+/// dropped of whom he names while he goes on, or of everybody by using up the total; and of nodes that we do not know
+/// yet, for `PACKET_BAN` and up to 5 min more, which is how often discv5 looks.
 const PACKETS_IN_ALL: u64 = 500;
 const PACKETS_PER_ADDRESS: u64 = 100;
-const PACKETS_PER_NODE: u64 = 30;
-const PACKET_BAN: Duration = Duration::from_secs(600);
+const PACKET_BAN: Duration = Duration::from_secs(60);
+const BANS_LIFTED_EVERY: Duration = Duration::from_secs(1);
 
 /// What discovery is started with.
 pub(crate) struct Parts {
@@ -107,7 +116,6 @@ pub(crate) async fn start(parts: Parts) -> Result<Discovery, NetworkError> {
     let limiter = RateLimiterBuilder::new()
         .total_n_every(PACKETS_IN_ALL, Duration::from_secs(1))
         .ip_n_every(PACKETS_PER_ADDRESS, Duration::from_secs(1))
-        .node_n_every(PACKETS_PER_NODE, Duration::from_secs(1))
         .build()
         .map_err(|e| failed(e.to_owned()))?;
     let mut permitted = PermitBanList::default();
@@ -154,6 +162,7 @@ pub(crate) async fn start(parts: Parts) -> Result<Discovery, NetworkError> {
         planner: Planner::new(now),
         found: 0,
         ask_beacon_node: now,
+        bans_lifted: now,
     };
     let shutdown = parts.shutdown;
     let task = tokio::spawn(async move {
@@ -180,6 +189,8 @@ struct Search {
     /// New peers since the last query began.
     found: usize,
     ask_beacon_node: Instant,
+    /// When bans were taken back last.
+    bans_lifted: Instant,
 }
 
 impl Search {
@@ -214,6 +225,7 @@ impl Search {
                     self.take_known_nodes(&nodes);
                 }
                 _ = ticks.tick() => {
+                    self.lift_bans();
                     if let Some(begun) = self.plan() {
                         query = Some(begun);
                     }
@@ -273,6 +285,21 @@ impl Search {
             .into_iter()
             .map(|enr| self.discv5.send_ping(enr).map(drop))
             .collect()
+    }
+
+    /// Takes back what was done to nodes that we know, for packets under their addresses (`PACKETS_PER_ADDRESS`).
+    fn lift_bans(&mut self) {
+        let now = Instant::now();
+        if now < self.bans_lifted + BANS_LIFTED_EVERY {
+            return;
+        }
+        self.bans_lifted = now;
+        for enr in self.discv5.table_entries_enr().iter().chain(&self.boot_nodes) {
+            let v4 = enr.ip4().map(IpAddr::V4);
+            for address in v4.into_iter().chain(enr.ip6().map(IpAddr::V6)) {
+                self.discv5.ban_ip_remove(&address);
+            }
+        }
     }
 
     fn add(&self, enr: &Enr) {

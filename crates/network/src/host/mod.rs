@@ -7,7 +7,7 @@
 //! | `requests` | server and requester put together, goodbyes |
 //! | `behaviour` | what runs on every connection |
 //! | `admission`, `peering` | the peers' state machine, asked before a connection stands and told of all else |
-//! | `transport`, `by_peer`, `noise`, `yamux`, `counted_io` | QUIC; TCP, noise, yamux, mplex, which cipher is proposed to whom; bytes counted |
+//! | `transport`, `by_peer`, `noise`, `yamux`, `mplex`, `counted_io` | QUIC; TCP, noise, yamux, mplex, which cipher is proposed to whom; bytes counted |
 //! | `listen`, `record` | listening, and the addresses and record to tell others |
 
 mod admission;
@@ -17,6 +17,7 @@ mod counted_io;
 mod gossip_streams;
 mod gossiping;
 mod listen;
+mod mplex;
 mod noise;
 mod peering;
 mod record;

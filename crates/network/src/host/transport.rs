@@ -5,6 +5,7 @@ use super::{
     by_peer::ByPeer,
     counted_io::{CountedIo, CountedMuxer},
     gossip_streams::{GossipStreams, Watched},
+    mplex::Mplex,
     noise::{Noise, Offer},
     yamux::Yamux,
 };
@@ -21,22 +22,15 @@ use libp2p::{
     identity::Keypair,
     tcp,
 };
-use libp2p_mplex::MaxBufferBehaviour;
 use libp2p_quic as quic;
 use std::time::Duration;
 
 /// Time for connecting, encrypting and agreeing on a multiplexer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// Frames of one mplex stream that wait to be read; then the whole connection waits: mplex has no flow control. A frame
-/// may have 1 MiB, so with the streams below this is what one connection can make us hold: 64 MiB. Peers that know nothing
-/// newer send frames of some 64 KiB.
-const MPLEX_BUFFER: usize = 4;
-/// Streams of one mplex connection, both ways; further ones are reset.
-const MPLEX_STREAMS: usize = 16;
-/// What a peer may send on one QUIC stream, and on all of a connection, before it is read: 50 Mbit/s over 300 ms are
-/// 1.9 MB, and a hundred peers must not be able to fill the memory.
-const QUIC_STREAM_WINDOW: u32 = 2 << 20;
-const QUIC_CONNECTION_WINDOW: u32 = 2 << 20;
+/// What a peer may send on one QUIC stream, and on all of a connection, before it is read: 50 Mbit/s over 160 ms, and
+/// 110 MiB of 110 connections. No account over all is possible here: quinn's windows are given once.
+const QUIC_STREAM_WINDOW: u32 = 1 << 20;
+const QUIC_CONNECTION_WINDOW: u32 = 1 << 20;
 
 pub(super) type Secured = Boxed<(PeerId, StreamMuxerBox)>;
 
@@ -66,13 +60,15 @@ pub(super) fn by_address(
     streams: &GossipStreams,
     is_alike: impl Fn(&PeerId) -> bool + Send + Unpin + 'static,
 ) -> Result<Secured, NetworkError> {
+    // One for all connections: so are the bounds of what they hold.
+    let yamux = Yamux::default();
     let tcp = |offer| {
         let (received, sent) = (counters.bytes_received.clone(), counters.bytes_sent.clone());
         let sockets = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
             .map(move |socket, _| CountedIo::new(socket, received.clone(), sent.clone()));
         let encrypted =
             Noise::new(keypair, offer).map_err(|e| NetworkError::Settings(format!("noise: {e}")))?;
-        Ok::<_, NetworkError>(secured(sockets, encrypted, config.enable_mplex))
+        Ok::<_, NetworkError>(secured(sockets, encrypted, yamux.clone(), config.enable_mplex))
     };
     let standard = tcp(Offer::Standard)?;
     let tcp = match Offer::of_this_machine() {
@@ -107,7 +103,7 @@ fn watched(transport: Secured, streams: &GossipStreams) -> Secured {
         .boxed()
 }
 
-fn secured<T>(transport: T, encrypted: Noise, with_mplex: bool) -> Secured
+fn secured<T>(transport: T, encrypted: Noise, yamux: Yamux, with_mplex: bool) -> Secured
 where
     T: Transport + Send + Unpin + 'static,
     T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -117,18 +113,14 @@ where
 {
     let transport = transport.upgrade(Version::V1).authenticate(encrypted);
     if with_mplex {
-        let mut mplex = libp2p_mplex::Config::new();
-        mplex.set_max_num_streams(MPLEX_STREAMS);
-        mplex.set_max_buffer_size(MPLEX_BUFFER);
-        mplex.set_max_buffer_behaviour(MaxBufferBehaviour::Block);
         return transport
-            .multiplex(SelectUpgrade::new(Yamux::default(), mplex))
+            .multiplex(SelectUpgrade::new(yamux, Mplex::default()))
             .timeout(CONNECT_TIMEOUT)
             .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
             .boxed();
     }
     transport
-        .multiplex(Yamux::default())
+        .multiplex(yamux)
         .timeout(CONNECT_TIMEOUT)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
         .boxed()
@@ -137,7 +129,10 @@ where
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
-    use super::*;
+    use super::{
+        super::mplex::{MAX_BUFFERED, MAX_HELD, MAX_PART, MAX_STREAMS},
+        *,
+    };
     use crate::NodeKey;
     use futures::{AsyncWriteExt, StreamExt, future::poll_fn};
     use libp2p::{
@@ -215,7 +210,7 @@ mod tests {
         let received = || usize::try_from(counters.bytes_received.get()).unwrap();
         let mut last = 0;
         let stops = async {
-            while received() > last || last < MPLEX_BUFFER * MIB {
+            while received() > last || last < MAX_BUFFERED * MAX_PART {
                 last = received();
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
@@ -224,7 +219,8 @@ mod tests {
             .await
             .unwrap();
         assert!(!sent.is_finished());
-        assert!(last <= (MPLEX_BUFFER + 2) * MIB, "{last} bytes taken");
+        // Of one stream, and what encryption has read and not handed on.
+        assert!(last <= MAX_HELD / MAX_STREAMS + 256 * 1024, "{last} bytes taken");
         driven.abort();
         sent.abort();
     }

@@ -1,5 +1,14 @@
 //! yamux with frames that fill noise's messages, and flushed once for all that can be sent. libp2p's own wrapping leaves
 //! frames at 16 KiB and flushes behind each: a message to encrypt, a write to the socket and a wake-up of whoever reads it.
+//! And what all connections together have received and not read is bounded.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `unread` | the account of it |
+//! | `metered` | the frames as they come: asked about, long ones in parts |
+
+mod metered;
+mod unread;
 
 use super::noise::MAX_TEXT;
 use futures::io::{AsyncRead, AsyncWrite};
@@ -8,6 +17,7 @@ use libp2p::core::{
     muxing::{StreamMuxer, StreamMuxerEvent},
     upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade},
 };
+use metered::Metered;
 use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
@@ -18,22 +28,25 @@ use std::{
     sync::Arc,
     task::{self, Context, Poll, Waker},
 };
+use unread::{Line, Unread};
 
 /// Streams of one connection; a peer that opens more loses the connection. Two are gossip's, two a request's each, the
-/// rest short; each may hold a window of 256 KiB.
+/// rest short; each has a window of 256 KiB.
 const MAX_STREAMS: usize = 64;
-/// What a connection's streams may hold together: each its first window, and 1 MiB by which windows grow where the round
-/// trip is long: 100 Mbit/s over 100 ms. More would be cold memory: the peer on the same machine or network fills whatever
-/// window it is given, and serving a range cost a third more processor time with 8 MiB.
+/// The windows of a connection's streams together: each its first one, and 1 MiB by which windows grow where the round trip
+/// is long: 100 Mbit/s over 100 ms. More would be cold memory: the peer on the same machine or network fills whatever
+/// window it is given, and serving a range cost a third more processor time with 8 MiB. What a peer may really send of it
+/// before it is read is `unread`'s matter.
 const MAX_RECEIVE_WINDOWS: usize = MAX_STREAMS * yamux::DEFAULT_CREDIT as usize + (1 << 20);
-/// yamux's header in front of each frame.
-const FRAME_HEADER: usize = 12;
 /// Most bytes of a frame that is sent: with its header, two full messages. Half a first window; 20 ms at 50 Mbit/s.
-pub(crate) const FRAME_BODY: usize = 2 * MAX_TEXT - FRAME_HEADER;
+pub(crate) const FRAME_BODY: usize = 2 * MAX_TEXT - metered::HEADER;
 
-/// The upgrade to yamux.
+/// The upgrade to yamux. Connections of clones share an account of what they hold unread.
 #[derive(Debug, Clone)]
-pub(super) struct Yamux(yamux::Config);
+pub(super) struct Yamux {
+    config: yamux::Config,
+    unread: Unread,
+}
 
 impl Default for Yamux {
     fn default() -> Self {
@@ -42,7 +55,10 @@ impl Default for Yamux {
             .set_max_num_streams(MAX_STREAMS)
             .set_max_connection_receive_window(Some(MAX_RECEIVE_WINDOWS))
             .set_split_send_size(FRAME_BODY);
-        Self(config)
+        Self {
+            config,
+            unread: Unread::default(),
+        }
     }
 }
 
@@ -104,29 +120,34 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Batched<C> {
 /// A connection that speaks yamux.
 #[derive(Debug)]
 pub(super) struct Muxer<C> {
-    connection: yamux::Connection<Batched<C>>,
+    connection: yamux::Connection<Metered<Batched<C>>>,
     socket: Arc<Mutex<C>>,
+    line: Arc<Line>,
     /// Streams of the peer that came while the connection was driven for others. At most `MAX_STREAMS`: no more are open.
-    arrived: VecDeque<yamux::Stream>,
+    arrived: VecDeque<Stream>,
     /// Who waits for one.
     waiting: Option<Waker>,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
-    fn new(socket: C, Yamux(config): Yamux, mode: yamux::Mode) -> Self {
+    fn new(socket: C, Yamux { config, unread }: Yamux, mode: yamux::Mode) -> Self {
         let socket = Arc::new(Mutex::new(socket));
+        let line = unread.line();
+        let metered = Metered::new(Batched(Arc::clone(&socket)), Arc::clone(&line));
         Self {
-            connection: yamux::Connection::new(Batched(Arc::clone(&socket)), config, mode),
+            connection: yamux::Connection::new(metered, config, mode),
             socket,
+            line,
             arrived: VecDeque::new(),
             waiting: None,
         }
     }
 
     /// Reads and writes what can be; a stream that the peer opened.
-    fn drive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
+    fn drive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         let next = self.connection.poll_next_inbound(cx).map(|next| match next {
-            Some(stream) => stream.map_err(to_io),
+            Some(Ok(stream)) => Ok(Stream::new(stream, &self.line)),
+            Some(Err(error)) => Err(to_io(error)),
             None => Err(to_io(yamux::ConnectionError::Closed)),
         });
         if matches!(next, Poll::Ready(Err(_))) {
@@ -141,10 +162,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
-    type Substream = yamux::Stream;
+    type Substream = Stream;
     type Error = io::Error;
 
-    fn poll_inbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
+    fn poll_inbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         let this = self.get_mut();
         if let Some(stream) = this.arrived.pop_front() {
             return Poll::Ready(Ok(stream));
@@ -156,8 +177,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
         next
     }
 
-    fn poll_outbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
-        self.get_mut().connection.poll_new_outbound(cx).map_err(to_io)
+    fn poll_outbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        let this = self.get_mut();
+        let stream = this.connection.poll_new_outbound(cx).map_err(to_io);
+        stream.map_ok(|stream| Stream::new(stream, &this.line))
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -177,6 +200,52 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
         // There may be more to read; others have their turn first.
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+/// A stream, whose reader gives back what was counted for it.
+#[derive(Debug)]
+pub(super) struct Stream {
+    stream: yamux::Stream,
+    line: Arc<Line>,
+}
+
+impl Stream {
+    fn new(stream: yamux::Stream, line: &Arc<Line>) -> Self {
+        line.opens(stream.id().val());
+        Self {
+            stream,
+            line: Arc::clone(line),
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.line.closes(self.stream.id().val());
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let n = task::ready!(Pin::new(&mut this.stream).poll_read(cx, bytes))?;
+        this.line.takes(this.stream.id().val(), n);
+        Poll::Ready(Ok(n))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_close(cx)
     }
 }
 
@@ -202,15 +271,19 @@ mod tests {
     type Side = Muxer<TcpStream>;
 
     async fn pair(dialling: Yamux) -> (Side, Side) {
+        pair_of(dialling, Yamux::default()).await
+    }
+
+    async fn pair_of(dialling: Yamux, listening: Yamux) -> (Side, Side) {
         let listener = net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let dialled = net::TcpStream::connect(listener.local_addr().unwrap());
         let (dialled, taken) = tokio::try_join!(dialled, listener.accept()).unwrap();
         let dialler = dialling.upgrade_outbound(TcpStream(dialled), "");
-        let listener = Yamux::default().upgrade_inbound(TcpStream(taken.0), "");
+        let listener = listening.upgrade_inbound(TcpStream(taken.0), "");
         (dialler.await.unwrap(), listener.await.unwrap())
     }
 
-    fn outbound(side: &mut Side) -> impl Future<Output = io::Result<yamux::Stream>> {
+    fn outbound(side: &mut Side) -> impl Future<Output = io::Result<Stream>> {
         poll_fn(move |cx| Pin::new(&mut *side).poll_outbound(cx))
     }
 
@@ -269,8 +342,8 @@ mod tests {
     #[tokio::test]
     async fn who_opens_too_many_streams_loses_the_connection() {
         let mut without_bounds = Yamux::default();
-        without_bounds.0.set_max_connection_receive_window(None);
-        without_bounds.0.set_max_num_streams(4 * MAX_STREAMS);
+        without_bounds.config.set_max_connection_receive_window(None);
+        without_bounds.config.set_max_num_streams(4 * MAX_STREAMS);
         let (mut dialler, listener) = pair(without_bounds).await;
         let mut streams = Vec::new();
         for _ in 0..=MAX_STREAMS {
@@ -282,5 +355,70 @@ mod tests {
         match timeout(Duration::from_secs(20), either).await.unwrap() {
             Either::Left((ended, _)) | Either::Right((ended, _)) => drop(ended.unwrap()),
         }
+    }
+
+    /// Peers that send on streams that nobody reads, as much as their windows allow: 16 MiB each.
+    #[tokio::test]
+    async fn what_many_leave_unread_is_bounded_and_who_is_read_goes_on() {
+        let listening = Yamux::default();
+        let (mut all, mut readers, mut sent) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..4 {
+            let (mut dialler, mut listener) = pair_of(Yamux::default(), listening.clone()).await;
+            for _ in 0..60 {
+                let mut stream = outbound(&mut dialler).await.unwrap();
+                sent.push(tokio::spawn(async move {
+                    // Never ends: nobody reads it.
+                    let _ = stream.write_all(&[7; 1 << 20]).await;
+                    stream
+                }));
+            }
+            all.push(driven(dialler));
+            let unread = tokio::spawn(async move {
+                let mut streams = Vec::new();
+                while let Ok(stream) = poll_fn(|cx| Pin::new(&mut listener).poll_inbound(cx)).await {
+                    streams.push(stream);
+                }
+            });
+            readers.push(unread);
+        }
+        let pool = &listening.unread;
+        let full = async {
+            while pool.taken() + FRAME_BODY < unread::POOL {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), full).await.unwrap();
+
+        // Nothing is left but its share: more than a window passes through it.
+        let (mut dialler, mut listener) = pair_of(Yamux::default(), listening.clone()).await;
+        let mut ours = outbound(&mut dialler).await.unwrap();
+        all.push(driven(dialler));
+        let writes = tokio::spawn(async move {
+            ours.write_all(&[9; 3_000_000]).await.unwrap();
+            ours.close().await.unwrap();
+            ours
+        });
+        let mut theirs = poll_fn(|cx| Pin::new(&mut listener).poll_inbound(cx))
+            .await
+            .unwrap();
+        all.push(driven(listener));
+        let mut got = Vec::new();
+        let read = theirs.read_to_end(&mut got);
+        timeout(Duration::from_secs(60), read).await.unwrap().unwrap();
+        assert_eq!(got.len(), 3_000_000);
+        assert!(pool.taken() <= unread::POOL);
+        writes.await.unwrap();
+
+        // Who goes leaves nothing behind.
+        all.iter().for_each(tokio::task::JoinHandle::abort);
+        readers.iter().for_each(tokio::task::JoinHandle::abort);
+        sent.iter().for_each(tokio::task::JoinHandle::abort);
+        drop(theirs);
+        let empty = async {
+            while pool.taken() > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), empty).await.unwrap();
     }
 }

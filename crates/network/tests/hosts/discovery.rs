@@ -1,6 +1,7 @@
 //! Nodes that know one boot node, and find each other.
 
 use crate::support::*;
+use ::enr::CombinedKey;
 use assay_chain::{BlockAt, BlockSource, ChainStatus, KnownNode, KnownNodes, RawBlock, SourceError};
 use assay_network::{
     NetworkConfig, NetworkError, PeerAddress, PeerState,
@@ -8,6 +9,8 @@ use assay_network::{
 };
 use assay_types::{Epoch, ForkDigest, Root};
 use async_trait::async_trait;
+use aws_lc_rs::cipher::{AES_128, EncryptingKey, EncryptionContext, UnboundCipherKey};
+use discv5::{ConfigBuilder, Discv5, ListenConfig};
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 const SLOT: u64 = 30;
@@ -402,6 +405,7 @@ async fn the_record_follows_the_forks() {
     let chain = TestChain::new(spec(), boundary.0 * 8);
     let newcomer = Node::start_with(booted(newcomer_dir.path(), vec![new.clone()]), chain).await;
     newcomer.connected_to(1).await;
+    node.connected_to(1).await;
     assert_eq!(
         connected(&node),
         BTreeSet::from([newcomer.network.identity().peer_id.to_string()])
@@ -410,4 +414,86 @@ async fn the_record_follows_the_forks() {
     assert_eq!(told(), Some(new.to_base64()));
     node.stop().await;
     newcomer.stop().await;
+}
+
+/// A node of discovery and nothing else, at 127.0.0.2: loopback's first address has no limits.
+async fn bare_node() -> Discv5 {
+    let key = CombinedKey::generate_secp256k1();
+    let socket = Arc::new(tokio::net::UdpSocket::bind("127.0.0.2:0").await.unwrap());
+    let enr = ::enr::Enr::builder()
+        .ip4([127, 0, 0, 2].into())
+        .udp4(socket.local_addr().unwrap().port())
+        .build(&key)
+        .unwrap();
+    let listen = ListenConfig::FromSockets {
+        ipv4: Some(socket),
+        ipv6: None,
+    };
+    let mut node = Discv5::new(enr, key, ConfigBuilder::new(listen).build()).unwrap();
+    node.start().await.unwrap();
+    node
+}
+
+/// A packet that begins a conversation, as discv5 has it on the wire: it names a node's id, and proves nothing.
+fn first_packet(from: &Enr, to: &Enr) -> Vec<u8> {
+    let iv = [5; 16];
+    let (nonce, message) = ([6; 12], [7; 44]);
+    let mut header = [
+        b"discv5".as_slice(),
+        &[0, 1, 0],
+        &nonce,
+        &[0, 32],
+        &from.node_id().raw(),
+    ]
+    .concat();
+    let key = UnboundCipherKey::new(&AES_128, &to.node_id().raw()[..16]).unwrap();
+    EncryptingKey::ctr(key)
+        .unwrap()
+        .less_safe_encrypt(&mut header, EncryptionContext::Iv128((&iv).into()))
+        .unwrap();
+    [iv.as_slice(), &header, &message].concat()
+}
+
+/// What anybody can send in the name of another: 150 packets that name the node's id, from the address and other ports.
+/// (From one port they are not limited: an answer from there is awaited after the first.)
+async fn flood_in_the_name_of(node: &Discv5, victim: &Enr, from: &str) {
+    let to = victim.udp4_socket().unwrap();
+    let bytes = first_packet(&node.local_enr(), victim);
+    for _ in 0..150 {
+        let socket = tokio::net::UdpSocket::bind(from).await.unwrap();
+        socket.send_to(&bytes, to).await.unwrap();
+    }
+}
+
+/// Whether a first packet from there is answered, as each is that is not dropped.
+async fn is_challenged(node: &Discv5, victim: &Enr, from: &str) -> bool {
+    let socket = tokio::net::UdpSocket::bind(from).await.unwrap();
+    let bytes = first_packet(&node.local_enr(), victim);
+    let to = victim.udp4_socket().unwrap();
+    socket.send_to(&bytes, to).await.unwrap();
+    let mut answer = [0; 1280];
+    tokio::time::timeout(Duration::from_millis(500), socket.recv(&mut answer))
+        .await
+        .is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packets_in_the_name_of_a_node_do_not_ban_it() {
+    // Who is banned is one list for the whole process, which every start empties: the bare node starts first.
+    let bare = bare_node().await;
+    let (node, _dir) = Node::start(vec![]).await;
+    let victim = node.enr();
+    // From now on each is in the other's table.
+    bare.send_ping(victim.clone()).await.unwrap();
+    assert!(is_challenged(&bare, &victim, "127.0.0.2:0").await);
+    // By its id alone, from where there are no limits; then from its address.
+    flood_in_the_name_of(&bare, &victim, "127.0.0.1:0").await;
+    assert!(
+        is_challenged(&bare, &victim, "127.0.0.1:0").await,
+        "its id is banned"
+    );
+    flood_in_the_name_of(&bare, &victim, "127.0.0.2:0").await;
+    let again = async { while !is_challenged(&bare, &victim, "127.0.0.2:0").await {} };
+    tokio::time::timeout(PATIENCE, again).await.unwrap();
+    node.stop().await;
 }

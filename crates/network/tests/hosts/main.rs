@@ -4,6 +4,7 @@
 
 mod discovery;
 mod line;
+mod mplex;
 mod single;
 mod support;
 mod transports;
