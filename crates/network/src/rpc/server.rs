@@ -30,6 +30,7 @@ use libp2p::{PeerId, Stream};
 use parking_lot::Mutex;
 use room::{Division, Room, Shares, SlowReaders, Taken, is_slow};
 use std::{
+    future::pending,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -242,8 +243,6 @@ impl Inner {
             // The rest of what was refused at its first wrong byte.
             Err(_) => max_frames_len(bounds.max),
         };
-        // A goodbye is heard although its peer hangs up behind it.
-        let is_watched = protocol != Protocol::Goodbye;
         let pace = Pace {
             peer,
             protocol,
@@ -255,7 +254,13 @@ impl Inner {
         let outcome = tokio::select! {
             // What has come is looked at first.
             biased;
-            behind = nothing_more(&mut incoming, passed_over, count), if is_watched => Err(behind.into()),
+            behind = async {
+                match nothing_more(&mut incoming, passed_over, count).await {
+                    // A goodbye is heard although its peer hangs up behind it.
+                    RequestReadError::Io(_) if protocol == Protocol::Goodbye => pending().await,
+                    behind => behind,
+                }
+            } => Err(behind.into()),
             outcome = async {
                 pace.wait(1, 0).await;
                 self.respond(&peer, protocol, &request?, &mut writer).await
