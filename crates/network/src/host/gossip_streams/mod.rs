@@ -1,5 +1,5 @@
 //! What peers make this node hold on gossip's streams, over all of them together: messages that are begun and not
-//! finished, messages that the host has not handled yet, and messages that nobody takes.
+//! finished, messages that the host has not handled yet, room for messages past, and messages that nobody takes.
 //!
 //! gossipsub keeps what has come of a message until all of it has, for as long as that takes; what is whole waits for the
 //! host, some of it for each connection; and a queue of copies is kept for a peer until the peer takes them. Each is
@@ -11,6 +11,7 @@
 //! | `mod` | the accounts over all streams, shared |
 //! | `unfinished` | messages that are begun: who gives way when they are too much |
 //! | `in_hand` | room for what is whole, and the streams that wait for some |
+//! | `kept` | room for messages past: which stream ends when it is too much |
 //! | `takers` | peers that take too slowly what goes to them: who is let go |
 //! | `handed` | gossip's behaviour, which tells what is in hand |
 //! | `sniff` | which protocol a stream is for, and where its messages end |
@@ -18,6 +19,7 @@
 
 mod handed;
 mod in_hand;
+mod kept;
 mod sniff;
 mod stream;
 mod takers;
@@ -28,6 +30,7 @@ mod unfinished;
 use crate::counters::Counters;
 pub(super) use handed::CountedGossip;
 use in_hand::{Reading, Room};
+use kept::{Ends, Kept};
 use libp2p::PeerId;
 use parking_lot::Mutex;
 use std::{
@@ -49,14 +52,16 @@ const STREAMS_PER_CONNECTION: u32 = 4;
 
 /// Metric labels: a message that took too long; one of the peer that had cost most when all held too much; messages that are
 /// not taken; a stream that ended within a message, because it was longer than any may be or its connection was closed; a
-/// connection closed because gossipsub would serve no further stream on it.
+/// connection closed because gossipsub would serve no further stream on it; a stream that ended between messages for the
+/// room that it kept.
 const UNFINISHED: &str = "unfinished";
 const CROWDED_OUT: &str = "crowded_out";
 const NOT_TAKEN: &str = "not_taken";
 const BROKEN_OFF: &str = "broken_off";
 const SPENT: &str = "spent";
+const KEPT: &str = "kept";
 /// All of them.
-pub(crate) const GIVEN_UP_REASONS: [&str; 5] = [UNFINISHED, CROWDED_OUT, NOT_TAKEN, BROKEN_OFF, SPENT];
+pub(crate) const GIVEN_UP_REASONS: [&str; 6] = [UNFINISHED, CROWDED_OUT, NOT_TAKEN, BROKEN_OFF, SPENT, KEPT];
 
 /// Every gossip stream that holds something. Clones share it.
 #[derive(Clone, Default)]
@@ -71,6 +76,7 @@ struct Accounts {
     last: AtomicU64,
     unfinished: Mutex<Unfinished>,
     room: Mutex<Room>,
+    kept: Mutex<Kept>,
     takers: Mutex<Takers>,
 }
 
@@ -120,6 +126,17 @@ impl GossipStreams {
         self.accounts.room.lock().ends(id);
     }
 
+    fn brought(&self, id: u64, bytes: usize, reader: &Waker, ends: &Ends) {
+        self.accounts
+            .kept
+            .lock()
+            .brought(id, bytes, reader, ends, Instant::now());
+    }
+
+    fn read_by(&self, id: u64, reader: &Waker) {
+        self.accounts.kept.lock().read_by(id, reader);
+    }
+
     fn comes(&self, bytes: usize) {
         self.accounts.room.lock().comes(bytes, Instant::now());
     }
@@ -144,6 +161,7 @@ impl GossipStreams {
     fn closed(&self, id: u64) -> bool {
         self.taken(id);
         self.turn_ends(id);
+        self.accounts.kept.lock().gone(id);
         self.accounts.unfinished.lock().finished(id)
     }
 }

@@ -4,6 +4,7 @@
 use super::{
     handed::{InHand, weight},
     in_hand::{MAX_IN_HAND, TURNS},
+    kept::MAX_KEPT,
     stream::Stream,
     unfinished::MAX_UNFINISHED,
     *,
@@ -277,6 +278,42 @@ async fn a_busy_host_is_given_no_more_than_fits_and_loses_nothing() {
     assert_eq!(streams.accounts.unfinished.lock().all(), (0, 0));
 }
 
+/// gossipsub's reader keeps what room it once needed, though there was nothing in the message that it knows.
+#[tokio::test]
+async fn streams_end_where_too_much_room_is_kept_for_them() {
+    let streams = GossipStreams::default();
+    let wire = framed(&field(9, &vec![7; 11 * MIB]));
+    let mut all = Vec::new();
+    for n in 0..7 {
+        let (mut theirs, ours) = duplex(256 << 10);
+        let wire = wire.clone();
+        let sends = tokio::spawn(async move {
+            theirs.write_all(NAMES).await.unwrap();
+            theirs.write_all(&wire).await.unwrap();
+            theirs
+        });
+        let mut events = decoded(ours, PeerId::random(), &streams).await;
+        assert!(weight(&events.next().await.unwrap()) < 1000);
+        let mut theirs = sends.await.unwrap();
+        if n == 1 {
+            // Within the next message when it is to end.
+            theirs.write_all(&message(300_000)[..200_000]).await.unwrap();
+        }
+        assert!(events.next().now_or_never().is_none());
+        all.push((theirs, events));
+        let (bytes, kept) = streams.accounts.kept.lock().all();
+        assert!(bytes <= MAX_KEPT && bytes > kept * 11 * MIB, "{bytes} for {kept}");
+    }
+    let ended = all.iter_mut().map(|(_, events)| events.next().now_or_never());
+    let ended: Vec<bool> = ended.map(|next| matches!(next, Some(None))).collect();
+    assert_eq!(ended, [true, true, false, false, false, false, false]);
+    all.drain(..2);
+    let counted = GIVEN_UP_REASONS.map(|reason| streams.counters.gossip_streams_of(reason));
+    assert_eq!(counted, [0, 1, 0, 0, 0, 1], "one within a message, one between");
+    all.clear();
+    assert_eq!(streams.accounts.kept.lock().all(), (0, 0));
+}
+
 /// A node that speaks gossip and nothing else.
 fn node() -> (Swarm<CountedGossip>, GossipStreams, TopicHash) {
     let key = NodeKey::generate().keypair();
@@ -365,7 +402,7 @@ async fn a_message_is_in_hand_until_it_is_handled_and_waits_while_there_is_no_ro
 
     // Now there is no room: it does not even come, and is not lost.
     let full = InHand::new(streams.clone(), MAX_IN_HAND + 1);
-    other.behaviour_mut().publish(topic, proof(2)).unwrap();
+    other.behaviour_mut().publish(topic.clone(), proof(2)).unwrap();
     let both = futures::future::join(until(&mut busy, len), until(&mut other, |_| None::<()>));
     assert!(
         tokio::time::timeout(Duration::from_millis(500), both)
@@ -388,4 +425,37 @@ async fn a_message_is_in_hand_until_it_is_handled_and_waits_while_there_is_no_ro
     let (bytes, waiting, turns) = in_hand();
     assert!(bytes < 100_000, "{bytes}");
     assert_eq!((waiting, turns), (0, 0));
+
+    // The stream ends for the room that is kept for it. The other finds out with what it says next, and opens one anew
+    // when its connection next has anything to do.
+    let mut kept = streams.accounts.kept.lock().all();
+    assert_eq!(kept.1, 1);
+    streams.brought(u64::MAX, MAX_KEPT, Waker::noop(), &Ends::default());
+    kept = streams.accounts.kept.lock().all();
+    assert_eq!(kept, (MAX_KEPT, 1));
+    let mut lost = 0;
+    within(async {
+        loop {
+            other
+                .behaviour_mut()
+                .publish(topic.clone(), proof(3 + lost))
+                .unwrap();
+            let came = tokio::time::timeout(Duration::from_secs(1), async {
+                tokio::select! {
+                    len = until(&mut busy, len) => len,
+                    () = until(&mut other, |_| None) => 0,
+                }
+            });
+            if came.await == Ok(300_000) {
+                break;
+            }
+            lost += 1;
+            busy.behaviour_mut()
+                .publish(topic.clone(), proof(1000 + lost))
+                .unwrap();
+        }
+    })
+    .await;
+    assert!(lost <= 2, "{lost}");
+    assert_eq!(streams.counters.gossip_streams_of(KEPT), 1);
 }
