@@ -17,7 +17,8 @@ const IDENTIFY_PROTOCOL: &str = "eth2/1.0.0";
 /// Connections to one peer. Two that dial each other at once both succeed, and neither knows which of the two the other
 /// would close: with one, each may close the other's, and both are gone. What the second makes this node hold is bounded
 /// as for the first: it counts against the limits of its place (`peers::limits`), and streams, unfinished messages and
-/// queues of gossip are bounded over all peers or by peer, not by connection, but for yamux's windows.
+/// queues of gossip are bounded over all peers or by peer, not by connection, but for its share of what is received and
+/// not read (`yamux`, `transport`).
 pub(super) const MAX_CONNECTIONS_PER_PEER: u32 = 2;
 /// Connections that are being opened, each way.
 pub(super) const MAX_PENDING: u32 = 128;
