@@ -44,12 +44,16 @@ async fn nodes_that_know_one_boot_node_find_each_other_and_pass_a_proof() {
     }
     for (node, _) in &nodes {
         node.connected_to(4).await;
-        let seen = node.network.peers();
-        assert!(
-            seen.iter()
-                .all(|peer| peer.eproof == Some(1) && peer.enr.is_some()),
-            "{seen:?}"
-        );
+        // Who dialled tells its record a moment after it is connected.
+        wait_for(|| {
+            let seen = node.network.peers();
+            let are_known = seen
+                .iter()
+                .all(|peer| peer.eproof == Some(1) && peer.enr.is_some());
+            are_known.then_some(())
+        })
+        .await
+        .unwrap();
     }
     boot.connected_to(4).await;
 
