@@ -60,8 +60,18 @@ const NOT_TAKEN: &str = "not_taken";
 const BROKEN_OFF: &str = "broken_off";
 const SPENT: &str = "spent";
 const KEPT: &str = "kept";
+/// An RPC that is none, or holds more messages or control than any may: gossipsub ends its stream.
+const REFUSED: &str = "refused";
 /// All of them.
-pub(crate) const GIVEN_UP_REASONS: [&str; 6] = [UNFINISHED, CROWDED_OUT, NOT_TAKEN, BROKEN_OFF, SPENT, KEPT];
+pub(crate) const GIVEN_UP_REASONS: [&str; 7] = [
+    UNFINISHED,
+    CROWDED_OUT,
+    NOT_TAKEN,
+    BROKEN_OFF,
+    SPENT,
+    KEPT,
+    REFUSED,
+];
 
 /// Every gossip stream that holds something. Clones share it.
 #[derive(Clone, Default)]

@@ -1,7 +1,7 @@
 //! The wrapping around a connection and its streams.
 
 use super::{
-    BROKEN_OFF, CROWDED_OUT, GossipStreams, KEPT, SPENT, STREAMS_PER_CONNECTION,
+    BROKEN_OFF, CROWDED_OUT, GossipStreams, KEPT, REFUSED, SPENT, STREAMS_PER_CONNECTION,
     in_hand::{Reading, TURN},
     kept::Ends,
     sniff::Sniff,
@@ -120,6 +120,8 @@ pub(in crate::host) struct Stream<S> {
     turn: usize,
     /// Whether this node has ended it.
     is_over: bool,
+    /// Whether its peer has, or it has failed.
+    has_ended: bool,
     /// Once it has brought a large message: who reads it, and whether it is to end for the room that is kept for it.
     kept: Option<(Waker, Ends)>,
     /// Whether a message of ours waits to be taken.
@@ -146,6 +148,7 @@ impl<S> Stream<S> {
             told: 0,
             turn: 0,
             is_over: false,
+            has_ended: false,
             kept: None,
             waits: false,
         }
@@ -262,10 +265,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
         let n = match Pin::new(&mut this.stream).poll_read(cx, buffer) {
             Poll::Ready(Ok(n)) => n,
             other => {
+                this.has_ended |= other.is_ready();
                 this.has_read(0, false);
                 return other;
             }
         };
+        this.has_ended |= n == 0 && !buffer.is_empty();
         if this.is_theirs && !matches!(this.sniff, Sniff::Other) {
             let before = this.sniff.unfinished();
             this.sniff.push(&buffer[..n]);
@@ -330,6 +335,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     /// window, with all that it has to say.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        // Nobody has ended it: gossipsub refuses an RPC, not one of its messages, all of it. Within one it is broken off.
+        if this.is_theirs && this.sniff.is_gossip() && !this.has_ended && !this.is_over {
+            this.is_over = true;
+            let is_whole = this.sniff.unfinished() == 0;
+            this.streams
+                .counters
+                .gossip_streams(REFUSED, usize::from(is_whole));
+        }
         if this.is_over {
             return Poll::Ready(Ok(()));
         }

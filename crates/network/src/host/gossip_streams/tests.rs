@@ -17,10 +17,12 @@ use crate::{
 use assay_types::{Root, Spec};
 use futures::{AsyncReadExt, FutureExt, StreamExt, future::select_all};
 use libp2p::{
-    Multiaddr, Swarm,
+    Multiaddr, Swarm, SwarmBuilder,
     core::{InboundUpgrade, UpgradeInfo},
-    gossipsub::{Event, TopicHash},
+    gossipsub::{self, Event, TopicHash},
+    noise,
     swarm::{ConnectionHandler, ConnectionId, NetworkBehaviour, SwarmEvent, THandlerOutEvent},
+    tcp, yamux,
 };
 use prometheus_client::registry::Registry;
 use std::{future::Future, time::Duration};
@@ -309,7 +311,11 @@ async fn streams_end_where_too_much_room_is_kept_for_them() {
     assert_eq!(ended, [true, true, false, false, false, false, false]);
     all.drain(..2);
     let counted = GIVEN_UP_REASONS.map(|reason| streams.counters.gossip_streams_of(reason));
-    assert_eq!(counted, [0, 1, 0, 0, 0, 1], "one within a message, one between");
+    assert_eq!(
+        counted,
+        [0, 1, 0, 0, 0, 1, 0],
+        "one within a message, one between"
+    );
     all.clear();
     assert_eq!(streams.accounts.kept.lock().all(), (0, 0));
 }
@@ -458,4 +464,53 @@ async fn a_message_is_in_hand_until_it_is_handled_and_waits_while_there_is_no_ro
     .await;
     assert!(lost <= 2, "{lost}");
     assert_eq!(streams.counters.gossip_streams_of(KEPT), 1);
+}
+
+/// An RPC that gossipsub's codec refuses as a whole takes its stream with it, though every byte of it came.
+#[tokio::test]
+async fn an_rpc_that_is_refused_as_a_whole_is_counted() {
+    let (mut node, streams, topic) = node();
+    node.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+    let address = within(until(&mut node, |event| match event {
+        SwarmEvent::NewListenAddr { address, .. } => Some(address),
+        _ => None,
+    }))
+    .await;
+    let config = gossipsub::ConfigBuilder::default()
+        .validation_mode(gossipsub::ValidationMode::None)
+        .build()
+        .unwrap();
+    let mut peer = SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+        .unwrap()
+        .with_behaviour(|_| -> gossipsub::Behaviour {
+            gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Anonymous, config).unwrap()
+        })
+        .unwrap()
+        .build();
+    // More control than any RPC may hold.
+    let long = gossipsub::IdentTopic::new("t".repeat(600 * 1024));
+    peer.dial(address).unwrap();
+    let refused = async {
+        let counted = || GIVEN_UP_REASONS.map(|reason| streams.counters.gossip_streams_of(reason));
+        loop {
+            tokio::select! {
+                event = peer.select_next_some() => {
+                    if let SwarmEvent::Behaviour(gossipsub::Event::Subscribed { topic: joined, .. }) = event
+                        && joined == topic
+                    {
+                        assert_eq!(counted(), [0; 7]);
+                        peer.behaviour_mut().subscribe(&long).unwrap();
+                    }
+                }
+                _ = node.select_next_some() => {}
+                () = tokio::time::sleep(Duration::from_millis(5)) => {}
+            }
+            if counted() != [0; 7] {
+                return counted();
+            }
+        }
+    };
+    assert_eq!(within(refused).await, [0, 0, 0, 0, 0, 0, 1]);
 }
