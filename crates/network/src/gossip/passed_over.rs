@@ -277,7 +277,7 @@ impl NetworkBehaviour for GossipBehaviour {
             // All that is new has come out.
             Poll::Pending => {
                 let unpacked = self.unpacked.load(Ordering::Relaxed);
-                self.counters.messages_duplicate.inc_by(unpacked - self.told);
+                self.counters.messages_duplicate.inc_by(unpacked.saturating_sub(self.told));
                 self.told = unpacked;
             }
         }
