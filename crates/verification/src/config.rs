@@ -89,11 +89,12 @@ pub struct RoomLimits {
 const MIB: usize = 1024 * 1024;
 
 impl Default for RoomLimits {
-    /// Room for 32 proofs of 4 MiB; half of it for unknown payloads, 4 a peer, 8 a payload.
+    /// Room for 32 proofs of 4 MiB; a quarter of it for unknown payloads (two slots of four proofs each, and gossipsub's cache
+    /// holds them once more), 4 a peer, 8 a payload.
     fn default() -> Self {
         Self {
             bytes: 136 * MIB,
-            bytes_unknown_payload: 68 * MIB,
+            bytes_unknown_payload: 34 * MIB,
             bytes_per_peer: 17 * MIB,
             bytes_per_payload: 34 * MIB,
             candidates: 2048,

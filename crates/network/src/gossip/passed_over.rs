@@ -257,7 +257,8 @@ impl NetworkBehaviour for GossipBehaviour {
             let score = self.gossipsub.peer_score(&peer).unwrap_or_default();
             if score < graylist_threshold() {
                 let messages = rpc.messages.len() + invalid_messages.len();
-                let control = usize::from(!rpc.control_msgs.is_empty());
+                // gossipsub 0.50 adds one of its own to every RPC it reads: which extensions were named, if any.
+                let control = usize::from(rpc.control_msgs.len() > 1);
                 self.counters.passed_over(PASSED_OVER_GRAYLISTED, messages);
                 self.counters.passed_over(PASSED_OVER_CONTROL, control);
             } else {
@@ -277,7 +278,9 @@ impl NetworkBehaviour for GossipBehaviour {
             // All that is new has come out.
             Poll::Pending => {
                 let unpacked = self.unpacked.load(Ordering::Relaxed);
-                self.counters.messages_duplicate.inc_by(unpacked.saturating_sub(self.told));
+                self.counters
+                    .messages_duplicate
+                    .inc_by(unpacked.saturating_sub(self.told));
                 self.told = unpacked;
             }
         }
