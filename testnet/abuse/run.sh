@@ -4,9 +4,9 @@
 # Victims:
 #   library   the network's host alone, in the bench, between two honest ones; an honest proof of 1 MiB each slot
 #   node      a whole `assay node` over the simulated chain, between two others that know it alone; a proof of 1 MiB each slot
-# Ends with 1 if an honest proof came late, the victim's memory passed the limit (400 MiB), or what was sent and arrived
-# is not found in a counter.
-# Environment: ABUSE_BIN, ASSAY_BIN, CHAIN_BIN (binaries instead of building them), SLOTS=10, PROFILE=release, BASE=24600 (first port),
+# Ends with 1 if an honest proof or answer came late, the victim's memory passed the limit (400 MiB), or what was sent and
+# arrived is not found in a counter.
+# Environment: ABUSE_BIN, ASSAY_BIN, CHAIN_BIN (binaries instead of building them), SLOTS=6 (of each group), PROFILE=release, BASE=24600 (first port),
 #   OUT=testnet/abuse/run. To see the comparison fail: `-- --blind not_snappy`.
 set -euo pipefail
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -30,7 +30,7 @@ fi
 failed=0
 for victim in "${victims[@]}"; do
   if [ "$victim" = library ]; then
-    "$ABUSE_BIN" --slots "${SLOTS:-10}" "$@" || failed=1
+    "$ABUSE_BIN" --slots "${SLOTS:-6}" "$@" || failed=1
     continue
   fi
   need_tools node
@@ -38,7 +38,7 @@ for victim in "${victims[@]}"; do
   trap finish EXIT
   trap 'exit 1' INT TERM
   begin_run "${OUT:-$HERE/run}/node"
-  ASSAY="$ASSAY_BIN" CHAIN="$CHAIN_BIN" ABUSE="$ABUSE_BIN" OUT_DIR="$DIR" BASE="${BASE:-24600}" SLOTS="${SLOTS:-10}" \
+  ASSAY="$ASSAY_BIN" CHAIN="$CHAIN_BIN" ABUSE="$ABUSE_BIN" OUT_DIR="$DIR" BASE="${BASE:-24600}" SLOTS="${SLOTS:-6}" \
     timeout -k 5 "${TIMEOUT:-900}" node "$HERE/abuse.mjs" "$@" &
   CHILD=$!
   wait "$CHILD" || failed=1

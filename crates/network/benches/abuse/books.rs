@@ -1,16 +1,20 @@
 //! What was sent, held against what the victim counted.
 
 use crate::attack::{Attack, Tally};
-use std::{collections::HashMap, sync::atomic::Ordering};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// The victim's metrics of the network by series, at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Metrics(HashMap<String, f64>);
 
 /// What its drops are counted by: parts of names, and of labels.
-const DROPS: [&str; 16] = [
+const DROPS: [&str; 17] = [
     "gossip_verdicts",
     "undecodable",
+    "duplicate",
     "over_budget",
     "passed_over",
     "undecided",
@@ -80,12 +84,19 @@ impl Metrics {
         (self.sum(&["gossip_messages_received"]), became)
     }
 
-    /// Messages that were not accepted: not decoded, passed over, ignored or rejected, or waiting for their verdict.
+    /// Messages that were not accepted: not decoded, known, passed over, ignored or rejected, or waiting for their
+    /// verdict.
     fn refused(&self) -> i64 {
         let (_, became) = self.balance();
         became - self.sum(&["gossip_verdicts", "verdict=\"accept\""])
             + self.sum(&["gossip_messages_undecodable"])
-            + self.sum(&["gossip_passed_over"])
+            + self.sum(&["gossip_messages_duplicate"])
+            + self.passed_over()
+    }
+
+    /// Messages that were not looked at. (What is not one of them is counted beside, and not here.)
+    fn passed_over(&self) -> i64 {
+        self.sum(&["gossip_passed_over"]) - self.sum(&["gossip_passed_over", "\"graylisted_control\""])
     }
 
     /// What an attack of this kind is counted as when nothing else is the matter.
@@ -101,7 +112,7 @@ impl Metrics {
                 "execution_proofs_by_range",
                 "\"streams_of_",
             ]),
-            Attack::Unfinished => {
+            Attack::Unfinished | Attack::Holders => {
                 self.sum(&["gossip_streams_given_up", "\"unfinished\""])
                     + self.sum(&["gossip_streams_given_up", "\"crowded_out\""])
             }
@@ -114,7 +125,26 @@ impl Metrics {
                 of("rpc_requests") - self.outbound_statuses() + of("rpc_dropped_streams")
             }
             Attack::WrongRecords => self.sum(&["discovery_records"]),
+            Attack::Repeats => self.sum(&["gossip_messages_duplicate"]),
+            Attack::Rpcs => self.passed_over(),
+            Attack::Contained => by_reason("\"contained\""),
+            // By range and by root: dropped, answered, or being served.
+            Attack::Frames | Attack::Readers | Attack::Behind => {
+                self.sum(&["rpc_dropped_streams", "execution_proofs_by_r"])
+                    + self.sum(&["rpc_requests", "execution_proofs_by_r", "inbound"])
+                    + self.sum(&["rpc_streams"])
+            }
         }
+    }
+
+    /// From sockets, with all that is around messages.
+    pub(crate) fn received_bytes(&self) -> i64 {
+        self.sum(&["received_bytes"])
+    }
+
+    /// Proofs that were signed as they should be, and are invalid.
+    pub(crate) fn invalid(&self) -> i64 {
+        self.sum(&["gossip_verdicts", "\"invalid_proof\""])
     }
 
     fn outbound_statuses(&self) -> i64 {
@@ -144,89 +174,143 @@ pub(crate) fn roll_call(attack: Attack, arrived: u64, before: &Metrics, after: &
     }
 }
 
-/// Of all kinds at once, at full rate.
-pub(crate) fn compare(tally: &Tally, before: &Metrics, after: &Metrics) -> Vec<Line> {
-    let mut lines = Vec::new();
-    let get = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed) as i64;
-    let delta = |f: &dyn Fn(&Metrics) -> i64| f(after) - f(before);
-    let counts = |attack: Attack| {
-        let count = tally.of(attack);
-        (get(&count.tried), get(&count.sure), get(&count.ended))
-    };
+/// What was sent of several kinds, and how the victim's counters moved meanwhile.
+struct Compared<'a> {
+    kinds: &'a [Attack],
+    tally: &'a Tally,
+    before: &'a Metrics,
+    after: &'a Metrics,
+    lines: Vec<Line>,
+}
 
-    // What flooders share: budgets, room, the gray list.
-    let (mut tried, mut sure, mut ended) = (0, 0, 0);
-    for attack in Attack::FLOODS {
-        let (tried_here, sure_here, ended_here) = counts(attack);
-        (tried, sure, ended) = (tried + tried_here, sure + sure_here, ended + ended_here);
-        let own = delta(&|m| m.own(attack));
-        lines.push(Line {
-            what: format!("{attack:?}: {tried_here} sent, {sure_here} of them arrived for sure; {own} counted as such, others by what all floods share"),
-            ok: sure_here > 0 && own > 0 && own <= tried_here,
-        });
+/// Of these kinds at once, at full rate.
+pub(crate) fn compare(kinds: &[Attack], tally: &Tally, before: &Metrics, after: &Metrics) -> Vec<Line> {
+    let mut compared = Compared {
+        kinds,
+        tally,
+        before,
+        after,
+        lines: Vec::new(),
+    };
+    compared.messages();
+    compared.streams();
+    compared.others();
+    compared.lines
+}
+
+impl Compared<'_> {
+    fn say(&mut self, ok: bool, what: String) {
+        self.lines.push(Line { what, ok });
     }
-    let refused = delta(&Metrics::refused);
-    // A peer on the gray list is passed over whatever it says: what it joined, too.
-    let said: i64 = tally.let_in.iter().map(get).sum();
-    lines.push(Line {
-        what: format!(
-            "all floods: {tried} sent, {sure} arrived for sure, {refused} counted; {} under way on {ended} connections that the victim ended",
-            (tried - refused).max(0)
-        ),
-        ok: sure <= refused && refused <= tried + said,
-    });
-    let (received, became) = after.balance();
-    lines.push(Line {
-        what: format!(
-            "messages taken in: {received}; verdicts, over budget, wrong digest, undecided: {became}"
-        ),
-        ok: received == became,
-    });
 
-    let (opened, tried) = (get(&tally.streams_opened), get(&tally.streams_tried));
-    let counted = delta(&|m| m.sum(&["peer_streams"]));
-    lines.push(Line {
-        what: format!("streams of all kinds: {tried} tried, {opened} opened for sure, {counted} counted"),
-        ok: opened > 0 && opened <= counted,
-    });
-    let (tried, sure, _) = counts(Attack::Streams);
-    let by_range = |m: &Metrics| {
-        m.sum(&["rpc_dropped_streams", "execution_proofs_by_range"])
-            + m.sum(&["rpc_requests", "execution_proofs_by_range", "inbound"])
-            + m.sum(&["rpc_streams"])
-    };
-    let counted = delta(&by_range);
-    lines.push(Line {
-        what: format!("Streams: {tried} tried, {sure} for requests opened for sure; {counted} dropped, answered or being served"),
-        ok: sure > 0 && sure <= counted,
-    });
-    let (tried, sure, ended) = counts(Attack::Unfinished);
-    let counted = delta(&|m| m.own(Attack::Unfinished));
-    lines.push(Line {
-        what: format!("Unfinished: {tried} begun, {sure} streams ended on the attackers, {counted} given up as such, floods' that were under way among them; {ended} connections ended"),
-        ok: 0 < sure && sure <= counted,
-    });
-    let (tried, _, ended) = counts(Attack::Takers);
-    let counted = delta(&|m| {
-        m.own(Attack::Takers)
-            + m.sum(&["rpc_requests", "goodbye", "outbound"])
-            + m.sum(&["connections_denied"])
-    });
-    lines.push(Line {
-        what: format!("Takers: asked {tried} times; {ended} connections ended, {counted} given up, told goodbye or denied"),
-        ok: tried > 0 && ended <= counted,
-    });
-    let (tried, sure, _) = counts(Attack::OldStatus);
-    let counted = delta(&|m| m.own(Attack::OldStatus));
-    lines.push(Line {
-        what: format!("OldStatus: {tried} told, {sure} answered within a second; {counted} requests ended: the rest was delayed, or its connection ended"),
-        ok: sure > 0 && sure <= counted,
-    });
-    let (tried, sure, _) = counts(Attack::WrongRecords);
-    let counted = delta(&|m| m.own(Attack::WrongRecords));
-    lines.push(Line {
-        what: format!("WrongRecords: {tried} names, {sure} of them answered; {counted} records looked at"),
-        ok: sure > 0 && sure <= counted,
-    });
-    lines
+    fn delta(&self, f: impl Fn(&Metrics) -> i64) -> i64 {
+        f(self.after) - f(self.before)
+    }
+
+    /// Those of them that attack now.
+    fn now(&self, kinds: &[Attack]) -> Vec<Attack> {
+        let is_now = |attack: &Attack| self.kinds.contains(attack);
+        kinds.iter().copied().filter(is_now).collect()
+    }
+
+    /// Tried, sure and ended, of all these.
+    fn counts(&self, kinds: &[Attack]) -> (i64, i64, i64) {
+        let mut sums = (0, 0, 0);
+        for attack in kinds {
+            let count = self.tally.of(*attack);
+            sums.0 += get(&count.tried);
+            sums.1 += get(&count.sure);
+            sums.2 += get(&count.ended);
+        }
+        sums
+    }
+
+    /// What flooders share: budgets, room, the gray list.
+    fn messages(&mut self) {
+        let floods = self.now(&Attack::FLOODS);
+        let (tried, sure, ended) = self.counts(&floods);
+        for attack in &floods {
+            let (tried_here, sure_here, _) = self.counts(&[*attack]);
+            let own = self.delta(|m| m.own(*attack));
+            self.say(
+                sure_here > 0 && own > 0 && own <= tried,
+                format!("{attack:?}: {tried_here} sent, {sure_here} of them arrived for sure; {own} counted as such, others by what all floods share"),
+            );
+        }
+        if !floods.is_empty() {
+            let refused = self.delta(Metrics::refused);
+            // A peer on the gray list is passed over whatever it says: what it joined, too.
+            let said: i64 = self.tally.let_in.iter().map(get).sum();
+            self.say(
+                sure <= refused && refused <= tried + said,
+                format!("all floods: {tried} sent, {sure} arrived for sure, {refused} counted; {} under way on {ended} connections that the victim ended", (tried - refused).max(0)),
+            );
+        }
+        let (received, became) = self.after.balance();
+        self.say(
+            received == became,
+            format!(
+                "messages taken in: {received}; verdicts, over budget, wrong digest, undecided: {became}"
+            ),
+        );
+    }
+
+    fn streams(&mut self) {
+        let tally = self.tally;
+        let (opened, tried) = (get(&tally.streams_opened), get(&tally.streams_tried));
+        let counted = self.delta(|m| m.sum(&["peer_streams"]));
+        self.say(
+            opened > 0 && opened <= counted,
+            format!("streams of all kinds: {tried} tried, {opened} opened for sure, {counted} counted"),
+        );
+        let asking = self.now(&Attack::ASKING);
+        if !asking.is_empty() {
+            let (tried, sure, _) = self.counts(&asking);
+            let counted = self.delta(|m| m.own(Attack::Readers));
+            self.say(
+                sure > 0 && sure <= counted,
+                format!("{asking:?}: {tried} tried, {sure} for requests opened for sure; {counted} dropped, answered or being served"),
+            );
+        }
+        let beginning = self.now(&Attack::BEGINNING);
+        if !beginning.is_empty() {
+            let (tried, sure, ended) = self.counts(&beginning);
+            let counted = self.delta(|m| m.own(Attack::Unfinished));
+            self.say(
+                0 < sure && sure <= counted,
+                format!("{beginning:?}: {tried} begun, {sure} streams ended on the attackers, {counted} given up as such, floods' that were under way among them; {ended} connections ended"),
+            );
+        }
+    }
+
+    fn others(&mut self) {
+        for attack in self.now(&[Attack::Takers, Attack::OldStatus, Attack::WrongRecords]) {
+            let (tried, sure, ended) = self.counts(&[attack]);
+            let own = self.delta(|m| m.own(attack));
+            match attack {
+                Attack::Takers => {
+                    let counted = own
+                        + self.delta(|m| {
+                            m.sum(&["rpc_requests", "goodbye", "outbound"]) + m.sum(&["connections_denied"])
+                        });
+                    self.say(
+                        tried > 0 && ended <= counted,
+                        format!("Takers: asked {tried} times; {ended} connections ended, {counted} given up, told goodbye or denied"),
+                    );
+                }
+                Attack::OldStatus => self.say(
+                    sure > 0 && sure <= own,
+                    format!("OldStatus: {tried} told, {sure} answered within a second; {own} requests ended: the rest was delayed, or its connection ended"),
+                ),
+                _ => self.say(
+                    sure > 0 && sure <= own,
+                    format!("WrongRecords: {tried} names, {sure} of them answered; {own} records looked at"),
+                ),
+            }
+        }
+    }
+}
+
+fn get(n: &AtomicU64) -> i64 {
+    n.load(Ordering::Relaxed) as i64
 }

@@ -1,8 +1,8 @@
-//! Attackers that open streams: far too many, ones that never end, and ones that tell old statuses.
+//! Attackers that open streams: far too many, and ones that tell old statuses.
 
 use crate::{
     attack::{Attack, Tally, Target},
-    node::{Failure, random_bytes, root},
+    node::{Failure, root},
     wire::{GOSSIP, Line},
 };
 use assay_network::{PeerStatus, framing::encode_request, rpc::Protocol};
@@ -11,9 +11,6 @@ use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use libp2p::Stream;
 use std::time::Duration;
 
-/// Bytes that are sent of a message that is begun and never ended: all but its last, of nearly the largest that eth2's
-/// text lets an RPC be (10 MiB, packed); what announces more is broken off at once.
-const BEGUN_BYTES: usize = 11 << 20;
 /// Streams of a roll call, and how many of them are served: `StreamLimits::per_peer_and_protocol`.
 const FEW_STREAMS: u64 = 7;
 const SERVED_STREAMS: u64 = 4;
@@ -58,36 +55,6 @@ pub(crate) async fn few_streams(line: &mut Line, tally: &Tally) -> Result<(), Fa
         }
     }
     tokio::time::sleep(SETTLED).await;
-    Ok(())
-}
-
-/// Begins one message, and stays until its stream is ended.
-pub(crate) async fn unfinished(line: &mut Line, tally: &Tally) -> Result<(), Failure> {
-    let mut stream = line.stream(GOSSIP).await?;
-    tally.tried(Attack::Unfinished);
-    // Its length; a varint of 11 MiB.
-    stream.write_all(&[0x80, 0x80, 0xc0, 0x05]).await?;
-    let (mut answers, mut message) = stream.split();
-    let begun = random_bytes(1, BEGUN_BYTES - 1);
-    let writing = async {
-        for piece in begun.chunks(1 << 16) {
-            message.write_all(piece).await?;
-            tally.sent(piece.len());
-        }
-        message.flush().await?;
-        std::future::pending::<Result<(), Failure>>().await
-    };
-    // Nothing is ever said on it.
-    let ended = async {
-        let _ = answers.read(&mut [0]).await;
-    };
-    tokio::select! {
-        _ = writing => {}
-        () = ended => {}
-    }
-    // Where the connection is closed as well, that is told as the end (`attack::live`).
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    tally.sure(Attack::Unfinished);
     Ok(())
 }
 

@@ -1,10 +1,10 @@
 //! The node that is attacked, and the honest ones beside it.
 
-use crate::{books::Metrics, node::Failure};
+use crate::{books::Metrics, node::Failure, process::Process};
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{Read as _, Write as _},
     net::TcpStream,
-    process::{Child, ChildStdin, Command, Stdio},
+    process::Command,
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     time::{Duration, Instant},
 };
@@ -22,14 +22,20 @@ pub(crate) enum Victim {
     Given { pid: u32, metrics: String },
 }
 
+/// Ticks of processor time in a second (`USER_HZ`, 100 on every Linux).
+const TICKS: f64 = 100.0;
+
 impl Victim {
-    /// Its memory in MiB: now, and the most it ever was.
-    pub(crate) fn memory(&self) -> Result<(u64, u64), Failure> {
-        let pid = match self {
-            Self::Own(nodes) => nodes.nodes[VICTIM].process.id(),
+    fn pid(&self) -> u32 {
+        match self {
+            Self::Own(nodes) => nodes.nodes[VICTIM].process.child.id(),
             Self::Given { pid, .. } => *pid,
-        };
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        }
+    }
+
+    /// Its memory in MiB: now, and the most it was since `begin_most`.
+    pub(crate) fn memory(&self) -> Result<(u64, u64), Failure> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let field = |name: &str| {
             status
                 .lines()
@@ -38,6 +44,20 @@ impl Victim {
                 .map_or(0, |kib| kib / 1024)
         };
         Ok((field("VmRSS:"), field("VmHWM:")))
+    }
+
+    /// From now on the most is a new one. Where the system does not let it, it is the most since its start.
+    pub(crate) fn begin_most(&self) {
+        let _ = std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5");
+    }
+
+    /// Processor time that it has used, in seconds.
+    pub(crate) fn processor_seconds(&self) -> Result<f64, Failure> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        // The name before it may have spaces; utime and stime are the 14th and 15th field of all.
+        let (_, fields) = stat.rsplit_once(") ").ok_or("no stat")?;
+        let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<f64>);
+        Ok(ticks.sum::<Result<f64, _>>()? / TICKS)
     }
 
     /// Its counters now.
@@ -65,28 +85,17 @@ fn get(place: &str) -> Result<String, Failure> {
 }
 
 pub(crate) struct Node {
-    process: Child,
-    input: ChildStdin,
+    process: Process,
     pub(crate) address: String,
     pub(crate) record: String,
 }
 
-/// Ends every node it started.
+/// Every node ends with it.
 pub(crate) struct Nodes {
     pub(crate) nodes: Vec<Node>,
     lines: Receiver<(usize, String)>,
     sender: Sender<(usize, String)>,
     directory: tempfile::TempDir,
-}
-
-impl Drop for Nodes {
-    fn drop(&mut self) {
-        for node in &mut self.nodes {
-            // Gone already is as good.
-            let _ = node.process.kill();
-            let _ = node.process.wait();
-        }
-    }
 }
 
 impl Nodes {
@@ -109,26 +118,13 @@ impl Nodes {
 
     fn spawn(&mut self, last: &str) -> Result<(), Failure> {
         let i = self.nodes.len();
-        let mut process = Command::new(std::env::current_exe()?)
+        let mut command = Command::new(std::env::current_exe()?);
+        command
             .args(["--node", "127.0.0.1", "shipped", "70"])
             .arg(self.directory.path().join(i.to_string()))
-            .arg(last)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let input = process.stdin.take().ok_or("no input")?;
-        let output = process.stdout.take().ok_or("no output")?;
-        let sender = self.sender.clone();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if sender.send((i, line)).is_err() {
-                    return;
-                }
-            }
-        });
+            .arg(last);
         self.nodes.push(Node {
-            process,
-            input,
+            process: Process::spawn(&mut command, i, &self.sender)?,
             address: String::new(),
             record: String::new(),
         });
@@ -142,14 +138,21 @@ impl Nodes {
     }
 
     pub(crate) fn tell(&mut self, node: usize, line: &str) -> Result<(), Failure> {
-        let input = &mut self.nodes[node].input;
-        writeln!(input, "{line}")?;
-        input.flush()?;
-        Ok(())
+        self.nodes[node].process.tell(line)
     }
 
     pub(crate) fn tell_all(&mut self, line: &str) -> Result<(), Failure> {
         (0..self.nodes.len()).try_for_each(|node| self.tell(node, line))
+    }
+
+    /// What a node said, and which; `None` when time is up.
+    fn next(&self, end: Instant) -> Result<Option<(usize, String)>, Failure> {
+        let wait = end.saturating_duration_since(Instant::now());
+        match self.lines.recv_timeout(wait) {
+            Ok(said) => Ok(Some(said)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// The first line of which this is true; empty when time is up.
@@ -159,17 +162,32 @@ impl Nodes {
         is_it: impl Fn(usize, &str) -> bool,
     ) -> Result<String, Failure> {
         let end = Instant::now() + wait;
-        loop {
-            match self
-                .lines
-                .recv_timeout(end.saturating_duration_since(Instant::now()))
-            {
-                Ok((from, line)) if is_it(from, &line) => return Ok(line),
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout) => return Ok(String::new()),
-                Err(e) => return Err(e.into()),
+        while let Some((from, line)) = self.next(end)? {
+            if is_it(from, &line) {
+                return Ok(line);
             }
         }
+        Ok(String::new())
+    }
+
+    /// How long it takes until each of these nodes has said a line that begins so; `None` where it does not in time.
+    pub(crate) fn times(
+        &self,
+        wait: Duration,
+        wanted: &[(usize, String)],
+    ) -> Result<Vec<Option<Duration>>, Failure> {
+        let began = Instant::now();
+        let mut times = vec![None; wanted.len()];
+        while times.contains(&None)
+            && let Some((from, line)) = self.next(began + wait)?
+        {
+            for ((node, begin), time) in wanted.iter().zip(&mut times) {
+                if *node == from && line.starts_with(begin) && time.is_none() {
+                    *time = Some(began.elapsed());
+                }
+            }
+        }
+        Ok(times)
     }
 
     fn metrics(&mut self) -> Result<String, Failure> {

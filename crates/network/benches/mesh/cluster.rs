@@ -1,10 +1,9 @@
 //! A cluster of nodes, what it is told, and what is read from it.
 
-use crate::{Failure, Plan};
+use crate::{Failure, Plan, process::Process};
 use std::{
     collections::HashMap,
-    io::{BufRead as _, BufReader, Write as _},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::Command,
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     time::{Duration, Instant},
 };
@@ -28,17 +27,8 @@ pub(crate) struct Figures {
 }
 
 struct Node {
-    process: Child,
-    input: ChildStdin,
+    process: Process,
     alive: bool,
-}
-
-impl Node {
-    fn tell(&mut self, line: &str) -> Result<(), Failure> {
-        writeln!(self.input, "{line}")?;
-        self.input.flush()?;
-        Ok(())
-    }
 }
 
 /// Ends every node it started.
@@ -56,9 +46,7 @@ struct Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         for (i, node) in self.nodes.iter_mut().enumerate() {
-            // Gone already is as good.
-            let _ = node.process.kill();
-            let _ = node.process.wait();
+            node.process.end();
             if let Some(prefix) = &self.namespaces
                 && !node.alive
             {
@@ -114,7 +102,7 @@ impl Cluster {
         };
         // Sets side by side go to the nodes in turn.
         let sets: Vec<&str> = set.split('+').collect();
-        let mut process = command
+        command
             .args([
                 "--node",
                 &listen,
@@ -122,23 +110,9 @@ impl Cluster {
                 &plan.verify_ms.to_string(),
             ])
             .arg(self._directory.path().join(i.to_string()))
-            .args(peers)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let input = process.stdin.take().ok_or("no input")?;
-        let output = process.stdout.take().ok_or("no output")?;
-        let sender = self.sender.clone();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if sender.send((i, line)).is_err() {
-                    return;
-                }
-            }
-        });
+            .args(peers);
         self.nodes.push(Node {
-            process,
-            input,
+            process: Process::spawn(&mut command, i, &self.sender)?,
             alive: true,
         });
         Ok(())
@@ -214,7 +188,7 @@ impl Cluster {
     fn counts(&mut self) -> Result<Vec<Count>, Failure> {
         let mut counts = Vec::new();
         for i in self.living() {
-            self.nodes[i].tell("count")?;
+            self.nodes[i].process.tell("count")?;
             let words = self.answer(i, "count")?;
             let [sent, _received, peers] = &words[..] else {
                 return Err("a count of other words".into());
@@ -234,7 +208,7 @@ impl Cluster {
             if let Some(prefix) = &plan.namespaces {
                 set_link(prefix, i, "down")?;
             } else {
-                self.nodes[i].process.kill()?;
+                self.nodes[i].process.end();
             }
             self.nodes[i].alive = false;
         }
@@ -266,7 +240,7 @@ pub(crate) fn measure(plan: &Plan, set: &str) -> Result<Figures, Failure> {
         next += u32::try_from(plan.proofs)?;
         for i in cluster.living() {
             for n in first..next {
-                cluster.nodes[i].tell(&format!("payload {n}"))?;
+                cluster.nodes[i].process.tell(&format!("payload {n}"))?;
             }
         }
         if plan.vanish && slot + 1 == plan.slots {
@@ -278,14 +252,16 @@ pub(crate) fn measure(plan: &Plan, set: &str) -> Result<Figures, Failure> {
             .map(|n| living[n as usize * 5 % living.len()])
             .collect();
         for (n, publisher) in (first..next).zip(&publishers) {
-            cluster.nodes[*publisher].tell(&format!("prepare {n} {}", plan.bytes))?;
+            cluster.nodes[*publisher]
+                .process
+                .tell(&format!("prepare {n} {}", plan.bytes))?;
             cluster.answer(*publisher, "prepared")?;
         }
         let start = Instant::now();
         let gap = Duration::from_millis(plan.spread_ms) / u32::try_from(plan.proofs.max(2) - 1)?;
         for (i, (n, publisher)) in (first..next).zip(&publishers).enumerate() {
             cluster.listen(start + gap * u32::try_from(i)?, None)?;
-            cluster.nodes[*publisher].tell(&format!("go {n}"))?;
+            cluster.nodes[*publisher].process.tell(&format!("go {n}"))?;
         }
         publishers_of.extend((first..next).zip(publishers));
         let end = start + Duration::from_millis(plan.slot_ms);

@@ -25,6 +25,7 @@
 
 mod cluster;
 mod node;
+mod process;
 
 use node::{Failure, parameters, say};
 

@@ -5,7 +5,7 @@ use assay_network::{
     GossipParameters, Network, NetworkConfig, NetworkParts, PeerAddress, ProofSync, ProofSyncConfig,
     publisher, rpc::NoBlocks,
 };
-use assay_store::{Store, StoreConfig};
+use assay_store::{BlockUpdate, ChainUpdate, Store, StoreConfig};
 use assay_types::{ProofKey, Root, SignedExecutionProof, Slot, Spec};
 use assay_verification::{
     Candidate, Intake, MemoryContainment, NoKnownProofs, ProofSink, SinkError, Source, VerifiedProof,
@@ -27,7 +27,11 @@ pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
 /// The slot of every payload, and the clock's: nothing here crosses a fork.
 const SLOT: Slot = Slot(1000);
-const VALIDATORS: u64 = 64;
+/// Those that sign proofs; there is one more.
+pub(crate) const VALIDATORS: u64 = 64;
+
+/// Payloads of kept proofs have numbers from here on; those of others are below.
+const KEPT: u32 = 1 << 30;
 
 /// Says which proof came when.
 struct Told;
@@ -54,6 +58,25 @@ fn now_us() -> u128 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_micros())
+}
+
+/// A chain without blocks, and its validators.
+pub(crate) fn chain() -> MemoryChain {
+    let mut spec = Spec::mainnet();
+    spec.blob_schedule.clear();
+    let chain = MemoryChain::new(Arc::new(spec), Root::from([7; 32]));
+    chain.set_slot(SLOT);
+    chain.add_interop_validators(0..VALIDATORS + 1);
+    chain
+}
+
+/// A proof of the payload with a number, signed.
+pub(crate) fn signed(chain: &MemoryChain, n: u32, data: Vec<u8>, validator: u64) -> SignedExecutionProof {
+    let key = ProofKey {
+        new_payload_request_root: root(n),
+        proof_type: 1,
+    };
+    sign(chain.spec(), &chain.genesis(), key, SLOT, data.into(), validator)
 }
 
 /// The payload with a number, and back.
@@ -119,13 +142,8 @@ pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
 }
 
 async fn serve(config: NetworkConfig, verify: Duration) -> Result<(), Failure> {
-    let mut spec = Spec::mainnet();
-    spec.blob_schedule.clear();
-    let chain = MemoryChain::new(Arc::new(spec), Root::from([7; 32]));
-    chain.set_slot(SLOT);
-    chain.add_interop_validators(0..VALIDATORS);
-    let chain = Arc::new(chain);
-    // Asked by nobody: gossip alone is measured.
+    let chain = Arc::new(chain());
+    // What is to be served from it is put there by `keep`; what comes by gossip is told and not kept.
     let store = Store::open(
         config.directory.join("proofs.redb"),
         StoreConfig::new(chain.spec(), chain.genesis().genesis_validators_root),
@@ -152,7 +170,7 @@ async fn serve(config: NetworkConfig, verify: Duration) -> Result<(), Failure> {
             chain: chain.clone(),
             intake: verifier.intake(),
             publish: queue,
-            store,
+            store: store.clone(),
             blocks: Arc::new(NoBlocks),
             sync: ProofSync::new(chain.spec(), ProofSyncConfig::new(vec![1])),
             shutdown: shutdown.clone(),
@@ -172,22 +190,19 @@ async fn serve(config: NetworkConfig, verify: Duration) -> Result<(), Failure> {
             ["payload", n] => chain.add_payload(root(n.parse()?), SLOT),
             ["prepare", n, bytes] => {
                 let n: u32 = n.parse()?;
-                let key = ProofKey {
-                    new_payload_request_root: root(n),
-                    proof_type: 1,
-                };
-                let data = random_bytes(n, bytes.parse()?).into();
+                let data = random_bytes(n, bytes.parse()?);
                 let validator = u64::from(n) % VALIDATORS;
-                prepared.insert(
-                    n,
-                    sign(chain.spec(), &chain.genesis(), key, SLOT, data, validator),
-                );
+                prepared.insert(n, signed(&chain, n, data, validator));
                 say(&format!("prepared {n}"))?;
             }
             ["go", n] => {
                 let n: u32 = n.parse()?;
                 let proof = prepared.remove(&n).ok_or("not prepared")?;
                 tokio::spawn(post(verifier.intake(), n, proof));
+            }
+            ["keep", first, count, bytes] => {
+                keep(&store, &chain, first.parse()?, count.parse()?, bytes.parse()?).await?;
+                say("kept")?;
             }
             ["count"] => {
                 let c = handle.counters();
@@ -207,6 +222,51 @@ async fn serve(config: NetworkConfig, verify: Duration) -> Result<(), Failure> {
     }
     shutdown.cancel();
     task.await?;
+    Ok(())
+}
+
+/// The block of a slot for which proofs are kept.
+pub(crate) fn block_root(slot: u32) -> Root {
+    let mut bytes = [2; 32];
+    bytes[..4].copy_from_slice(&slot.to_be_bytes());
+    Root::from(bytes)
+}
+
+/// Fills the store: a block in each of these slots, and a proof of its payload.
+async fn keep(
+    store: &Store,
+    chain: &MemoryChain,
+    first: u32,
+    count: u32,
+    bytes: usize,
+) -> Result<(), Failure> {
+    let slots = first..first + count;
+    let block = |slot: u32| BlockUpdate {
+        block_root: block_root(slot),
+        parent_root: block_root(slot - 1),
+        slot: Slot(u64::from(slot)),
+        new_payload_request_root: Some(root(KEPT + slot)),
+    };
+    let mut updates: Vec<ChainUpdate> = slots
+        .clone()
+        .map(|slot| ChainUpdate::Block(block(slot)))
+        .collect();
+    updates.extend(slots.clone().last().map(|slot| ChainUpdate::Head(block(slot))));
+    store.apply(updates).await?;
+    for slot in slots {
+        let n = KEPT + slot;
+        let proof = signed(chain, n, random_bytes(n, bytes), 0);
+        let (ssz, slot) = (proof.to_ssz_bytes(), Slot(u64::from(slot)));
+        store
+            .put(&VerifiedProof::assume_verified(
+                ssz,
+                proof,
+                Root::ZERO,
+                slot,
+                None,
+            ))
+            .await?;
+    }
     Ok(())
 }
 
