@@ -1,7 +1,7 @@
 //! Gossip in the host: topics joined and left, messages and verdicts carried between gossipsub and the verifier, proofs
 //! published.
 
-use super::task::Host;
+use super::{gossip_streams::REOPENS, task::Host};
 use crate::{
     counters::UNDECODABLE_TOPIC,
     gossip::{GossipBehaviour, GossipMessage, Report, Retry, Taken, TopicChange, proof_topic},
@@ -46,6 +46,7 @@ impl Host {
             .collect();
 
         let now = Instant::now();
+        self.know_peers();
         self.give_up_streams(now);
         self.budgets.expire(now);
         for (peer, times) in self.gossip().flooders(now) {
@@ -67,7 +68,16 @@ impl Host {
         }
     }
 
-    /// Peers that do not finish what they began, and those that take nothing: what they make this node hold is bounded
+    /// What gossip's streams have to know of peers.
+    fn know_peers(&self) {
+        let gossip = &self.parts.swarm.behaviour().gossip;
+        let joined = self.parts.joined.read();
+        let mesh = joined.joined.iter().flat_map(|topic| gossip.mesh_peers(topic));
+        let reopening = self.parts.shared.peers.lock().called(&REOPENS);
+        self.parts.streams.know(mesh.copied().collect(), reopening);
+    }
+
+    /// Peers that bring next to nothing of what they began, and those that take nothing: what they make this node hold is bounded
     /// over all of them.
     fn give_up_streams(&mut self, now: Instant) {
         let (unfinished, not_taken) = self.parts.streams.sweep(now);

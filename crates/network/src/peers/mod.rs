@@ -46,7 +46,7 @@ use bans::Bans;
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use peer::{Link, Peer};
 use std::{
-    collections::{HashMap, hash_map::RandomState},
+    collections::{HashMap, HashSet, hash_map::RandomState},
     time::{Duration, Instant},
 };
 
@@ -277,6 +277,15 @@ impl Peers {
         if let Some(peer) = self.peers.get_mut(id) {
             peer.identified(agent, speaks_proofs);
         }
+    }
+
+    /// Connected peers that call themselves something that begins with one of these.
+    pub(crate) fn called(&self, names: &[&str]) -> HashSet<PeerId> {
+        let named = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.is_open() && peer.is_called(names));
+        named.map(|(id, _)| *id).collect()
     }
 
     /// A peer's `status`.

@@ -122,6 +122,11 @@ impl Peer {
         self.eproof = Some(eproof);
     }
 
+    pub(super) fn is_called(&self, names: &[&str]) -> bool {
+        let agent = self.agent.as_deref().unwrap_or_default();
+        names.iter().any(|name| agent.starts_with(name))
+    }
+
     pub(super) fn identified(&mut self, agent: &str, speaks_proofs: bool) {
         self.agent = Some(
             agent

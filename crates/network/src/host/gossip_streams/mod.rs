@@ -34,6 +34,7 @@ use kept::{Ends, Kept};
 use libp2p::PeerId;
 use parking_lot::Mutex;
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -50,7 +51,12 @@ use unfinished::Unfinished;
 /// which is nobody's fault, and either side may connect anew.
 const STREAMS_PER_CONNECTION: u32 = 4;
 
-/// Metric labels: a message that took too long; one of the peer that had cost most when all held too much; messages that are
+/// What peers' agents (identify) begin with that are built on rust-libp2p. Its gossipsub opens another stream where one
+/// has ended, and both sides go on as before: seen between two nodes of Assay, and by its source. js-libp2p's opens none
+/// until the peer has disconnected, and go-libp2p's opens one and has forgotten what the other side had subscribed to.
+pub(super) const REOPENS: [&str; 4] = ["assay/", "Lighthouse/", "Grandine/", "rust-libp2p/"];
+
+/// Metric labels: a message that made no progress; one of the peer that had cost most when all held too much; messages that are
 /// not taken; a stream that ended within a message, because it was longer than any may be or its connection was closed; a
 /// connection closed because gossipsub would serve no further stream on it; a stream that ended between messages for the
 /// room that it kept.
@@ -88,6 +94,8 @@ struct Accounts {
     room: Mutex<Room>,
     kept: Mutex<Kept>,
     takers: Mutex<Takers>,
+    /// Peers that open another stream where one has ended.
+    reopening: Mutex<HashSet<PeerId>>,
 }
 
 impl GossipStreams {
@@ -98,16 +106,26 @@ impl GossipStreams {
         }
     }
 
-    /// Gives up what took too long. Peers that did not finish a message in its time, whose streams end; and peers that
-    /// take none, which are to be let go.
+    /// Who is in the proofs' meshes now, and who is known to open another stream where one has ended (`REOPENS`).
+    pub(super) fn know(&self, mesh: HashSet<PeerId>, reopening: HashSet<PeerId>) {
+        self.accounts.kept.lock().meshed(mesh);
+        *self.accounts.reopening.lock() = reopening;
+    }
+
+    fn reopens(&self, peer: &PeerId) -> bool {
+        self.accounts.reopening.lock().contains(peer)
+    }
+
+    /// Gives up what is too slow. Peers whose messages make no progress, whose streams end; and peers that take none,
+    /// which are to be let go.
     pub(super) fn sweep(&self, now: Instant) -> (Vec<PeerId>, Vec<PeerId>) {
         let reading = self.accounts.room.lock().clock(now);
-        let (late, crowded_out) = self.accounts.unfinished.lock().sweep(reading);
+        let (stuck, crowded_out) = self.accounts.unfinished.lock().sweep(reading);
         let gone = self.accounts.takers.lock().sweep(now);
-        self.counters.gossip_streams(UNFINISHED, late.len());
+        self.counters.gossip_streams(UNFINISHED, stuck.len());
         self.counters.gossip_streams(CROWDED_OUT, crowded_out);
         self.counters.gossip_streams(NOT_TAKEN, gone.len());
-        (late, gone)
+        (stuck, gone)
     }
 
     /// A message of so many bytes goes to others: each peer's queue may hold it.
@@ -136,11 +154,11 @@ impl GossipStreams {
         self.accounts.room.lock().ends(id);
     }
 
-    fn brought(&self, id: u64, bytes: usize, reader: &Waker, ends: &Ends) {
+    fn brought(&self, id: u64, peer: PeerId, bytes: usize, reader: &Waker, ends: &Ends) {
         self.accounts
             .kept
             .lock()
-            .brought(id, bytes, reader, ends, Instant::now());
+            .brought(id, peer, bytes, reader, ends, Instant::now());
     }
 
     fn read_by(&self, id: u64, reader: &Waker) {

@@ -17,7 +17,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker, ready},
     time::Instant,
@@ -35,10 +35,18 @@ pub(in crate::host) struct Watched {
 }
 
 /// Gossip's streams of one connection that have ended, for whatever reason.
+///
+/// Where this node gives one up, its connection is closed, unless the peer is known to open another (`REOPENS`): others
+/// would say nothing more for as long as they are connected, or have forgotten what this node is subscribed to. After a
+/// new connection both sides know of each other what they did at first; what it costs is that connection, and requests
+/// under way. Those that do open another are spared this, for a peer that is disconnected while attackers wait for its
+/// place may not get it back. Whoever only says that it is one of those harms nobody but itself.
 #[derive(Default)]
 pub(super) struct Ended {
     theirs: AtomicU32,
     ours: AtomicU32,
+    /// Whether one was given up whose peer may open no other.
+    is_given_up: AtomicBool,
 }
 
 impl Ended {
@@ -92,6 +100,12 @@ impl StreamMuxer for Watched {
     /// Polled by its connection after whatever ends a stream. An error closes the connection.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
         let this = self.get_mut();
+        if this.ended.is_given_up.load(Relaxed) {
+            tracing::debug!(peer = %this.peer, "a stream of gossip was given up: connection closed");
+            return Poll::Ready(Err(io::Error::other(
+                "the peer may open no other stream of gossip",
+            )));
+        }
         if this.ended.is_spent() {
             tracing::debug!(peer = %this.peer, "too many of gossip's streams have ended: connection closed");
             this.streams.counters.gossip_streams(SPENT, 1);
@@ -166,6 +180,14 @@ impl<S> Stream<S> {
         *self.id.get_or_insert_with(|| self.streams.open())
     }
 
+    /// This node ends it, and its connection where its peer may open no other.
+    fn give_up(&mut self) {
+        self.is_over = true;
+        if !self.streams.reopens(&self.peer) {
+            self.ended.is_given_up.store(true, Relaxed);
+        }
+    }
+
     /// Tells the account what the stream holds; whether it is to end.
     fn tell(&mut self, cx: &Context<'_>) -> bool {
         let id = self.id();
@@ -192,7 +214,7 @@ impl<S> Stream<S> {
         let (_, ends) = self
             .kept
             .get_or_insert_with(|| (cx.waker().clone(), Ends::default()));
-        self.streams.brought(id, bytes, cx.waker(), ends);
+        self.streams.brought(id, self.peer, bytes, cx.waker(), ends);
     }
 
     /// Whether it is to end for the room that is kept for it.
@@ -250,11 +272,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
         // Woken because it was given up, or about to wait: the account knows whom to wake.
         let given_up = || io::Error::new(io::ErrorKind::TimedOut, "a message of gossip was not finished");
         if this.told > 0 && this.tell(cx) {
-            this.is_over = true;
+            this.give_up();
             return Poll::Ready(Err(given_up()));
         }
         if this.is_to_end(cx) {
-            this.is_over = true;
+            this.give_up();
             // Between messages it ends as if its peer had closed it.
             let is_within = this.sniff.unfinished() > 0;
             return Poll::Ready(if is_within { Err(given_up()) } else { Ok(0) });
@@ -287,7 +309,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
             let held = this.sniff.unfinished();
             let is_told = (held < STEP && this.told == 0) || (held >= this.told && held - this.told < STEP);
             if !is_told && this.tell(cx) {
-                this.is_over = true;
+                this.give_up();
                 return Poll::Ready(Err(given_up()));
             }
         }
@@ -337,7 +359,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
         let this = self.get_mut();
         // Nobody has ended it: gossipsub refuses an RPC, not one of its messages, all of it. Within one it is broken off.
         if this.is_theirs && this.sniff.is_gossip() && !this.has_ended && !this.is_over {
-            this.is_over = true;
+            this.give_up();
             let is_whole = this.sniff.unfinished() == 0;
             this.streams
                 .counters

@@ -8,8 +8,9 @@ use std::{
 };
 
 /// Bytes of unfinished messages over all streams; what holds them may have room for twice as many. Eight proofs of 4 MiB,
-/// and fewer than three RPCs of the largest size (11.7 MiB, `gossip::params`). A proofs' mesh is three peers wide at
-/// most, each of which brings one message at a time, and two more may bring what they were asked for.
+/// and fewer than three RPCs of the largest size (11.7 MiB, `gossip::params`). A proofs' mesh is three peers wide,
+/// each of which brings one message at a time (peers that this node dialled may be more until the next heartbeat), and two
+/// more may bring what they were asked for.
 ///
 /// Beyond it the peer goes that has cost most: its bytes by the time they lay here (`Message::cost`). Not whoever holds
 /// most, for that is an honest peer that is nearly done with its proof: as many attackers as fill all this share it in
@@ -19,8 +20,12 @@ use std::{
 /// each of them with a new connection every 4 streams (`STREAMS_PER_CONNECTION`). That it goes is no fault: others may be
 /// what makes it too much.
 pub(super) const MAX_UNFINISHED: usize = 32 << 20;
-/// Time from a message's first byte to its last.
-pub(super) const FINISHED_WITHIN: Duration = Duration::from_secs(60);
+/// How often it is looked whether a message makes progress, from its first byte on.
+const LOOKED_AT_EVERY: Duration = Duration::from_secs(60);
+/// Bytes a second, on the average since it was last looked at, below which it makes none: 65 kbit/s. That is a fault, so
+/// it is not the time until a message is whole: four proofs of 4 MiB at a time over this node's own link of 2 Mbit/s take
+/// 67 s, and each of them brings 61 KiB a second. What slow messages hold meanwhile is bounded (`MAX_UNFINISHED`).
+const AS_GOOD_AS_NOTHING: u128 = 8 << 10;
 
 #[derive(Default)]
 pub(super) struct Unfinished {
@@ -34,6 +39,8 @@ struct Message {
     peer: PeerId,
     bytes: usize,
     since: Instant,
+    /// When it was last looked at, and its bytes then.
+    looked_at: (Instant, usize),
     /// What it had cost when it last grew, and when that was.
     grown: (u128, Instant),
     /// Of whoever reads the stream.
@@ -66,6 +73,7 @@ impl Unfinished {
             peer,
             bytes: 0,
             since: now,
+            looked_at: (now, 0),
             grown: (0, now),
             reader: None,
             is_cut: false,
@@ -126,21 +134,26 @@ impl Unfinished {
         }
     }
 
-    /// Gives up what took too long; peers of such messages, and how many were crowded out since this was last asked.
+    /// Gives up what makes no progress; peers of such messages, and how many were crowded out since this was last asked.
     pub(super) fn sweep(&mut self, now: Instant) -> (Vec<PeerId>, usize) {
-        let late: Vec<(u64, PeerId)> = self
-            .messages
-            .iter()
-            .filter(|(_, message)| {
-                !message.is_cut && now.saturating_duration_since(message.since) > FINISHED_WITHIN
-            })
-            .map(|(id, message)| (*id, message.peer))
-            .collect();
-        for (id, _) in &late {
+        let mut stuck = Vec::new();
+        for (id, message) in &mut self.messages {
+            let (at, had) = message.looked_at;
+            let passed = now.saturating_duration_since(at);
+            if message.is_cut || passed <= LOOKED_AT_EVERY {
+                continue;
+            }
+            let come = message.bytes.saturating_sub(had) as u128;
+            if come * 1000 < AS_GOOD_AS_NOTHING * passed.as_millis() {
+                stuck.push((*id, message.peer));
+            }
+            message.looked_at = (now, message.bytes);
+        }
+        for (id, _) in &stuck {
             self.cut(*id);
         }
-        let late = late.into_iter().map(|(_, peer)| peer).collect();
-        (late, std::mem::take(&mut self.crowded_out))
+        let stuck = stuck.into_iter().map(|(_, peer)| peer).collect();
+        (stuck, std::mem::take(&mut self.crowded_out))
     }
 
     /// Bytes of all messages, and how many there are.
@@ -345,12 +358,12 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_a_minute_is_given_up() {
+    fn what_makes_no_progress_in_a_minute_is_given_up() {
         let (mut account, start) = (Unfinished::default(), Instant::now());
         let peers: Vec<PeerId> = (0..2).map(|_| PeerId::random()).collect();
-        assert!(!account.holds(0, peers[0], MIB, Waker::noop(), start));
+        assert!(!account.holds(0, peers[0], 200 * KIB, Waker::noop(), start));
         assert!(!account.holds(1, peers[1], MIB, Waker::noop(), ms(start, 1000)));
-        assert!(!account.holds(0, peers[0], 2 * MIB, Waker::noop(), ms(start, 59_000)));
+        assert!(!account.holds(0, peers[0], 400 * KIB, Waker::noop(), ms(start, 59_000)));
         assert_eq!(account.sweep(ms(start, 60_000)), (Vec::new(), 0));
         assert_eq!(account.sweep(ms(start, 61_000)), (vec![peers[0]], 0));
         assert_eq!(account.bytes, MIB);
@@ -360,5 +373,30 @@ mod tests {
             "it is whole"
         );
         assert_eq!(account.all(), (0, 0));
+    }
+
+    #[test]
+    fn who_makes_progress_may_take_as_long_as_it_takes() {
+        // KiB at once and in each second from then on; the second in which it is given up.
+        let table = [
+            ("nothing", 64, 0, Some(61)),
+            ("as good as nothing", 64, 1, Some(61)),
+            ("a little too slow", 0, 7, Some(61)),
+            ("slow", 0, 9, None),
+            ("one of four over 2 Mbit/s", 0, 61, None),
+            ("all but the end at once", 4000, 0, Some(122)),
+        ];
+        for (row, at_once, rate, over) in table {
+            let (mut account, start, peer) = (Unfinished::default(), Instant::now(), PeerId::random());
+            let given_up = (0..300).find(|second| {
+                let (bytes, now) = (
+                    (at_once + rate * second).max(1) * KIB,
+                    ms(start, *second as u64 * 1000),
+                );
+                account.holds(0, peer, bytes, Waker::noop(), now);
+                account.sweep(now).0 == [peer]
+            });
+            assert_eq!(given_up, over, "{row}");
+        }
     }
 }

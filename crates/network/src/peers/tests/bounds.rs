@@ -20,7 +20,10 @@ fn peers_that_found_us_are_forgotten_when_they_leave() {
         (Some("guest/1"), Some(at(9)))
     );
     assert!(seen.proof_aware && !seen.trusted);
+    assert_eq!(peers.called(&["host/", "guest/"]), [guest].into());
+    assert!(peers.called(&["host/", "uest/1"]).is_empty());
     peers.leaves(&guest, now);
+    assert!(peers.called(&["guest/"]).is_empty());
     assert_eq!(peers.list().iter().map(|p| p.peer_id).collect::<Vec<_>>(), [kept]);
     assert!(!peers.dial_failed(&guest, now));
 }

@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
-use super::{super::GIVEN_UP_REASONS, *};
+use super::{
+    super::{GIVEN_UP_REASONS, UNFINISHED, kept::MAX_KEPT, unfinished::MAX_UNFINISHED},
+    *,
+};
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
 use std::time::Duration;
 use tokio::io::duplex;
@@ -248,5 +251,77 @@ async fn a_connection_on_which_gossipsub_would_serve_no_further_stream_is_closed
             [0, 0, 0, 0, u64::from(is_closed), 0, 0],
             "row {n}"
         );
+    }
+}
+
+#[tokio::test]
+async fn where_a_stream_is_given_up_its_connection_is_closed_unless_its_peer_opens_another() {
+    let whole = [&[0xc0, 0x9a, 0x0c][..], &[7; 200_000]].concat();
+    let within = &whole[..150_000];
+    let later = |seconds| Instant::now() + Duration::from_secs(seconds);
+    // Why it ends, what it brings, whether its connection is closed.
+    let table: [(Option<&str>, &[u8], bool); 6] = [
+        (Some(UNFINISHED), within, true),
+        (Some(CROWDED_OUT), within, true),
+        (Some(KEPT), &whole, true),
+        (Some(REFUSED), &whole, true),
+        // Its peer ends it.
+        (Some(BROKEN_OFF), within, false),
+        (None, &whole, false),
+    ];
+    for (reason, said, is_closed) in table {
+        for reopens in [false, true] {
+            let row = format!("{reason:?}, {reopens}");
+            let (account, peer, other) = (GossipStreams::default(), PeerId::random(), PeerId::random());
+            let (mut theirs, ours) = duplex(1 << 20);
+            let muxer = StreamMuxerBox::new(Given(vec![ours]));
+            let mut connection = Watched::new(muxer, peer, account.clone());
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            let known = if reopens { peer } else { other };
+            account.know([].into(), [known].into());
+            let Poll::Ready(Ok(mut stream)) = Pin::new(&mut connection).poll_inbound(&mut cx) else {
+                panic!("no stream");
+            };
+            let wire = [NAMES, said].concat();
+            tokio::io::AsyncWriteExt::write_all(&mut theirs, &wire)
+                .await
+                .unwrap();
+            // In pieces, as gossipsub reads.
+            for piece in wire.chunks(8192) {
+                stream.read_exact(&mut vec![0; piece.len()]).await.unwrap();
+            }
+            let noop = Waker::noop();
+            match reason {
+                Some(UNFINISHED) => assert_eq!(account.sweep(later(61)).0, [peer]),
+                Some(CROWDED_OUT) => {
+                    let mut unfinished = account.accounts.unfinished.lock();
+                    assert!(!unfinished.holds(99, other, MAX_UNFINISHED, noop, later(1)));
+                }
+                Some(KEPT) => {
+                    let mut kept = account.accounts.kept.lock();
+                    for id in 0..MAX_KEPT / 200_000 {
+                        let id = 99 + id as u64;
+                        kept.brought(id, other, 200_000, noop, &Ends::default(), later(1));
+                    }
+                }
+                Some(REFUSED) => {}
+                _ => drop(theirs),
+            }
+            assert!(Pin::new(&mut connection).poll(&mut cx).is_pending(), "{row}");
+            let read = stream.read(&mut [0]).now_or_never();
+            assert_eq!(read.is_some(), reason != Some(REFUSED), "{row}");
+            // As gossipsub does then.
+            let _ = stream.close().await;
+            drop(stream);
+            account.sweep(Instant::now());
+            let polled = Pin::new(&mut connection).poll(&mut cx);
+            assert_eq!(
+                matches!(polled, Poll::Ready(Err(_))),
+                is_closed && !reopens,
+                "{row}"
+            );
+            let counted = GIVEN_UP_REASONS.map(|one| u64::from(Some(one) == reason));
+            assert_eq!(given_up(&account), counted, "{row}");
+        }
     }
 }
