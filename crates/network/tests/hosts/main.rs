@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod discovery;
+mod given_up;
 mod line;
 mod mplex;
 mod single;
