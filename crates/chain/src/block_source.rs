@@ -100,6 +100,15 @@ pub trait BlockSource: Send + Sync + 'static {
     fn chain_status(&self) -> Option<ChainStatus>;
     /// A block. `None`: the slot is empty, or the source does not have it.
     async fn block(&self, at: BlockAt) -> Result<Option<RawBlock>, SourceError>;
+    /// A block that is at hand: in memory whose bound is the source's, so that it costs nobody a request and, held for a
+    /// moment, no more memory. `None`: `block` knows.
+    fn block_at_hand(&self, _at: BlockAt) -> Option<RawBlock> {
+        None
+    }
+    /// As `block_at_hand`, of the envelope of a Gloas block.
+    fn envelope_at_hand(&self, _block_root: Root) -> Option<RawBlock> {
+        None
+    }
     /// The envelope of a Gloas block. `None`: it has none, or the source does not have it.
     async fn envelope(&self, block_root: Root) -> Result<Option<RawBlock>, SourceError>;
     /// Nodes to begin discovery with.

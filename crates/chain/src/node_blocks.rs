@@ -339,8 +339,23 @@ impl BlockSource for NodeBlocks {
         }
     }
 
+    fn block_at_hand(&self, at: BlockAt) -> Option<RawBlock> {
+        let root = match at {
+            BlockAt::Root(root) => root,
+            BlockAt::Slot(slot) => match self.place(slot) {
+                Ok(Place::Root(root)) => root,
+                Ok(Place::Empty | Place::Below) | Err(_) => return None,
+            },
+        };
+        self.cache.lock().get(Kind::Block, root)
+    }
+
+    fn envelope_at_hand(&self, block_root: Root) -> Option<RawBlock> {
+        self.cache.lock().get(Kind::Envelope, block_root)
+    }
+
     async fn envelope(&self, block_root: Root) -> Result<Option<RawBlock>, SourceError> {
-        let kept = self.cache.lock().get(Kind::Envelope, block_root);
+        let kept = self.envelope_at_hand(block_root);
         if kept.is_some() {
             return Ok(kept);
         }

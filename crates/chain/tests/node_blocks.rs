@@ -132,8 +132,17 @@ async fn blocks_pass_as_they_are_by_slot_and_by_root() {
     ));
     assert_eq!(serving.by_root(Root::from([3; 32])).await, Ok(None));
 
-    // What was given is not asked for again.
+    // What was given is not asked for again, and is at hand; below the view it is not known whose slot it is.
     let asked = node.asked("/blocks/0x");
+    let at_hand = |at| serving.blocks.block_at_hand(at);
+    for block in &blocks {
+        let by_slot = at_hand(BlockAt::Slot(Slot(block.slot)));
+        assert_eq!(by_slot.is_some(), block.slot >= 8, "{}", block.slot);
+        let found = at_hand(BlockAt::Root(block.root)).unwrap();
+        assert!(is_block(&found, block), "{}", block.slot);
+    }
+    assert_eq!(at_hand(BlockAt::Root(Root::from([3; 32]))), None);
+    assert_eq!(at_hand(BlockAt::Slot(Slot(13))), None);
     for block in blocks.iter().filter(|block| block.slot >= 8) {
         serving.by_root(block.root).await.unwrap().unwrap();
         serving.by_slot(block.slot).await.unwrap().unwrap();

@@ -61,6 +61,9 @@ pub struct RpcTimeouts {
     /// Serving: for each chunk to be taken, what its limits delay it by not counted. 4 MiB in this time is the slowest
     /// that a peer may be.
     pub chunk_write: Duration,
+    /// Serving: for a block to come from the beacon node before its chunk begins, the wait behind others included; after it
+    /// the block is unavailable. Less than the 10 s that clients wait for an answer.
+    pub block_fetch: Duration,
     /// Asking: until the stream is open, its protocol agreed on and the request sent.
     pub open: Duration,
     /// Asking: until the first byte of the response. A peer that delays by its own limits is waited for.
@@ -74,6 +77,7 @@ impl Default for RpcTimeouts {
         Self {
             request_read: Duration::from_secs(10),
             chunk_write: Duration::from_secs(20),
+            block_fetch: Duration::from_secs(8),
             open: Duration::from_secs(10),
             first_byte: Duration::from_secs(20),
             chunk_read: Duration::from_secs(30),

@@ -2,7 +2,7 @@
 
 use super::{
     Inner, Refusal, Stop, Writer,
-    room::Taken,
+    room::{Pass, Taken},
     section::{Packer, Section},
 };
 use crate::rpc::{
@@ -12,7 +12,11 @@ use crate::rpc::{
 };
 use assay_chain::{BlockAt, ChainStatus, RawBlock, SourceError};
 use assay_types::{ForkDigest, ForkName, Root, Slot, Spec};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::time::{sleep, timeout, timeout_at};
+
+/// Pause before the beacon node is asked again for what is left of a chunk.
+const AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// What is sent of each block.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -157,10 +161,11 @@ impl Inner {
         }
         let block = {
             let _share = self.block_shares.take(&writer.peer()).await;
-            let _pass = self.block_room.pass().await;
-            self.parts.blocks.block(BlockAt::Slot(slot)).await
+            self.look_up(What::Block, BlockAt::Slot(slot)).await
         };
-        let root = block.map_err(refusal)?.map(|block| block.root);
+        let (block, pass) = block.map_err(refusal)?;
+        let root = block.map(|block| block.root);
+        drop(pass);
         writer.pay().await;
         Ok(root)
     }
@@ -171,8 +176,7 @@ impl Inner {
         let (peer, room) = (writer.peer(), &self.block_room);
         let _share = self.block_shares.take(&peer).await;
         let _place = room.small().await;
-        let pass = room.pass().await;
-        let found = self.fetch(what, at).await.map_err(refusal)?;
+        let (found, pass) = self.look_up(what, at).await.map_err(refusal)?;
         let Some(found) = found else {
             drop(pass);
             writer.pay().await;
@@ -207,7 +211,31 @@ impl Inner {
         }
     }
 
-    /// Writes a chunk whose first section is packed. What is not kept is fetched again for each of the others.
+    fn at_hand(&self, what: What, at: BlockAt) -> Option<RawBlock> {
+        match (what, at) {
+            (What::Envelope, BlockAt::Root(root)) => self.parts.blocks.envelope_at_hand(root),
+            (_, at) => self.parts.blocks.block_at_hand(at),
+        }
+    }
+
+    /// A block whose chunk has not begun, and the pass for its memory where it was fetched. It is unavailable when the time
+    /// for that is over, be it spent behind others or by the beacon node.
+    async fn look_up(
+        &self,
+        what: What,
+        at: BlockAt,
+    ) -> Result<(Option<RawBlock>, Option<Pass>), SourceError> {
+        if let Some(block) = self.at_hand(what, at) {
+            return Ok((Some(block), None));
+        }
+        let end = tokio::time::Instant::now() + self.parts.config.timeouts.block_fetch;
+        let pass = timeout_at(end, self.block_room.pass()).await;
+        let pass = pass.map_err(|_| SourceError::Busy)?;
+        let found = timeout_at(end, self.fetch(what, at)).await;
+        Ok((found.map_err(|_| SourceError::TimedOut)??, Some(pass)))
+    }
+
+    /// Writes a chunk whose first section is packed. What is not kept is looked up again for each of the others.
     async fn write_block(
         &self,
         rest: Rest,
@@ -216,22 +244,49 @@ impl Inner {
         writer: &mut Writer,
     ) -> Result<Duration, WriteError> {
         let mut begun = writer.begin().await;
+        // The beacon node has as long for all that is left as the peer has, beside the peer's time.
+        let mut left = self.parts.config.timeouts.chunk_write;
         writer.part(&mut begun, &chunk).await?;
         while section.is_short_of(rest.len) {
             section = section.next();
             match &rest.kept {
                 Some((block, _)) => pack(block, section, &mut chunk),
                 None => {
-                    writer.pay().await;
-                    let _pass = self.block_room.pass().await;
-                    let again = self.fetch(rest.what, BlockAt::Root(rest.root)).await;
-                    let block = again.ok().flatten().filter(|block| rest.is_of(block));
-                    pack(&block.ok_or(WriteError::Gone)?, section, &mut chunk);
+                    let began = Instant::now();
+                    let packed = timeout(left, self.pack_again(&rest, section, &mut chunk)).await;
+                    packed.unwrap_or(Err(WriteError::Gone))?;
+                    left = left.saturating_sub(began.elapsed());
                 }
             }
             writer.part(&mut begun, &chunk).await?;
         }
         writer.end(begun).await
+    }
+
+    /// Packs a section of a block that is at hand, or fetched for it: again and again until the beacon node says what it
+    /// has, for nobody can be told within a chunk that it is unavailable.
+    async fn pack_again(&self, rest: &Rest, section: Section, out: &mut Vec<u8>) -> Result<(), WriteError> {
+        let at = BlockAt::Root(rest.root);
+        let pack_found = |found: Option<RawBlock>, out: &mut Vec<u8>| {
+            let block = found.filter(|block| rest.is_of(block)).ok_or(WriteError::Gone)?;
+            pack(&block, section, out);
+            Ok(())
+        };
+        loop {
+            if let Some(block) = self.at_hand(rest.what, at) {
+                return pack_found(Some(block), out);
+            }
+            {
+                let _leave = self.block_room.soon(rest.len).await;
+                match self.fetch(rest.what, at).await {
+                    Ok(found) => return pack_found(found, out),
+                    Err(error) => {
+                        tracing::debug!(root = %rest.root, %error, "the rest of a block is not there yet")
+                    }
+                }
+            }
+            sleep(AGAIN_AFTER).await;
+        }
     }
 }
 

@@ -4,8 +4,9 @@
 //! waits for what another one holds: a chunk is written in sections of a few frames, and there is a place for a section
 //! (`Room::small`) for each peer that may be connected. Where a large place is free, a whole proof or block stays in it and
 //! is read once. Without one it is read again for each section, a few at a time over all peers (`Room::pass`): that is
-//! waited for, but ends as fast as disk or beacon node are, whatever the peers do. No stream is cut short for another's
-//! sake.
+//! waited for, but ends as fast as disk or beacon node are, whatever the peers do. Of a block, whose bytes the beacon
+//! node's blocks keep (`BlockSource::block_at_hand`), that is rare; then what is left of a chunk goes before what has not
+//! begun where a large place is free for that moment (`Room::soon`). No stream is cut short for another's sake.
 
 use crate::{bounded, framing::PayloadEncoder};
 use libp2p::PeerId;
@@ -114,6 +115,12 @@ pub(super) struct Pass {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
+/// Leave to fetch what is left of a chunk; given back when dropped.
+pub(super) enum Soon {
+    Large { _place: Taken },
+    Pass { _pass: Pass },
+}
+
 impl Room {
     pub(super) fn new(division: Division) -> Self {
         let large_total = (division.large / UNIT).min(Semaphore::MAX_PERMITS);
@@ -142,6 +149,17 @@ impl Room {
     pub(super) async fn pass(&self) -> Pass {
         let permit = Arc::clone(&self.passes).acquire_owned().await;
         Pass { _permit: permit.ok() }
+    }
+
+    /// Leave to read or fetch `most` bytes of a chunk that has begun: a large place, or a pass. Never kept while a peer takes
+    /// its time.
+    pub(super) async fn soon(&self, most: usize) -> Soon {
+        match self.large(most) {
+            Some(place) => Soon::Large { _place: place },
+            None => Soon::Pass {
+                _pass: self.pass().await,
+            },
+        }
     }
 
     /// A large place for `most` bytes, if there is one.

@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{
     framing::encode_request,
-    rpc::{Protocol, RpcConfig, RpcTimeouts, THEIRS},
+    rpc::{Protocol, Quota, Quotas, Rate, RpcConfig, RpcTimeouts, THEIRS},
 };
-use assay_chain::RawBlock;
+use assay_chain::{RawBlock, SourceError};
 use assay_types::{ExecutionProofsByRange, Slot, SszContainer};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::Stream;
@@ -186,4 +186,118 @@ async fn who_was_slow_is_served_on() {
     wait_for(|| (b.counters.slow_chunks.get() == 1).then_some(())).await;
     drop(given_up);
     assert_eq!(proofs_of(&a, &b, 2).await, 2);
+}
+
+/// The first section of a block is paid for as a chunk, and what is at hand is not fetched again: the beacon node may hang.
+#[tokio::test]
+async fn what_is_left_of_a_block_at_hand_costs_nothing() {
+    let mut settings = little_room(2);
+    settings.config.quotas = Quotas {
+        blocks: Quota {
+            // The request and its one chunk.
+            chunks: Rate {
+                burst: 2.0,
+                per_second: 0.01,
+            },
+            ..Quota::UNLIMITED
+        },
+        ..Quotas::UNLIMITED
+    };
+    let (a, b) = (Rig::start().await, Rig::start_with(settings).await);
+    b.has_head(Slot(40));
+    let block = big_block();
+    *b.blocks.blocks.lock() = vec![block.clone()];
+    b.blocks.keeps.store(true, Ordering::Relaxed);
+    a.connect(&b).await;
+    let mut stream = ask(&a, &b, Protocol::BlocksByRootV2, &root_request()).await;
+    wait_for(|| b.blocks.kept.lock().first().map(drop)).await;
+    b.blocks.hangs.store(true, Ordering::Relaxed);
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    tokio::time::timeout(PATIENCE / 2, read).await.unwrap().unwrap();
+    assert!(chunks(&answer) == sent(std::slice::from_ref(&block)));
+    assert_eq!(b.blocks.asked.load(Ordering::Relaxed), 1);
+    // Nor is what nobody has begun: it needs no pass. Another peer, as this one has had its chunk.
+    let other = Rig::start().await;
+    other.connect(&b).await;
+    let request = root_request();
+    let again = other.exchange(&b, Protocol::BlocksByRootV2, &request);
+    let again = tokio::time::timeout(PATIENCE / 2, again).await.unwrap();
+    assert!(chunks(&again) == sent(&[block]));
+}
+
+/// Where the beacon node fails within a chunk, it is asked again.
+#[tokio::test]
+async fn a_beacon_node_that_fails_for_a_moment_cuts_no_chunk() {
+    let (a, b) = (Rig::start().await, Rig::start_with(little_room(1)).await);
+    b.has_head(Slot(40));
+    let block = big_block();
+    *b.blocks.blocks.lock() = vec![block.clone()];
+    a.connect(&b).await;
+    let mut stream = ask(&a, &b, Protocol::BlocksByRootV2, &root_request()).await;
+    let asked = || b.blocks.asked.load(Ordering::Relaxed);
+    wait_for(|| (asked() >= 4).then_some(())).await;
+    *b.blocks.fails.lock() = Some(SourceError::TimedOut);
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    let recovers = async {
+        let so_far = asked();
+        wait_for(|| (asked() >= so_far + 2).then_some(())).await;
+        *b.blocks.fails.lock() = None;
+    };
+    let (read, ()) = tokio::join!(read, recovers);
+    read.unwrap();
+    assert!(chunks(&answer) == sent(&[block]));
+}
+
+/// Blocks that the beacon node keeps to itself are unavailable in time, to those that wait behind others too; and hold up
+/// no chunk that has begun.
+#[tokio::test]
+async fn fetches_that_hang_hold_up_no_begun_chunk_and_are_told_in_time() {
+    let mut settings = Settings::default();
+    settings.config.timeouts = RpcTimeouts {
+        chunk_write: Duration::from_secs(2),
+        block_fetch: Duration::from_secs(4),
+        ..RpcTimeouts::default()
+    };
+    let (a, b) = (Rig::start().await, Rig::start_with(settings).await);
+    b.has_head(Slot(40));
+    let block = big_block();
+    *b.blocks.blocks.lock() = vec![block.clone()];
+    a.connect(&b).await;
+    // Slow from here on: no large places.
+    let given_up = ask(&a, &b, Protocol::BlocksByRootV2, &root_request()).await;
+    wait_for(|| (b.counters.slow_chunks.get() == 1).then_some(())).await;
+    drop(given_up);
+    let asked = || b.blocks.asked.load(Ordering::Relaxed);
+    assert_eq!(asked(), 1);
+    *b.blocks.hangs_at.lock() = Some(block_root(21));
+    let others = [Rig::start().await, Rig::start().await, Rig::start().await];
+    for other in &others {
+        other.connect(&b).await;
+    }
+    // A section of it is fetched beside the first, and it waits to be taken.
+    let mut stream = ask(&a, &b, Protocol::BlocksByRootV2, &root_request()).await;
+    wait_for(|| (asked() >= 3).then_some(())).await;
+    let request = encode_request(block_root(21).as_slice());
+    let hung = others
+        .iter()
+        .map(async |other| chunks(&other.exchange(&b, Protocol::BlocksByRootV2, &request).await));
+    let mut answer = Vec::new();
+    let read = async {
+        let so_far = asked();
+        wait_for(|| (asked() >= so_far + 2).then_some(())).await;
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert!(chunks(&answer) == sent(&[block]));
+        b.counters
+            .requests_of(Protocol::BlocksByRootV2, THEIRS, "resource_unavailable")
+    };
+    let (told, unavailable_before) = tokio::join!(futures::future::join_all(hung), read);
+    assert_eq!(unavailable_before, 0, "it waited for those that hang");
+    let codes: Vec<u8> = told
+        .iter()
+        .flatten()
+        .map(|chunk| chunk.as_ref().err().unwrap().0)
+        .collect();
+    assert_eq!(codes, [3, 3, 3]);
 }

@@ -109,8 +109,12 @@ pub(crate) struct TestBlocks {
     pub(crate) blocks: Mutex<Vec<RawBlock>>,
     pub(crate) envelopes: Mutex<Vec<RawBlock>>,
     pub(crate) fails: Mutex<Option<SourceError>>,
-    /// Whether it answers nothing for as long as a test takes.
+    /// Whether it answers nothing for as long as a test takes, of all blocks or of one.
     pub(crate) hangs: AtomicBool,
+    pub(crate) hangs_at: Mutex<Option<Root>>,
+    /// Whether what it gave is at hand from then on, and what that is.
+    pub(crate) keeps: AtomicBool,
+    pub(crate) kept: Mutex<Vec<RawBlock>>,
     /// Look-ups of blocks so far.
     pub(crate) asked: AtomicUsize,
 }
@@ -122,17 +126,21 @@ impl BlockSource for TestBlocks {
     }
     async fn block(&self, at: BlockAt) -> Result<Option<RawBlock>, SourceError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        if self.hangs.load(Ordering::Relaxed) {
+        let hangs = matches!((at, *self.hangs_at.lock()), (BlockAt::Root(at), Some(root)) if at == root);
+        if hangs || self.hangs.load(Ordering::Relaxed) {
             tokio::time::sleep(2 * PATIENCE).await;
         }
         if let Some(error) = self.fails.lock().clone() {
             return Err(error);
         }
-        let found = |block: &&RawBlock| match at {
-            BlockAt::Slot(slot) => block.slot == slot,
-            BlockAt::Root(root) => block.root == root,
-        };
-        Ok(self.blocks.lock().iter().find(found).cloned())
+        let found = find(&self.blocks.lock(), at);
+        if self.keeps.load(Ordering::Relaxed) {
+            self.kept.lock().extend(found.clone());
+        }
+        Ok(found)
+    }
+    fn block_at_hand(&self, at: BlockAt) -> Option<RawBlock> {
+        find(&self.kept.lock(), at)
     }
     async fn envelope(&self, root: Root) -> Result<Option<RawBlock>, SourceError> {
         Ok(self.envelopes.lock().iter().find(|e| e.root == root).cloned())
@@ -140,6 +148,14 @@ impl BlockSource for TestBlocks {
     async fn known_nodes(&self) -> Result<KnownNodes, SourceError> {
         Ok(KnownNodes::default())
     }
+}
+
+fn find(blocks: &[RawBlock], at: BlockAt) -> Option<RawBlock> {
+    let is_asked = |block: &&RawBlock| match at {
+        BlockAt::Slot(slot) => block.slot == slot,
+        BlockAt::Root(root) => block.root == root,
+    };
+    blocks.iter().find(is_asked).cloned()
 }
 
 /// What was told to the peers' table.
