@@ -129,6 +129,8 @@ struct Moves {
     asked: AtomicU64,
     /// How often a stream gave something to its reader, or was dropped.
     taken: AtomicU64,
+    /// How often all that was to go out had gone.
+    flushed: AtomicU64,
     /// Of whoever drives the connection, and whether he waits for a stream to be read.
     driver: AtomicWaker,
     driver_waits: AtomicBool,
@@ -166,10 +168,12 @@ struct Waits {
 }
 
 impl Turn {
-    /// Asks the muxer, unless it would say again that another stream has to be read first.
+    /// Asks the muxer, unless it would say again that another stream has to be read first. A stream that it has yet to tell
+    /// the peer of (`opened`) waits for that, whatever is unread: whoever asks is woken by the socket.
     fn ask<T>(
         &mut self,
         moves: &Moves,
+        opened: Option<u64>,
         cx: &mut Context<'_>,
         ask: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
@@ -185,7 +189,8 @@ impl Turn {
         }
         let asked = moves.asked();
         let answer = ask(cx);
-        if answer.is_pending() && moves.asked() == asked {
+        let is_untold = opened.is_some_and(|opened| opened == moves.flushed.load(Relaxed));
+        if answer.is_pending() && moves.asked() == asked && !is_untold {
             let mut sleep = Box::pin(sleep(PATIENCE));
             // It is not over yet: this says whom to wake.
             let _ = sleep.as_mut().poll(cx);
@@ -226,9 +231,10 @@ impl<C> Muxer<C> {
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
-    fn stream(&self, stream: Substream<Reframed<C>>) -> Stream<C> {
+    fn stream(&self, stream: Substream<Reframed<C>>, opened: Option<u64>) -> Stream<C> {
         Stream {
             stream,
+            opened,
             moves: Arc::clone(&self.moves),
             turn: Turn::default(),
         }
@@ -245,19 +251,21 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
         let Self {
             muxer, moves, turn, ..
         } = this;
-        let next = turn.ask(moves, cx, |cx| Pin::new(muxer).poll_inbound(cx));
+        let next = turn.ask(moves, None, cx, |cx| Pin::new(muxer).poll_inbound(cx));
         moves.driver_waits.store(turn.waits.is_some(), Relaxed);
         if this.turn.waits_for() > this.standstill {
             let error = io::Error::new(io::ErrorKind::TimedOut, "a stream of mplex that nobody reads");
             return Poll::Ready(Err(error));
         }
-        next.map_ok(|stream| this.stream(stream))
+        next.map_ok(|stream| this.stream(stream, None))
     }
 
     fn poll_outbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Stream<C>>> {
         let this = self.get_mut();
+        // Before it is opened: what is flushed at the same time then counts as telling of it.
+        let flushed = this.moves.flushed.load(Relaxed);
         let next = Pin::new(&mut this.muxer).poll_outbound(cx);
-        next.map_ok(|stream| this.stream(stream))
+        next.map_ok(|stream| this.stream(stream, Some(flushed)))
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -272,14 +280,21 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
 /// One of its streams.
 pub(super) struct Stream<C: AsyncRead + AsyncWrite + Unpin> {
     stream: Substream<Reframed<C>>,
+    /// Of one that this side opened: `Moves::flushed` at that time. As long as that is so, the peer may not know of it.
+    opened: Option<u64>,
     moves: Arc<Moves>,
     turn: Turn,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<C> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
-        let Self { stream, moves, turn } = self.get_mut();
-        let read = turn.ask(moves, cx, |cx| Pin::new(stream).poll_read(cx, bytes));
+        let Self {
+            stream,
+            opened,
+            moves,
+            turn,
+        } = self.get_mut();
+        let read = turn.ask(moves, *opened, cx, |cx| Pin::new(stream).poll_read(cx, bytes));
         if read.is_ready() {
             moves.take();
         }

@@ -207,7 +207,10 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Reframed<C> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
+        this.moves.flushed.fetch_add(1, Relaxed);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -178,3 +178,23 @@ async fn who_waits_for_an_unread_stream_sleeps_and_not_for_ever() {
     sender.abort();
     theirs.abort();
 }
+
+/// What waits for the socket alone, to say that a stream is opened, goes on as the socket does: long before any `PATIENCE`.
+#[tokio::test]
+async fn who_waits_for_the_socket_goes_on_with_it() {
+    let (theirs, ours) = tokio::io::duplex(16);
+    let mut theirs = theirs.compat();
+    let mut ours = Mplex::default().upgrade_inbound(ours.compat(), "").await.unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    let (mut first, mut second) = (opened(&mut ours).await, opened(&mut ours).await);
+    assert!(Pin::new(&mut first).poll_write(&mut cx, &[1; 1000]).is_ready());
+    let mut byte = [0];
+    for _ in 0..100 {
+        assert!(Pin::new(&mut second).poll_read(&mut cx, &mut byte).is_pending());
+        let _ = Pin::new(&mut theirs).poll_read(&mut cx, &mut [0; 16]);
+    }
+    assert!(
+        ours.moves.asked() > 0,
+        "it never came to ask for what the peer says"
+    );
+}

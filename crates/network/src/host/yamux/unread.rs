@@ -3,23 +3,24 @@
 //! A stream's window is a promise to its peer: 64 streams of 256 KiB are 16 MiB a connection, and a hundred peers that
 //! send on streams which nobody reads would fill the memory. Windows cannot be smaller than yamux's first, and what they
 //! are for is not known when they are given. So it is counted what is really there. Each connection has a share of its
-//! own, which is as much as one stream's first window; what is beyond comes from one pool; and where the pool is empty, a
-//! connection beyond its share is not read on until its streams are, or the pool has room again. Who reads nothing of his
-//! streams then stands still, who reads them goes on: for the length of a window, an honest peer's streams are read.
+//! own, which is as much as one stream's first window in its frames; what is beyond comes from one pool; and where the pool
+//! is empty, a connection beyond its share is not read on until its streams are, or the pool has room again. Who reads
+//! nothing of his streams then stands still, who reads them goes on: for the length of a window, an honest peer's streams
+//! are read.
 //!
 //! No reader of ours waits for what comes on another stream of the same connection (`mplex`), so there is no circle.
 
-use super::FRAME_BODY;
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
-    mem,
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
-/// Of each connection: one stream's first window. 110 peers: 27.5 MiB; twice that if each has two connections.
-pub(super) const SHARE: usize = 256 * 1024;
+/// Of each connection: one stream's first window, and what its frames cost beside their bytes, or the last of them would
+/// stop a connection that has nothing else unread: 512 frames, of half a KiB each. 110 peers: 31 MiB; twice that if each
+/// has two connections.
+pub(super) const SHARE: usize = yamux::DEFAULT_CREDIT as usize + 32 * 1024;
 /// Beyond shares, of all connections together: the grown windows (1.25 MiB) of the sixteen requests that sync has under
 /// way are 20 MiB, if none of them is read for a moment.
 pub(super) const POOL: usize = 32 << 20;
@@ -34,8 +35,8 @@ pub(super) struct Unread(Arc<Mutex<Pool>>);
 struct Pool {
     taken: usize,
     last: u64,
-    /// Connections that wait for room.
-    waiting: HashMap<u64, Waker>,
+    /// Connections that wait for room, and for how much.
+    waiting: HashMap<u64, (usize, Waker)>,
 }
 
 impl Unread {
@@ -59,7 +60,7 @@ impl Unread {
     fn take(&self, id: u64, cost: usize, waker: &Waker) -> bool {
         let mut pool = self.0.lock();
         if pool.taken + cost > POOL {
-            pool.waiting.insert(id, waker.clone());
+            pool.waiting.insert(id, (cost, waker.clone()));
             return false;
         }
         pool.taken += cost;
@@ -70,13 +71,11 @@ impl Unread {
     fn give(&self, cost: usize) {
         let mut pool = self.0.lock();
         pool.taken -= cost;
-        // Sooner each read of some stream would wake all that wait, in vain.
-        if pool.taken + FRAME_BODY + FRAME_COST > POOL {
-            return;
-        }
-        let woken = mem::take(&mut pool.waiting);
+        // All for whom there is room, as some may have gone; the others each read of some stream would wake in vain.
+        let free = POOL.saturating_sub(pool.taken);
+        let woken: Vec<_> = pool.waiting.extract_if(|_, (cost, _)| *cost <= free).collect();
         drop(pool);
-        woken.into_values().for_each(Waker::wake);
+        woken.into_iter().for_each(|(_, (_, waker))| waker.wake());
     }
 }
 
@@ -211,7 +210,7 @@ mod tests {
         }
     }
 
-    const FRAME: usize = 64 * 1024 - FRAME_COST;
+    const FRAME: usize = 32 * 1024 - FRAME_COST;
 
     /// Fills until there is no room; how many bytes went in.
     fn fill(line: &Line, stream: u32, cx: &Context<'_>) -> usize {
@@ -268,6 +267,51 @@ mod tests {
         assert_eq!(unread.taken(), 0);
         // Empty ones are not kept.
         assert!((0..POOL).all(|_| line.arrives(1, 0, false, &cx).is_ready()));
+    }
+
+    /// A stream's first window, whatever its frames, finds room where others hold all of the pool.
+    #[test]
+    fn a_first_window_fits_the_share_with_its_frames() {
+        let unread = Unread::default();
+        let cx = Context::from_waker(Waker::noop());
+        let greedy = unread.line();
+        greedy.opens(1);
+        while greedy.arrives(1, 1000, false, &cx).is_ready() {}
+        for frame in [512, 16 * 1024, super::super::FRAME_BODY, 256 * 1024] {
+            let line = unread.line();
+            line.opens(1);
+            let mut left = yamux::DEFAULT_CREDIT as usize;
+            while left > 0 {
+                let len = frame.min(left);
+                assert!(line.arrives(1, len, false, &cx).is_ready(), "{frame}: {left}");
+                left -= len;
+            }
+        }
+    }
+
+    #[test]
+    fn who_waits_with_a_small_frame_is_woken_for_little_room() {
+        let unread = Unread::default();
+        let nobody = Context::from_waker(Waker::noop());
+        let lines = [unread.line(), unread.line(), unread.line()];
+        for line in &lines {
+            line.opens(1);
+            while line.arrives(1, 1000, false, &nobody).is_ready() {}
+            while line.arrives(1, 1, false, &nobody).is_ready() {}
+        }
+        let [greedy, small, large] = lines;
+        let (of_small, of_large) = (Arc::new(Counted::default()), Arc::new(Counted::default()));
+        for (line, len, counted) in [(&small, 1000, &of_small), (&large, 50_000, &of_large)] {
+            let waker = Waker::from(Arc::clone(counted));
+            assert!(
+                line.arrives(1, len, false, &Context::from_waker(&waker))
+                    .is_pending()
+            );
+        }
+        greedy.takes(1, 20_000);
+        assert_eq!((of_small.0.load(Relaxed), of_large.0.load(Relaxed)), (1, 0));
+        greedy.takes(1, 40_000);
+        assert_eq!(of_large.0.load(Relaxed), 1);
     }
 
     proptest! {
