@@ -149,7 +149,7 @@ impl Counters {
         );
         r.register(
             "gossip_streams_given_up",
-            "Gossip streams given up, or ended within a message: next to nothing came of it in a minute (unfinished), crowded out by all that was unfinished, not taken, broken off, ended for the room that gossipsub keeps for messages past (kept), or for an RPC that is none or holds more than any may (refused); and connections closed because gossipsub would serve no further stream (spent)",
+            "Gossip streams given up, or ended within a message: next to nothing came of it in a minute (unfinished), crowded out by all that was unfinished, not taken or too slowly, broken off, ended for the room that gossipsub keeps for messages past (kept), or for an RPC that is none or holds more than any may (refused); and connections closed because gossipsub would serve no further stream (spent)",
             self.streams_given_up.clone(),
         );
         r.register("peers_connected", "Connected peers", self.peers_connected.clone());

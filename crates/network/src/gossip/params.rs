@@ -152,7 +152,7 @@ const READ_AHEAD: usize = 64 * 1024;
 const MAX_CONTROL_BYTES: usize = 512 * 1024;
 /// Messages that may wait for one slow peer, each a copy of up to 4 MiB. Only what was verified is forwarded, and rules 3
 /// and 9 let one proof of a type and payload through: a dozen is what two slots bring. A peer whose queue overflows again
-/// and again is let go (`host/gossiping.rs`), and one that takes nothing too (`host/gossip_streams`).
+/// and again is let go (`host/gossiping.rs`), and one that takes nothing, or least where copies are too many (`host/gossip_streams`).
 pub(crate) const PEER_QUEUE_LEN: usize = 12;
 /// Times that a peer is sent a message it asks for: again only where a connection broke, and then sync brings it.
 const COPIES_ON_REQUEST: u32 = 1;

@@ -1,7 +1,10 @@
 //! Gossip in the host: topics joined and left, messages and verdicts carried between gossipsub and the verifier, proofs
 //! published.
 
-use super::{gossip_streams::REOPENS, task::Host};
+use super::{
+    gossip_streams::{LetGo, REOPENS},
+    task::Host,
+};
 use crate::{
     counters::UNDECODABLE_TOPIC,
     gossip::{GossipBehaviour, GossipMessage, Report, Retry, Taken, TopicChange, proof_topic},
@@ -27,6 +30,11 @@ const FLUSHED_AT_ONCE: usize = 2;
 const SLOW_TIMES: u32 = 16;
 /// See `SLOW_TIMES`.
 const SLOW_MEMORY: Duration = Duration::from_secs(10);
+
+/// Whether the queues of so many peers, of all, are full because this node's own link is slow.
+fn is_own_link(full: usize, all: usize) -> bool {
+    full > 2 && full * 2 > all
+}
 
 impl Host {
     fn gossip(&mut self) -> &mut GossipBehaviour {
@@ -77,16 +85,18 @@ impl Host {
         self.parts.streams.know(mesh.copied().collect(), reopening);
     }
 
-    /// Peers that bring next to nothing of what they began, and those that take nothing: what they make this node hold is bounded
-    /// over all of them.
+    /// Peers that bring next to nothing of what they began, and those that take nothing, or least where too many are slow: what
+    /// they make this node hold is bounded over all of them. To be let go is no fault where this node's own link is slow.
     fn give_up_streams(&mut self, now: Instant) {
         let (unfinished, not_taken) = self.parts.streams.sweep(now);
         for peer in unfinished {
             self.on_fault(peer, Fault::TimedOut);
         }
-        for peer in not_taken {
-            tracing::debug!(%peer, "takes no gossip");
-            self.on_fault(peer, Fault::TimedOut);
+        for LetGo { peer, is_fault } in not_taken {
+            tracing::debug!(%peer, is_fault, "takes gossip too slowly");
+            if is_fault {
+                self.on_fault(peer, Fault::TimedOut);
+            }
             // The copies in its queue go with its connections.
             let _ = self.parts.swarm.disconnect_peer_id(peer);
         }
@@ -191,10 +201,12 @@ impl Host {
                 let counters = &self.parts.shared.counters;
                 counters.messages_dropped.inc_by(dropped as u64);
                 tracing::debug!(peer = %peer_id, ?failed_messages, "peer takes messages too slowly");
-                // Its queue holds copies: a peer that takes nothing for long is let go, once it is no passing jam.
+                // Its queue holds copies: a peer that takes nothing for long is let go, once it is no passing jam. Where
+                // the queues of most are full it is this node's own link (`gossip_streams::takers` bounds the copies).
                 let (times, last) = self.slow.entry(peer_id).or_insert((0, Instant::now()));
                 (*times, *last) = (*times + 1, Instant::now());
-                if *times % SLOW_TIMES == 0 {
+                let is_long = *times % SLOW_TIMES == 0;
+                if is_long && !is_own_link(self.slow.len(), self.gossip().all_peers().count()) {
                     self.on_fault(peer_id, Fault::TimedOut);
                 }
             }
@@ -306,6 +318,24 @@ impl Host {
                 counters.publish_failure(reason);
                 tracing::warn!(%error, slot = %proof.slot(), "proof not published");
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_own_link;
+
+    #[test]
+    fn where_most_queues_are_full_it_is_this_nodes_link() {
+        for (full, all, is_own) in [
+            (1, 1, false),
+            (2, 2, false),
+            (3, 3, true),
+            (4, 8, false),
+            (5, 8, true),
+        ] {
+            assert_eq!(is_own_link(full, all), is_own, "{full} of {all}");
         }
     }
 }

@@ -12,7 +12,7 @@
 //! | `unfinished` | messages that are begun: who gives way when they are too much |
 //! | `in_hand` | room for what is whole, and the streams that wait for some |
 //! | `kept` | room for messages past: which stream ends when it is too much |
-//! | `takers` | peers that take too slowly what goes to them: who is let go |
+//! | `takers` | peers that do not take at once what goes to them: who is let go |
 //! | `handed` | gossip's behaviour, which tells what is in hand |
 //! | `sniff` | which protocol a stream is for, and where its messages end |
 //! | `stream` | the wrapping around connections and their streams |
@@ -43,6 +43,7 @@ use std::{
     time::Instant,
 };
 pub(super) use stream::Watched;
+pub(super) use takers::LetGo;
 use takers::Takers;
 use unfinished::Unfinished;
 
@@ -57,7 +58,7 @@ const STREAMS_PER_CONNECTION: u32 = 4;
 pub(super) const REOPENS: [&str; 4] = ["assay/", "Lighthouse/", "Grandine/", "rust-libp2p/"];
 
 /// Metric labels: a message that made no progress; one of the peer that had cost most when all held too much; messages that are
-/// not taken; a stream that ended within a message, because it was longer than any may be or its connection was closed; a
+/// not taken, or too slowly; a stream that ended within a message, because it was longer than any may be or its connection was closed; a
 /// connection closed because gossipsub would serve no further stream on it; a stream that ended between messages for the
 /// room that it kept.
 const UNFINISHED: &str = "unfinished";
@@ -116,9 +117,9 @@ impl GossipStreams {
         self.accounts.reopening.lock().contains(peer)
     }
 
-    /// Gives up what is too slow. Peers whose messages make no progress, whose streams end; and peers that take none,
-    /// which are to be let go.
-    pub(super) fn sweep(&self, now: Instant) -> (Vec<PeerId>, Vec<PeerId>) {
+    /// Gives up what is too slow. Peers whose messages make no progress, whose streams end; and peers that take
+    /// nothing, or least where that is too little, which are to be let go.
+    pub(super) fn sweep(&self, now: Instant) -> (Vec<PeerId>, Vec<LetGo>) {
         let reading = self.accounts.room.lock().clock(now);
         let (stuck, crowded_out) = self.accounts.unfinished.lock().sweep(reading);
         let gone = self.accounts.takers.lock().sweep(now);
@@ -178,7 +179,7 @@ impl GossipStreams {
     }
 
     fn takes(&self, id: u64, bytes: usize) {
-        self.accounts.takers.lock().takes(id, bytes);
+        self.accounts.takers.lock().takes(id, bytes, Instant::now());
     }
 
     fn taken(&self, id: u64) {

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use super::{
-    super::{GIVEN_UP_REASONS, UNFINISHED, kept::MAX_KEPT, unfinished::MAX_UNFINISHED},
+    super::{GIVEN_UP_REASONS, LetGo, UNFINISHED, kept::MAX_KEPT, unfinished::MAX_UNFINISHED},
     *,
 };
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
@@ -163,7 +163,6 @@ async fn a_peer_that_takes_no_message_is_told_of_until_it_does() {
             ours.flush().await.unwrap();
         });
         assert!(send.as_mut().now_or_never().is_none());
-        assert_eq!(streams.sweep(later).1, [peer]);
         assert_eq!(streams.accounts.takers.lock().all(), (1, 0));
         let mut read = vec![0; 20_000];
         tokio::io::AsyncReadExt::read_exact(&mut theirs, &mut read)
@@ -171,6 +170,11 @@ async fn a_peer_that_takes_no_message_is_told_of_until_it_does() {
             .unwrap();
         assert!(send.as_mut().now_or_never().is_none());
         assert_eq!(streams.accounts.takers.lock().all(), (1, 20_000));
+        // Nobody takes anything: it is let go, and whose fault that is nobody knows. Then it is on its way out.
+        let is_fault = false;
+        assert_eq!(streams.sweep(later).1, [LetGo { peer, is_fault }]);
+        assert_eq!(streams.accounts.takers.lock().all(), (0, 0));
+        assert_eq!(streams.sweep(later).1, []);
         let mut read = vec![0; NAMES.len() + message.len() - 20_000];
         let take = tokio::io::AsyncReadExt::read_exact(&mut theirs, &mut read);
         futures::join!(send, async { take.await.map(drop).unwrap() });
