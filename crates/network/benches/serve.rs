@@ -34,6 +34,8 @@ struct Size {
 }
 
 fn main() -> Result<(), Failure> {
+    // As `assay` does.
+    assay_allocator::give_back_large_blocks();
     // Cargo adds `--bench`.
     let mut args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let mut flag = |name: &str| {
