@@ -1,10 +1,11 @@
-//! How a process that passes proofs on should have its memory: one setting of glibc's allocator, where that is the one
-//! in use.
+//! How a process that passes proofs on should have its memory: glibc's allocator set up for it, where that is the one in
+//! use.
 //!
-//! What brings proofs are blocks of megabytes that come and go on every thread. glibc takes blocks above a threshold from
-//! the system one by one and gives each back when it is freed, but raises that threshold, up to 32 MiB, with the largest
-//! block it has seen freed; from then on such blocks lie in its arenas, which keep what was freed between others. Of a node
-//! under attack (`testnet/abuse`) that was a quarter of its memory. A threshold that is set stays as it is.
+//! What brings proofs are blocks of megabytes that come and go on every thread, and glibc keeps what was freed. It takes
+//! blocks above a threshold from the system one by one and gives each back when it is freed, but raises that threshold, up
+//! to 32 MiB, with the largest block it has seen freed; from then on such blocks lie in its arenas, of which each thread has
+//! its own. Of a node under attack (`testnet/abuse`) a third of the memory was such. So the threshold is set, which fixes
+//! it, and what is free in the arenas is looked at twice a second.
 //!
 //! Whoever links the crates of a node into a process of their own, and has no other allocator, may call this too.
 
@@ -12,43 +13,77 @@
 /// all that it may be packed in (4.9 MiB), for memory that is new each time halves the speed at which proofs are served; less
 /// than the buffer of an RPC with several of them (8 MiB and more).
 pub const LARGE: usize = 5 << 20;
-/// Bytes that an arena may have free at its end: as many as glibc would allow by itself once it had seen a block of `LARGE`.
-/// With the 128 KiB that it starts with, by-range serving has half its speed.
-const FREE_AT_END: usize = 2 * LARGE;
+/// Bytes that may be free in all arenas together when they are looked at; where it is more, all of it goes back. A node
+/// that serves proofs as fast as it can has less.
+pub const FREE: usize = 64 << 20;
 
-/// Has blocks of `LARGE` bytes and more given back when they are freed: whether the allocator takes that. False where it
-/// is not glibc's. Called once, as early as may be; later calls do no harm.
-pub fn give_back_large_blocks() -> bool {
-    set()
+/// Has freed memory given back from now on: whether that could be set up. False where the allocator is not glibc's. Called
+/// once, as early as may be; each call starts a thread that ends with the process.
+pub fn give_back_freed_memory() -> bool {
+    freed::give_back()
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn set() -> bool {
-    let settings = [
-        (libc::M_MMAP_THRESHOLD, LARGE),
-        (libc::M_TRIM_THRESHOLD, FREE_AT_END),
-    ];
-    settings.into_iter().all(|(setting, bytes)| {
-        let Ok(bytes) = libc::c_int::try_from(bytes) else {
-            return false;
-        };
+#[allow(
+    unsafe_code,
+    reason = "no crate wraps mallopt(3), mallinfo(3) and malloc_trim(3)"
+)]
+mod freed {
+    use super::{FREE, LARGE};
+    use std::{thread, time::Duration};
+
+    /// How often what is free is looked at.
+    const EVERY: Duration = Duration::from_millis(500);
+
+    pub(super) fn give_back() -> bool {
+        // At its end an arena may have as many bytes free as glibc would allow by itself once it had seen a block of
+        // `LARGE`. With the 128 KiB that it starts with, by-range serving has half its speed.
+        set(libc::M_MMAP_THRESHOLD, LARGE)
+            && set(libc::M_TRIM_THRESHOLD, 2 * LARGE)
+            && thread::Builder::new()
+                .name("freed-memory".to_owned())
+                .spawn(|| {
+                    loop {
+                        thread::sleep(EVERY);
+                        if free() > FREE {
+                            trim();
+                        }
+                    }
+                })
+                .is_ok()
+    }
+
+    fn set(setting: libc::c_int, bytes: usize) -> bool {
         // Sound: it sets a number of the allocator's under the allocator's own lock; both arguments are plain integers.
-        #[allow(unsafe_code, reason = "no crate wraps mallopt(3)")]
-        let taken = unsafe { libc::mallopt(setting, bytes) };
-        taken == 1
-    })
+        libc::c_int::try_from(bytes).is_ok_and(|bytes| unsafe { libc::mallopt(setting, bytes) } == 1)
+    }
+
+    /// Bytes that are free in all arenas. Counted in 32 bits: what passes 4 GiB is told as less, and comes again.
+    pub(super) fn free() -> usize {
+        // Sound: it adds numbers up under each arena's lock. (mallinfo2 is not in every glibc that is in use.)
+        let info = unsafe { libc::mallinfo() };
+        info.fordblks.cast_unsigned() as usize
+    }
+
+    /// Gives whole pages that are free back to the system.
+    pub(super) fn trim() {
+        // Sound: it takes each arena's lock, and touches what is free alone.
+        unsafe { libc::malloc_trim(0) };
+    }
 }
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn set() -> bool {
-    false
+mod freed {
+    pub(super) fn give_back() -> bool {
+        false
+    }
 }
 
 #[cfg(all(test, target_os = "linux", target_env = "gnu"))]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::hint::black_box;
+    use std::{hint::black_box, thread, time::Duration};
 
     /// Bytes of this process that are in memory.
     fn resident() -> usize {
@@ -57,9 +92,15 @@ mod tests {
         pages * 4096
     }
 
+    // One after the other: both look at all of the process.
     #[test]
-    fn freed_blocks_go_back_though_others_lie_above_them() {
-        assert!(give_back_large_blocks());
+    fn freed_memory_goes_back() {
+        assert!(give_back_freed_memory());
+        large_blocks_go_though_others_lie_above_them();
+        what_is_free_between_others_goes();
+    }
+
+    fn large_blocks_go_though_others_lie_above_them() {
         // What raises the threshold where it is not set.
         drop(black_box(vec![1_u8; 24 << 20]));
         let before = resident();
@@ -67,11 +108,22 @@ mod tests {
         let small = black_box(Box::new([1_u8; 64]));
         assert!(resident() > before + (100 << 20));
         drop(blocks);
-        assert!(
-            resident() < before + (16 << 20),
-            "{} MiB",
-            (resident() - before) >> 20
-        );
+        assert!(resident() < before + (16 << 20), "at once");
         drop(small);
+    }
+
+    fn what_is_free_between_others_goes() {
+        let (mut blocks, mut others) = (Vec::new(), Vec::new());
+        for _ in 0..200 {
+            blocks.push(black_box(vec![1_u8; 1 << 20]));
+            others.push(black_box(vec![1_u8; 4096]));
+        }
+        let before = resident();
+        drop(blocks);
+        let goes = (0..100).any(|_| {
+            thread::sleep(Duration::from_millis(100));
+            resident() + (150 << 20) < before
+        });
+        assert!(goes, "{} of {before} bytes stay", resident());
     }
 }

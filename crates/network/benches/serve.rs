@@ -35,7 +35,7 @@ struct Size {
 
 fn main() -> Result<(), Failure> {
     // As `assay` does.
-    assay_allocator::give_back_large_blocks();
+    assay_allocator::give_back_freed_memory();
     // Cargo adds `--bench`.
     let mut args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let mut flag = |name: &str| {

@@ -517,7 +517,7 @@ fn run(plan: &Plan) -> Result<bool, Failure> {
 
 fn main() -> Result<ExitCode, Failure> {
     // As `assay` does.
-    assay_allocator::give_back_large_blocks();
+    assay_allocator::give_back_freed_memory();
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.first().is_some_and(|arg| arg == "--node") {
         node::run(&args[1..])?;
