@@ -5,7 +5,7 @@
 //! blocks above a threshold from the system one by one and gives each back when it is freed, but raises that threshold, up
 //! to 32 MiB, with the largest block it has seen freed; from then on such blocks lie in its arenas, of which each thread has
 //! its own. Of a node under attack (`testnet/abuse`) a third of the memory was such. So the threshold is set, which fixes
-//! it, and what is free in the arenas is looked at twice a second.
+//! it, and what is free in the arenas is looked at five times a second.
 //!
 //! Whoever links the crates of a node into a process of their own, and has no other allocator, may call this too.
 
@@ -13,9 +13,9 @@
 /// all that it may be packed in (4.9 MiB), for memory that is new each time halves the speed at which proofs are served; less
 /// than the buffer of an RPC with several of them (8 MiB and more).
 pub const LARGE: usize = 5 << 20;
-/// Bytes that may be free in all arenas together when they are looked at; where it is more, all of it goes back. A node
-/// that serves proofs as fast as it can has less.
-pub const FREE: usize = 64 << 20;
+/// Bytes that may be free in all arenas together when they are looked at; where it is more, all of it goes back. To take
+/// as much anew each time costs a hundredth of a core.
+pub const FREE: usize = 32 << 20;
 
 /// Has freed memory given back from now on: whether that could be set up. False where the allocator is not glibc's. Called
 /// once, as early as may be; each call starts a thread that ends with the process.
@@ -33,7 +33,7 @@ mod freed {
     use std::{thread, time::Duration};
 
     /// How often what is free is looked at.
-    const EVERY: Duration = Duration::from_millis(500);
+    const EVERY: Duration = Duration::from_millis(200);
 
     pub(super) fn give_back() -> bool {
         // At its end an arena may have as many bytes free as glibc would allow by itself once it had seen a block of
